@@ -10,7 +10,9 @@ from typing import Any
 from perago.ports import WorkspaceStore
 from perago.stores.lakefs import LakeFSStore
 from perago.testing.contract.bench import Edits, StoreHooks
+from perago.values.history import Stamp
 from perago.values.models import RUN_PREFIX
+from perago.values.stamps import to_pairs
 from servers.fixtures import LakeFS
 from servers.lakefs_api import LakeFSRepository
 
@@ -67,6 +69,17 @@ class LakeFSHooks(StoreHooks):
                     repository.expect("POST", f"/branches/{branch}/objects/copy", query=query, data=source)
             metadata = {key: value for key, value in found["metadata"].items() if not key.startswith(".lakefs")}
             return str(repository.commit(branch, found["message"], metadata, allow_empty=True)["id"])
+
+    def forge_seal(self, store: Any, branch: str, files: Edits, stamp: Stamp) -> str:
+        with self.raw() as repository:
+            drafted = head = repository.head(branch)
+            if files:
+                drafted = repository.commit_files(repository.branch("forging", branch), files)
+            content = repository.show(drafted)["meta_range_id"]
+            claims = {**to_pairs(stamp), "empty": "true", "content": content, "expected_parent": head}
+            query = {"source_metarange": content} if files else {"allow_empty": True}
+            metadata = {f"perago.{name}": value for name, value in claims.items() if value}
+            return str(repository.commit(branch, "sealed", metadata, **query)["id"])
 
     def head(self, store: Any, branch: str) -> str:
         with self.raw() as repository:

@@ -444,6 +444,15 @@ class SystemClock:
 AttemptLiveness = Callable[[Stamp], Literal["alive", "dead", "unknown"]]
 """Whether the attempt that made a stamp is still running, as far as its engine knows."""
 
+RunAgeLimit = Callable[[str], float]
+"""The age in seconds from which the branch of a transactional run, given by its name, is removed. Infinite for a run
+that goes on. See `run_branch_age`."""
+
+
+def default_run_age_limit(_branch: str) -> float:
+    """The limit without any knowledge of the run."""
+    return RUN_BRANCH_TTL_SECONDS
+
 
 @dataclass(frozen=True, kw_only=True)
 class LogEntry:
@@ -572,7 +581,7 @@ class Repository(WorkspaceStore, Protocol):
         self,
         *,
         older_than_seconds: float,
-        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,
+        run_age_limit: RunAgeLimit = default_run_age_limit,
         liveness_of: AttemptLiveness = ...,
         living_since: float | None = None,
         deep: bool = False,
@@ -581,7 +590,7 @@ class Repository(WorkspaceStore, Protocol):
 
         Args:
             older_than_seconds: age from which staged work counts as a leftover if nothing else is known about it.
-            runs_older_than_seconds: age from which the branch of a transactional run counts as a leftover.
+            run_age_limit: age from which the branch of a transactional run counts as a leftover. A mender asks again.
             living_since: start of the oldest attempt that may still run; seconds since the epoch.
             deep: also read content, where that helps.
         """

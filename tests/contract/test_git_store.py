@@ -6,6 +6,7 @@ import pytest
 
 from git_support import GIT_ENVIRONMENT
 from perago.stores.git import GitStore
+from perago.stores.git.history import compose
 from perago.testing.contract import StoreContract, TransactionalStoreContract
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
@@ -58,11 +59,7 @@ class TestGitStore(StoreContract, TransactionalStoreContract):
         return GitStore.create(directory / "data.git")
 
     def person_commits(self, store, branch, files):
-        entries = []
-        for path, content in files.items():
-            blob = "0" * 40 if content is None else line(store, "hash-object", "-w", "--stdin", data=content)
-            entries.append(f"{'0' if content is None else '100644'} {blob}\t{path}".encode())
-        return put(store, branch, entries, b"by hand\n")
+        return put(store, branch, self._entries(store, files), b"by hand\n")
 
     def copy_commit(self, store, commit, branch):
         changed = git(store, "diff-tree", "-r", "-z", "--no-commit-id", commit).split(b"\0")[:-1]
@@ -72,6 +69,13 @@ class TestGitStore(StoreContract, TransactionalStoreContract):
             entries.append((b"0" if mode == b"000000" else mode) + b" " + blob + b"\t" + name)
         _, message = git(store, "cat-file", "commit", commit).split(b"\n\n", 1)
         return put(store, branch, entries, message)
+
+    def forge_seal(self, store, branch, files, stamp):
+        entries = self._entries(store, files)
+        _, draft = make_commit(store, branch, entries, b"for its tree")
+        return put(
+            store, branch, entries, compose(stamp, "sealed", line(store, "rev-parse", f"{draft}^{{tree}}")).encode()
+        )
 
     def head(self, store, branch):
         return line(store, "rev-parse", f"refs/heads/{branch}")
@@ -88,6 +92,14 @@ class TestGitStore(StoreContract, TransactionalStoreContract):
 
     def without_repository(self, store, directory):
         return GitStore(directory), "contract"
+
+    @staticmethod
+    def _entries(store, files):
+        entries = []
+        for path, content in files.items():
+            blob = "0" * 40 if content is None else line(store, "hash-object", "-w", "--stdin", data=content)
+            entries.append(f"{'0' if content is None else '100644'} {blob}\t{path}".encode())
+        return entries
 
     @staticmethod
     def _content(store, blob):

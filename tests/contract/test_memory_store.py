@@ -16,6 +16,9 @@ class TestMemoryStore(StoreContract, TransactionalStoreContract):
     def copy_commit(self, store, commit, branch):
         return store.cherry_pick(commit, branch)
 
+    def forge_seal(self, store, branch, files, stamp):
+        return store.commit(branch, files, stamp=stamp)
+
     def head(self, store, branch):
         return store.head(branch)
 

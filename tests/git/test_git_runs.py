@@ -1,5 +1,6 @@
 """Transactional runs on a repository that several processes share: begun once, published whole, swept when old."""
 
+import math
 import os
 import signal
 import subprocess
@@ -219,10 +220,12 @@ def test_doctor_looks_again_before_it_removes_a_run(bench):
     assert (found[used].mend(), found[unused].mend(), found[unused].mend()) == (False, True, True)
     assert list(bench.store.examine(older_than_seconds=3600)) == []
     assert bench.store.branch_head(used) is not None
-    living = later(bench, 8 * DAY).examine(older_than_seconds=3600, liveness_of=lambda _: "alive")
-    assert list(living) == []
-    longer = later(bench, 8 * DAY).examine(older_than_seconds=3600, runs_older_than_seconds=30 * 86_400)
-    assert list(longer) == []
+    assert list(later(bench, 8 * DAY).examine(older_than_seconds=3600, run_age_limit=lambda _: math.inf)) == []
+    limits = {used: 86_400.0}
+    (finding,) = later(bench, 8 * DAY).examine(older_than_seconds=3600, run_age_limit=limits.__getitem__)
+    limits[used] = math.inf
+    assert not finding.mend()
+    assert bench.store.branch_head(used) is not None
 
 
 # ---- what is read

@@ -1,5 +1,6 @@
 """Transactional runs on a real lakeFS: their branches, what becomes of the target, and what moves."""
 
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -430,9 +431,15 @@ def test_the_branch_of_a_run_is_swept_by_the_newer_of_its_time_and_that_of_its_h
     with store_on(bench.hooks.server, clock=clock) as store:
         later = store.repository(bench.hooks.name)
         assert now.sweep(0, runs_older_than_seconds=day / 2) == ()
-        assert later.sweep(0, lambda _: "alive", runs_older_than_seconds=day / 2) == (old,)
         assert later.sweep(0, lambda _: "dead", runs_older_than_seconds=2 * day) == ()
-        (finding,) = later.examine(older_than_seconds=0, runs_older_than_seconds=day / 2)
+        limits = {old: day / 2, used.branch: math.inf, begun: 2 * day}
+        (finding,) = later.examine(older_than_seconds=0, run_age_limit=limits.__getitem__)
+        assert (finding.what, finding.mend()) == (old, True)
+        limits[used.branch] = day / 2
+        (finding,) = later.examine(older_than_seconds=0, run_age_limit=limits.__getitem__)
+        limits[used.branch] = math.inf
+        assert not finding.mend()
+        limits[used.branch] = day / 2
         assert (finding.kind, finding.what, finding.age_seconds > day / 2) == (Kind.RUN_BRANCH, used.branch, True)
         assert finding.mend()
         with bench.raw() as repository:

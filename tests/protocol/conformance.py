@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from perago.attempt import fence, transaction
+from perago.attempt import fence, membership, transaction
 from perago.errors import PublishFenceError
 from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp, Validate
 from perago.values.models import (
@@ -31,7 +31,7 @@ from perago.values.spec import Isolation
 from perago.workspace.merge import changed_reads, merge_paths
 from tests.protocol import model, transactional
 
-INSTANCE = "workflow"
+INSTANCE, ANOTHER = "workflow", "another"
 _STATUS = {"ENDED": TryStatus.COMPLETED_WITH_ERRORS}
 
 
@@ -42,7 +42,7 @@ def _facts(commit: model.Commit, index: int, empty: bool, blind: bool) -> Commit
         task_id, scheduled, poll = commit.exe or (0, 0, 0)
         stamp = Stamp(
             task=commit.who,
-            workflow_instance_id="another" if commit.who == "other" else INSTANCE,
+            workflow_instance_id=ANOTHER if commit.who == "other" else INSTANCE,
             reference_task_name=commit.who,
             task_id=str(task_id),
             retry_count=0,
@@ -208,10 +208,19 @@ class OurRuns(Ours, transactional.Protocol):
     def moved(self, run: transactional.Run, ref: int) -> str | None:
         made = WorkspaceInput(repository="memory", branch="run", refType="commit", ref=str(ref))
         try:
-            transaction.published_run(history(run.chain, 0, run.tip, self.cfg.blind), made, "workflow")
+            seen = history(run.chain, 0, run.tip, self.cfg.blind)
+            transaction.published_run(seen, made, "workflow", self.is_of_run)
         except PublishFenceError as exc:
             return str(exc)
         return None
+
+    def is_of_run(self, commit: CommitFacts) -> bool:
+        return membership.is_of_run(commit, InstanceRecord(INSTANCE))
+
+    def lets_in(self, run: transactional.Run) -> bool:
+        branch = run_branch_name(self.asking(_NOBODY).identity)
+        assert membership.may_publish(branch, INSTANCE, InstanceRecord(INSTANCE))
+        return membership.may_publish(branch, ANOTHER, InstanceRecord(ANOTHER))
 
     def outlived(self, run: transactional.Run, now: int) -> bool:
         identity = self.asking(_NOBODY).identity

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from perago.attempt import fence, transaction
+from perago.attempt import fence, membership, transaction
 from perago.attempt.fence import Verdict
 from tests.protocol import conformance, model, transactional
 from tests.protocol.transactional import FIXED, SCENARIOS, Rules
@@ -20,6 +20,8 @@ LONG = [
     "run-at-head",
     "run-exclusive",
     "run-unstored",
+    "run-forged",
+    "run-outsider",
     "run-swept",
     "run-beside-admins",
 ]
@@ -57,6 +59,11 @@ BREAKS = {
     "union_of_scopes": (replace(transactional.BASE, total=1, timeouts=0, persons=1, person_paths=("a",)), "h: within"),
     "adopt_before_run": (replace(FEW, total=1, touches=1), "refused: its branch has a commit of somebody"),
     "foreign_refused": (replace(FEW, total=1, touches=1), "10: c1"),
+    "outsiders_refused": (replace(FEW, total=1, touches=1, outsiders="forger", resets=False), "10: c1"),
+    "closed": (
+        replace(FEW, total=1, touches=1, outsiders="task", resets=False),
+        "refused: its branch has a commit of another workflow",
+    ),
     "reset_refused": (replace(FEW, total=1, touches=1), "m: c1"),
     "kept": (SCENARIOS["run-calm"], "finds its branch gone"),
     "age_of_begin": (replace(FEW, total=0, sweeps=True), "finds its branch gone"),
@@ -97,6 +104,19 @@ def test_a_beginning_that_completes_as_any_earlier_try_is_noticed(monkeypatch):
 def test_publishing_a_run_that_somebody_has_committed_to_is_noticed(monkeypatch):
     monkeypatch.setattr(transaction, "published_run", lambda *_: None)
     assert "which no run has left" in broken_with("run-touched")
+
+
+def test_publishing_a_run_that_another_workflow_has_published_to_is_noticed(monkeypatch):
+    monkeypatch.setattr(membership, "is_of_run", lambda commit, _: commit.counting_stamp is not None)
+    assert "which no run has left" in broken_with("run-forged")
+
+
+def test_letting_another_workflow_publish_to_a_run_is_noticed(monkeypatch):
+    honest = membership.may_publish
+    monkeypatch.setattr(
+        membership, "may_publish", lambda branch, _, record: honest(branch, conformance.INSTANCE, record)
+    )
+    assert "belongs to a run, and task 'other' of workflow another has committed" in broken_with("run-outsider")
 
 
 def test_validating_what_a_run_has_written_alone_is_noticed(monkeypatch):

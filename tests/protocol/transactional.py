@@ -4,7 +4,8 @@ The world
   target   `chain`, as in `model`. `e` publishes to it. So may people, and another run (`Tx.other`) of another workflow,
            which begins, decides and swaps in three steps.
   runs     the branches of runs (`Tx.runs`). `chain[0]` is the commit of the target that the branch was created at. A
-           reset shortens `tip`; nothing is published to the branch then.
+           reset shortens `tip`; nothing is published to the branch then. Outsiders commit there with a stamp: tasks of
+           another workflow that are given the branch, and whoever makes up such a stamp (`Config.outsiders`).
   engine   n (begin) -> p -> q -> e (end). n completes with (run, commit of the target), p and q with commits of the
            run's branch. e is given the commit of the target as its input, and the run's commit (B) as a param.
   tasks    p and q run by the protocol of `model` on the run's branch, in few steps: body, decision and fence; swap;
@@ -37,6 +38,8 @@ class Rules(model.Rules):
     named_by_execution: bool = True  # the branch is named by begin's execution, not by the workflow alone
     base_of_branch: bool = True  # begin answers with the commit that the branch was created at, not the head it read
     begun_once: bool = True  # begin completes as another try that completed after this one was scheduled
+    # tasks
+    closed: bool = True  # a task of another workflow does not publish to the branch of a run
     # end
     end_is_last: bool = True  # it is scheduled when the last task has completed
     base_is_input: bool = True  # its input is the commit that the run began at, not the head that it finds
@@ -44,6 +47,7 @@ class Rules(model.Rules):
     union_of_scopes: bool = True  # it is validated with what any of the tasks could see, not the last one
     adopt_before_run: bool = True  # it looks for its own publication before it looks at the run's branch
     foreign_refused: bool = True  # refused if the branch has a commit that no task has made
+    outsiders_refused: bool = True  # refused if the branch has a commit with the stamp of another workflow
     reset_refused: bool = True  # refused if the branch lacks the commit to publish
     # what is left of a run
     kept: bool = True  # the branch stays after the end
@@ -63,6 +67,7 @@ class Config(model.Config):
     touches: int = 0  # a person commits to the branch of a run, or resets it
     touched_paths: tuple = ("x", "p1")
     resets: bool = True
+    outsiders: str = ""  # who commits there in place of a person: "task" of another workflow; "forger" of its stamp
     ages: int = 0  # the retention passes
     sweeps: bool = False  # a janitor sweeps by age
     other: tuple = ()  # another run: (paths that it sees, by first letter; the path that it writes)
@@ -128,9 +133,16 @@ class Protocol(model.Protocol):
         """Why a run is not published: somebody has moved its branch."""
         if self.R.reset_refused and ref > run.tip:
             return "its branch lacks the commit"
-        if self.R.foreign_refused and not all(self.counts(run.chain, i) for i in range(1, run.tip + 1)):
+        strange = [run.chain[i] for i in range(1, run.tip + 1) if not self.counts(run.chain, i)]
+        if self.R.foreign_refused and any(c.who != "other" for c in strange):
             return "its branch has a commit of somebody"
+        if self.R.outsiders_refused and any(c.who == "other" for c in strange):
+            return "its branch has a commit of another workflow"
         return None
+
+    def lets_in(self, run: Run) -> bool:
+        """Whether a task of another workflow may publish to the branch of a run."""
+        return not self.R.closed
 
     def outlived(self, run: Run, now: int) -> bool:
         """Whether a janitor sweeps its branch."""
@@ -209,9 +221,8 @@ class World(model.World):
                 if run.gone or run.reset:
                     continue
                 for p in cfg.touched_paths:
-                    wrote = ((p, f"P{run.tip + 1}r{k}"),)
-                    c = Commit("person", (), -1, -1, put(run.chain[run.tip].tree, wrote), wrote, (), False, (), 0, True)
-                    yield f"person commits {p} to run {k}", spend(self.land(s, k, c, touched=s.ids), "touches")
+                    if (touched := self.touched(s, k, p)) is not None:
+                        yield f"{cfg.outsiders or 'person'} commits {p} to run {k}", spend(touched, "touches")
                 if run.tip and cfg.resets:
                     looked = (*(w.exe for w in s.workers if w.name == "e"), *(c.exe for _, c in s.floats))
                     t = set_run(s, k, tip=0, reset=(len(s.chain), looked), touched=s.ids)
@@ -225,6 +236,17 @@ class World(model.World):
                     yield f"the janitor sweeps run {k}", set_run(s, k, gone=1 if old else 2)
         if cfg.other:
             yield from self.other(s)
+
+    def touched(self, s: State, k: int, path: str) -> State | None:
+        """A commit to a run's branch that is not of the run. None if it is refused."""
+        run, outsiders = s.tx.runs[k], self.cfg.outsiders
+        if outsiders == "task" and not self.P.lets_in(run):
+            return None
+        wrote = ((path, f"P{run.tip + 1}r{k}"),)
+        tree = put(run.chain[run.tip].tree, wrote)
+        who, expected = ("other", run.tip) if outsiders else ("person", -1)
+        c = Commit(who, (), -1, expected, tree, wrote, (), False, (), 0, True)
+        return self.land(s, k, c) if outsiders == "task" else self.land(s, k, c, touched=s.ids)
 
     def land(self, s: State, k: int, c: Commit, **kw) -> State:
         run = s.tx.runs[k]
@@ -480,6 +502,8 @@ SCENARIOS = {
     "run-mixed": replace(ONE, total=2, timeouts=1, requeues=1, mixed=True),
     "run-touched": replace(BASE, total=2, timeouts=1, touches=1, admins=1),
     "run-touched-twice": replace(ONE, total=3, touches=2, timeouts=1, unclear=1, admins=1),
+    "run-forged": replace(BASE, total=2, timeouts=1, touches=1, admins=1, outsiders="forger", resets=False),
+    "run-outsider": replace(BASE, total=2, timeouts=1, touches=1, admins=1, outsiders="task", resets=False),
     "run-swept": replace(BASE, total=2, timeouts=1, ages=1, admins=1, sweeps=True),
     "run-beside": replace(OTHER, other=("y", "y")),
     "run-beside-people": replace(OTHER, other=("xy", "y"), persons=1, person_paths=("x",)),

@@ -207,9 +207,9 @@ def _present_head(given, read_history):
 _HONEST_JOIN = transaction.resolve_join
 
 
-def _whatever_is_there(history, run, workflow):
+def _whatever_is_there(history, run, workflow, is_of_run):
     made = (commit for commit in history.commits if commit.counting_stamp is not None)
-    return _HONEST_LOOK(replace(history, commits=tuple(made)), run, workflow)
+    return _HONEST_LOOK(replace(history, commits=tuple(made)), run, workflow, is_of_run)
 
 
 _HONEST_LOOK = transaction.published_run

@@ -131,8 +131,8 @@ def test_a_task_behind_the_end_of_the_run_is_refused_in_a_definition():
 class Server:
     """Hands out the tasks of one transactional workflow of `first`, in memory, and runs their attempts."""
 
-    def __init__(self, directory: Path) -> None:
-        self.store, self.engine = MemoryStore(), MemoryEngine(retries=1)
+    def __init__(self, directory: Path, engine: MemoryEngine | None = None) -> None:
+        self.store, self.engine = MemoryStore(), engine or MemoryEngine(retries=1)
         self.directory = directory
         self.begun = self.store.commit("main", {"first/old": "o", "other/old": "o"})
         self.engine.schedule(BEGIN_TASK, {"workspace": {"repository": "memory", "branch": "main"}, "params": {}})
@@ -245,6 +245,62 @@ def test_a_run_whose_branch_somebody_has_moved_is_refused(server):
     reason = server.run(END_TASK).reason_for_incompletion
     assert f"does not have the run's commit {made[:12]}" in reason
     assert server.store.head("main") == server.begun
+
+
+def test_a_task_that_is_given_the_branch_of_another_run_is_refused_before_its_body(server):
+    server.run(BEGIN_TASK, "first")
+    made = server.store.head(server.branch)
+    workspace = server.store.input(server.branch).model_dump()
+    outsider = server.engine.start_workflow()
+    server.engine.schedule("first", {"workspace": workspace, "params": {"number": 9}}, workflow=outsider)
+    result = server.run("first")
+    assert result.status == "FAILED"
+    assert "only that run's tasks publish to it" in result.reason_for_incompletion
+    assert outsider in result.reason_for_incompletion
+    assert server.store.head(server.branch) == made
+    assert server.run(END_TASK).status == "COMPLETED"
+
+
+def test_a_run_cannot_begin_on_the_branch_of_another_run(server):
+    server.run(BEGIN_TASK)
+    workspace = {"repository": "memory", "branch": server.branch}
+    server.engine.schedule(BEGIN_TASK, {"workspace": workspace, "params": {}}, workflow=server.engine.start_workflow())
+    assert "only that run's tasks publish to it" in server.run(BEGIN_TASK).reason_for_incompletion
+    assert len(server.store.branches()) == 2
+
+
+def test_a_run_is_refused_if_its_branch_has_the_stamp_of_another_workflow(server):
+    server.run(BEGIN_TASK, "first")
+    stamp = server.store.stamp_of(server.store.head(server.branch))
+    forged = replace(stamp, workflow_instance_id="another").on(server.store.head(server.branch))
+    theirs = server.store.commit(server.branch, {"first/new": "n"}, stamp=forged)
+    reason = server.run(END_TASK).reason_for_incompletion
+    assert f"task 'first' of workflow another has committed {theirs[:12]} to it" in reason
+    assert server.store.head("main") == server.begun
+
+
+class OfSubWorkflows(MemoryEngine):
+    """Records one instance as a sub-workflow of the others, as Conductor does."""
+
+    child = ""
+
+    def load_record(self, attempt):
+        record = super().load_record(attempt)
+        if attempt.workflow_instance_id == self.child:
+            return replace(record, parent="workflow-1")
+        within = replace(record.tries[0], task_id="sub", reference_task_name="sub", sub_workflow=self.child)
+        return replace(record, tries=(*record.tries, within))
+
+
+def test_a_sub_workflow_with_an_instance_of_its_own_publishes_to_the_branch_of_the_run(tmp_path):
+    server = Server(tmp_path, OfSubWorkflows(retries=1))
+    made = server.run(BEGIN_TASK, "first").output["workspace"]["ref"]
+    server.engine.child = child = server.engine.start_workflow()
+    workspace = server.store.input(server.branch).model_dump()
+    server.engine.schedule("first", {"workspace": workspace, "params": {"number": 9}}, workflow=child)
+    theirs = server.run("first").output["workspace"]["ref"]
+    assert server.store.history(server.branch)[:2] == [theirs, made]
+    assert server.run(END_TASK).status == "COMPLETED"
 
 
 def test_a_run_of_another_branch_is_refused(server):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from perago.attempt import fence
+from perago.attempt.membership import assert_may_publish, may_publish
 from perago.attempt.phases import Phases
 from perago.errors import EngineError, HeadMovedError, PublishFenceError, StoreError, required
 from perago.ports import (
@@ -155,6 +156,7 @@ class PublicationTarget:
         Args:
             wait_first: wait for the turn before the first decision; otherwise before the first swap.
         """
+        self._refuse_outsiders()
         with ExitStack() as end:
             place = _PlaceInQueue(lambda: end.enter_context(self.queue(self.workspace_input, self.is_cancelled)))
             for lost in range(MAX_SWAPS):
@@ -171,6 +173,14 @@ class PublicationTarget:
             f"branch {self.workspace_input.branch!r} moved {MAX_SWAPS} times while this attempt was publishing. "
             f"Nothing was published. Run the task again, or let fewer tasks write this branch at once"
         )
+
+    def _refuse_outsiders(self) -> None:
+        """Refuse the branch of a run that the attempt is not part of. Asks the engine only about a sub-workflow's."""
+        branch, instance = self.workspace_input.branch, self.applicant.identity.workflow_instance_id
+        if not may_publish(branch, instance, None):
+            with self.phases(Phase.DECIDE):
+                record = self.ports.load_record(self.attempt) if self.ports.load_record is not None else None
+                assert_may_publish(branch, instance, record)
 
     def _plan(self, read_history: ReadHistory, decide: Decide) -> Plan | None:
         with self.phases(Phase.DECIDE) as span:

@@ -6,7 +6,7 @@ branch was created. Its changes are those that the run has made: the publish fen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from perago.attempt.body import BodyCall
 from perago.attempt.context import RunContext
 from perago.attempt.fence import Applicant, completed_since
 from perago.attempt.join import resolve_join
+from perago.attempt.membership import assert_may_publish, is_of_run
 from perago.attempt.output import completed, workspace_output
 from perago.attempt.parse import WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace, parse_workspace_input
 from perago.attempt.publication import AttemptPorts, PublicationTarget
@@ -79,8 +80,9 @@ def begin_or_end(
         )
     expect_fields(task, input_data, WORKSPACE_FIELDS, only=True)
     if task.name == BEGIN_TASK:
-        other = begun_elsewhere(engine.load_record(attempt), AttemptIdentity.of(attempt))
-        return other or _begin(task, input_data, attempt, context, store.read_history, store)
+        record = engine.load_record(attempt)
+        other = begun_elsewhere(record, AttemptIdentity.of(attempt))
+        return other or _Beginning(task, attempt, context, store.read_history, store).begin(input_data, record)
     ports = AttemptPorts.of(store, engine)
     return _RunEnd(task, attempt, context, ports, store).publish(input_data)
 
@@ -98,40 +100,43 @@ def begun_elsewhere(record: InstanceRecord, identity: AttemptIdentity) -> Runtim
     return None if entry is None or entry.output is None else completed(entry.output)
 
 
-def _begin(
-    task: TaskDefinition,
-    input_data: Mapping[str, Any],
-    attempt: Attempt,
-    context: RunContext,
-    read_history: ReadHistory,
-    store: TransactionalStore,
-) -> RuntimeTaskResult:
-    """Create the run's branch at the given commit; without one, at the head of the given branch."""
-    identity = AttemptIdentity.of(attempt)
-    phases = context.phases(identity)
-    with phases(Phase.PARSE):
-        given = _starting_point(task, input_data["workspace"], read_history)
-    with phases(Phase.STAGE) as span:
-        branch = run_branch_name(identity)
-        base = store.create_run_branch(given.repository, branch, given.ref)
-        span.note(branch=branch, ref=base)
-    target = given.model_copy(update={"ref": base})
-    begun = Begun(target=target.model_dump())
-    return completed(workspace_output(target.model_copy(update={"branch": branch}), base, begun.model_dump()))
+@dataclass(frozen=True)
+class _Beginning:
+    """One attempt to begin a run."""
 
+    task: TaskDefinition
+    attempt: Attempt
+    context: RunContext
+    read_history: ReadHistory
+    store: TransactionalStore
 
-def _starting_point(task: TaskDefinition, raw: object, read_history: ReadHistory) -> WorkspaceInput:
-    """The commit to begin at. Without `ref`, the branch name stands in for it, so that the store takes the head.
+    def begin(self, input_data: Mapping[str, Any], record: InstanceRecord) -> RuntimeTaskResult:
+        """Create the run's branch at the given commit; without one, at the head of the given branch."""
+        identity = AttemptIdentity.of(self.attempt)
+        phases = self.context.phases(identity)
+        with phases(Phase.PARSE):
+            given = self._starting_point(input_data["workspace"])
+            assert_may_publish(given.branch, identity.workflow_instance_id, record)  # else the end is refused
+        with phases(Phase.STAGE) as span:
+            branch = run_branch_name(identity)
+            base = self.store.create_run_branch(given.repository, branch, given.ref)
+            span.note(branch=branch, ref=base)
+        target = given.model_copy(update={"ref": base})
+        begun = Begun(target=target.model_dump())
+        return completed(workspace_output(target.model_copy(update={"branch": branch}), base, begun.model_dump()))
 
-    Raises:
-        TaskInputError: it is not a valid workspace.
-        PublishFenceError: the commit is not on the branch, where it could never be published.
-    """
-    if isinstance(raw, Mapping) and "ref" not in raw and not is_join(raw):
-        return parse_workspace_input(task, {"refType": "commit", **raw, "ref": raw.get("branch")})
-    given = resolve_join(parse_workspace(task, raw), read_history)
-    read_history(given)  # only for its errors
-    return given
+    def _starting_point(self, raw: object) -> WorkspaceInput:
+        """The commit to begin at. Without `ref`, the branch name stands in for it, so that the store takes the head.
+
+        Raises:
+            TaskInputError: it is not a valid workspace.
+            PublishFenceError: the commit is not on the branch, where it could never be published.
+        """
+        if isinstance(raw, Mapping) and "ref" not in raw and not is_join(raw):
+            return parse_workspace_input(self.task, {"refType": "commit", **raw, "ref": raw.get("branch")})
+        given = resolve_join(parse_workspace(self.task, raw), self.read_history)
+        self.read_history(given)  # only for its errors
+        return given
 
 
 # ---------------------------------------------------------------- end
@@ -241,7 +246,14 @@ class _RunEnd:
                 f"of repository {run.repository!r}. Give each task the workspace of the task before it"
             )
         history = read_history(run.model_copy(update={"ref": target.ref})).on_branch(run.branch)
-        return run, published_run(history, run, params.workflow)
+        return run, published_run(history, run, params.workflow, self._is_of_run)
+
+    def _is_of_run(self, commit: CommitFacts) -> bool:
+        """Asks the engine only about commits of other workflow instances."""
+        if is_of_run(commit, InstanceRecord(self.identity.workflow_instance_id)):
+            return True
+        load_record = self.ports.load_record
+        return load_record is not None and is_of_run(commit, load_record(self.attempt))
 
 
 def _conflict(
@@ -255,16 +267,19 @@ def _conflict(
     return Conflict(dict(sorted(paths.items()))) if paths else None
 
 
-def published_run(history: History, run: WorkspaceInput, workflow: str) -> Published:
+def published_run(
+    history: History, run: WorkspaceInput, workflow: str, is_of_run: Callable[[CommitFacts], bool]
+) -> Published:
     """The result of a run.
 
     Args:
         history: of its branch, since the commit that it began at.
+        is_of_run: whether one of the run's tasks has made a commit.
 
     Raises:
-        PublishFenceError: it has a commit that no task has made, or lacks the commit to publish.
+        PublishFenceError: it has a commit that none of the run's tasks has made, or lacks the commit to publish.
     """
-    strange = next((commit for commit in history.commits if commit.counting_stamp is None), None)
+    strange = next((commit for commit in history.commits if not is_of_run(commit)), None)
     if strange is not None:
         raise PublishFenceError(
             f"Not published: branch {run.branch!r} belongs to a run, and {_who(strange)} has committed "
@@ -288,4 +303,7 @@ def published_run(history: History, run: WorkspaceInput, workflow: str) -> Publi
 
 
 def _who(commit: CommitFacts) -> str:
+    stamp = commit.counting_stamp
+    if stamp is not None:
+        return f"task {stamp.reference_task_name!r} of workflow {stamp.workflow_instance_id}"
     return commit.author or "somebody"

@@ -32,6 +32,19 @@ repo_option = click.option(
 branch_option = click.option("--branch", metavar="NAME", default=DEFAULT_BRANCH, show_default=True, help="The branch.")
 
 
+def refuse_run_branch(branch: str) -> None:
+    """Refuse to commit to the branch of a transactional run.
+
+    Raises:
+        UsageError
+    """
+    from perago.values.models import outsiders_fault
+
+    fault = outsiders_fault(branch)
+    if fault is not None:
+        raise click.UsageError(fault)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunArguments:
     """Arguments as given; see the command's help."""

@@ -20,6 +20,7 @@ from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_params
 from perago.tasks.secrets import mask_by_type, secrets_of
 from perago.values.json_text import JsonObject
+from perago.values.models import outsiders_fault
 from perago.values.redaction import MASK, learn_of, mask_json
 from perago.values.stamps import canonical_json
 from perago.workflows.check import typed_places
@@ -268,6 +269,8 @@ class Place:
         if self.repository is None:
             creates = "`perago import DIR --repo PATH` creates a repository"
             raise RunArgumentError(f"{role} has a workspace. {creates}", missing="repo")
+        if self.branch is not None and (fault := outsiders_fault(self.branch)) is not None:
+            raise RunArgumentError(fault)
         with self.repository.open() as repository:
             if self.branch is None:
                 branches = ", ".join(map(repr, repository.branches())) or "none yet"

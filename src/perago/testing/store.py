@@ -168,6 +168,7 @@ class MemoryStore:
         *,
         subject: str = "by hand",
         executable: Collection[str] = (),
+        stamp: Stamp | None = None,
     ) -> str:
         """Commit on the head without Perago.
 
@@ -175,12 +176,13 @@ class MemoryStore:
             branch: created if there is none.
             files: content by object name; None deletes. Any name is accepted, even a hostile one.
             executable: names with the executable bit.
+            stamp: a forged one.
 
         Returns:
             The commit's id.
         """
         overlay = {path: _blob(content, path in executable) for path, content in files.items()}
-        return self._commits.commit_on(branch, overlay, stamp=None, author=author, subject=subject).id
+        return self._commits.commit_on(branch, overlay, stamp=stamp, author=author, subject=subject).id
 
     def cherry_pick(self, commit_id: str, branch: str, author: str = "someone") -> str:
         """Apply a commit's changes to a branch with its metadata, including a stamp, as a person may do."""

@@ -294,7 +294,7 @@ RUN_BRANCH_TTL_SECONDS = 7 * 86_400.0
 and resumed after it. It must exceed the longest task, because a branch is used only when a run begins or publishes."""
 
 _RUN_TIME = "%Y%m%dt%H%M%Sz"
-_RUN_NAME = re.compile(rf"{RUN_PREFIX}(\d{{8}}t\d{{6}}z)-[a-z0-9-]+")
+_RUN_NAME = re.compile(rf"{RUN_PREFIX}(\d{{8}}t\d{{6}}z)-([a-z0-9-]+)")
 
 
 def run_branch_name(identity: AttemptIdentity) -> str:
@@ -328,6 +328,30 @@ def run_branch_time(name: str) -> datetime | None:
         return datetime.strptime(match[1], _RUN_TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def outsiders_fault(branch: str) -> str | None:
+    """Why a person's command does not publish to a branch; None if it may."""
+    if run_branch_time(branch) is None:
+        return None
+    return (
+        f"branch {branch!r} belongs to a transactional run, and only that run's tasks publish to it. Give another "
+        f"branch; `perago export --branch {branch}` shows the files of this one"
+    )
+
+
+def run_branch_owner(name: str) -> str | None:
+    """The workflow instance that began the run of a branch, as the branch's name has it; None for any other branch.
+
+    The name has the id cut, and with other characters replaced. Ids of `perago run` and of Conductor are whole.
+    """
+    match = _RUN_NAME.fullmatch(name)
+    return None if match is None else match[2].rpartition("-")[0]
+
+
+def is_run_branch_of(name: str, workflow_instance_id: str) -> bool:
+    """Whether a branch is of a run that this workflow instance began."""
+    return run_branch_owner(name) == _slug(workflow_instance_id, _PART_LENGTH)
 
 
 def run_branch_age(name: str, head_time: datetime, now: datetime) -> float | None:

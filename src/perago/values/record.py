@@ -62,6 +62,8 @@ class TryRecord:
         output: of a COMPLETED try, else None.
         ended_time: milliseconds since the epoch by the engine's clock; None if live or unknown.
         retried_task_id: the try that this one retries; None for a first try.
+        sub_workflow: if the engine runs a sub-workflow as an instance of its own, the id of that instance; "" if there
+            is none yet; None for other tasks.
     """
 
     task_id: str
@@ -74,6 +76,7 @@ class TryRecord:
     output: JsonObject | None = None
     ended_time: int | None = None
     retried_task_id: str | None = None
+    sub_workflow: str | None = None
 
     @property
     def output_ref(self) -> str | None:
@@ -85,10 +88,20 @@ class TryRecord:
 
 @dataclass(frozen=True)
 class InstanceRecord:
-    """All tries of one workflow instance, in the order of scheduling."""
+    """All tries of one workflow instance, in the order of scheduling.
+
+    Attributes:
+        parent: for a sub-workflow with an instance of its own, the id of the instance around it; None for others.
+    """
 
     workflow_instance_id: str
     tries: tuple[TryRecord, ...] = ()
+    parent: str | None = None
+
+    @property
+    def has_sub_workflows(self) -> bool:
+        """Whether it has sub-workflows with instances of their own."""
+        return any(entry.sub_workflow is not None for entry in self.tries)
 
     def find(self, task_id: str) -> TryRecord | None:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)

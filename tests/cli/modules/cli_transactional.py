@@ -17,8 +17,20 @@ class Number(BaseModel):
     number: int
 
 
+def wait() -> None:
+    """Wait until the file at CLI_GATE says "go on"."""
+    gate = Path(os.environ["CLI_GATE"])
+    gate.with_suffix(".waiting").touch()
+    for _ in range(1200):
+        if gate.read_text() == "go on":
+            return
+        time.sleep(0.1)
+
+
 @task(name="cli.first", owner_email=OWNER, workspace=WorkspaceSpec(prefix="first"))
 def first(workspace: Path, params: Number) -> Number:
+    if Path(os.environ["CLI_GATE"]).read_text() == "wait first":
+        wait()
     (workspace / "number").write_text(str(params.number))
     return Number(number=params.number + 1)
 
@@ -26,12 +38,11 @@ def first(workspace: Path, params: Number) -> Number:
 @task(name="cli.between", owner_email=OWNER, controls=TaskControls(retry=RetryPolicy(count=0)))
 def between(params: Number) -> Number:
     """Does what the file at CLI_GATE says: fail, wait to be killed, or go on."""
-    gate = Path(os.environ["CLI_GATE"])
-    if gate.read_text() == "fail":
+    asked = Path(os.environ["CLI_GATE"]).read_text()
+    if asked == "fail":
         raise TaskFailed("the gate is closed")
-    if gate.read_text() == "wait":
-        gate.with_suffix(".waiting").touch()
-        time.sleep(120)
+    if asked == "wait":
+        wait()
     return params
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, nullcontext
@@ -19,6 +20,7 @@ from perago.running.text import count_text, printable, size_text
 
 if TYPE_CHECKING:
     from perago.engines.local import LocalEngine
+    from perago.settings import RuntimeConfig
     from perago.values.findings import Finding
     from perago.values.history import Stamp
     from perago.workspace.owner import Liveness
@@ -48,7 +50,7 @@ FOUND = 1
 @click.option(
     "--runs-older-than",
     metavar="AGE",
-    help="Age at which branches of transactional runs are removed.  [default: PERAGO_RUN_BRANCH_TTL]",
+    help="Age at which branches of ended transactional runs are removed.  [default: PERAGO_RUN_BRANCH_TTL]",
 )
 @json_option
 def command(
@@ -70,6 +72,10 @@ def command(
     temporary files (also of the object cache) and unreferenced large files. Damage is in large files, git objects and
     references, stamps and spooled results, which need manual repair, and with --deep in cached objects. Files of a
     living process are never touched.
+
+    The branch of a transactional run that goes on is kept, however old. The run's record on this host tells whether it
+    does, or else the server at CONDUCTOR_SERVER_URL. A run that neither knows, such as one of another host, may go on:
+    its branch is kept for at least PERAGO_RUN_BRANCH_TTL, whatever --runs-older-than says.
 
     Exit codes: 0 nothing is wrong, or everything is fixed; 1 something is left; 2 it could not look, and has fixed
     nothing.
@@ -209,11 +215,50 @@ def _examine(
         if repository is not None:
             yield from repository.examine(
                 older_than_seconds=ages.unknown,
-                runs_older_than_seconds=config.run_branch_ttl.total_seconds() if ages.runs is None else ages.runs,
+                run_age_limit=_RunAgeLimit(ages.runs, config, engine),
                 liveness_of=_LivenessOf(engine),
                 living_since=_living_since(engine, root),
                 deep=deep,
             )
+
+
+@dataclass(frozen=True)
+class _RunAgeLimit:
+    """The age from which the branch of a run is removed: only that of an ended run before the setting's age.
+
+    Attributes:
+        seconds: of an ended run; None for the setting's.
+    """
+
+    seconds: float | None
+    config: RuntimeConfig
+    engine: LocalEngine
+
+    def __call__(self, branch: str) -> float:
+        from perago.values.models import run_branch_owner
+
+        unknown = self.config.run_branch_ttl.total_seconds()
+        ended = unknown if self.seconds is None else self.seconds
+        match self._liveness(run_branch_owner(branch) or ""):
+            case "alive":
+                return math.inf
+            case "dead":
+                return ended
+            case "unknown":
+                return max(ended, unknown)
+
+    def _liveness(self, instance: str) -> Liveness:
+        from perago.cli.conductor import open_conductor
+        from perago.errors import TaskNotFoundError
+
+        here = self.engine.liveness_of(instance)
+        if here != "unknown" or self.config.conductor is None:
+            return here
+        with open_conductor(self.config) as conductor:
+            try:
+                return "dead" if conductor.has_ended(instance) else "alive"
+            except TaskNotFoundError:
+                return "unknown"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perago.cli.arguments import branch_option, repo_option
+from perago.cli.arguments import branch_option, refuse_run_branch, repo_option
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell
 from perago.running.repos.address import parse_address
@@ -67,6 +67,7 @@ def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
 
 
 def _install(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
+    refuse_run_branch(branch)
     with address.connect(fence="exact") as repository:
         with before_start():
             repository.check()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from perago.cli.arguments import branch_option, repo_option
+from perago.cli.arguments import branch_option, refuse_run_branch, repo_option
 from perago.cli.failure import before_start
 from perago.cli.output import MAX_LISTED, json_option, note, print_json, result_on_stdout, tell
 from perago.running.repos.address import RepositoryAddress, parse_address
@@ -65,6 +65,7 @@ def command(
     from perago.values.names import FOR_IMPORT
     from perago.workspace.scan import scan
 
+    refuse_run_branch(branch)
     address = parse_address(repo)
     spec = workspace_spec(prefix, exclude)
     address.check_source(directory)

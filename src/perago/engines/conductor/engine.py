@@ -239,6 +239,15 @@ class ConductorEngine:
                     ]
         return replace(workflow, tasks=tuple(tasks))
 
+    def has_ended(self, workflow_id: str) -> bool:
+        """Whether a workflow instance has ended; a person may still retry or rerun it.
+
+        Raises:
+            TaskNotFoundError: there is no such workflow.
+            EngineError: the server refused, or did not answer.
+        """
+        return ConductorWorkflow.of(self._client.get_workflow(workflow_id)).has_ended
+
     def terminate_workflow(self, workflow_id: str, reason: str) -> None:
         """End a running workflow; its live tasks are CANCELED."""
         self._client.terminate_workflow(workflow_id, reason)

@@ -14,6 +14,7 @@ from perago.values.record import InstanceRecord, TryRecord, TryStatus
 Document = Mapping[str, Any]
 
 _BRANCH = "__index"
+_SUB_WORKFLOW = "SUB_WORKFLOW"
 
 
 def attempt_of(task: Document) -> ConductorAttempt:
@@ -89,6 +90,7 @@ def try_of(task: Document) -> TryRecord:
         output=_object(task, "outputData") if status is TryStatus.COMPLETED else None,
         ended_time=None if status.is_live else _number_or(task, "endTime", 0) or None,
         retried_task_id=_text_or(task, "retriedTaskId", "") or None,
+        sub_workflow=_text_or(task, "subWorkflowId", "") if task.get("taskType") == _SUB_WORKFLOW else None,
     )
 
 
@@ -102,7 +104,11 @@ def record_of(workflow: Document) -> InstanceRecord:
     if not isinstance(tasks, list):
         raise ValueError("tasks is not a list")  # noqa: TRY004 - an error of the document, not of the caller
     tries = [try_of(task) for task in tasks if isinstance(task, Mapping)]
-    return InstanceRecord(_text(workflow, "workflowId"), tuple(sorted(tries, key=lambda entry: entry.scheduled_time)))
+    return InstanceRecord(
+        _text(workflow, "workflowId"),
+        tuple(sorted(tries, key=lambda entry: entry.scheduled_time)),
+        parent=_text_or(workflow, "parentWorkflowId", "") or None,
+    )
 
 
 def task_result(attempt: Attempt, result: RuntimeTaskResult) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def sweep(references: References, older_than_seconds: float, runs_older_than_sec
     for name in old:
         references.drop_staged(name)
     locks = _remove_old_locks(references, older_than_seconds)
-    old_runs = OldRuns(references, runs_older_than_seconds)
+    old_runs = OldRuns(references, lambda _: runs_older_than_seconds)
     runs = [run.branch for run in list(old_runs) if old_runs.remove(run.branch)]
     return Swept(tuple(old), LfsStore(references.repository).sweep() + locks, tuple(runs))
 

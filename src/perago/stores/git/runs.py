@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from perago.errors import HeadMovedError, StoreError
-from perago.ports import AttemptLiveness, commit_time
+from perago.ports import RunAgeLimit, commit_time
 from perago.stores.git.history import first_parents, stamp_of
 from perago.stores.git.refs import References
 from perago.values.models import run_branch_age
@@ -43,13 +43,11 @@ class OldRuns:
     """The branches of runs that may be removed.
 
     Attributes:
-        older_than_seconds: see `run_branch_age`.
-        liveness_of: keeps the branch of a run that lives and has published to it, however old.
+        age_limit: of each branch; see `run_branch_age`.
     """
 
     references: References
-    older_than_seconds: float
-    liveness_of: AttemptLiveness = lambda _: "unknown"
+    age_limit: RunAgeLimit
 
     def __iter__(self) -> Iterator[OldRun]:
         for branch, head in self.references.run_branches():
@@ -64,10 +62,7 @@ class OldRuns:
         except StoreError:
             return None
         age = run_branch_age(branch, commit_time(commit.commit_time), self.references.clock.now())
-        if age is None or age <= self.older_than_seconds:
-            return None
-        stamp = stamp_of(commit)
-        return None if stamp is not None and self.liveness_of(stamp) == "alive" else OldRun(branch, age)
+        return None if age is None or age <= self.age_limit(branch) else OldRun(branch, age)
 
     def remove(self, branch: str) -> bool:
         """Judge again, and remove the branch. Returns False if it is needed."""

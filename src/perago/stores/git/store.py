@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from perago.ports import AttemptLiveness, Clock, FileDigests, LogEntry, Observer, Phase, SystemClock, ignore
+from perago.ports import (
+    AttemptLiveness,
+    Clock,
+    FileDigests,
+    LogEntry,
+    Observer,
+    Phase,
+    RunAgeLimit,
+    SystemClock,
+    default_run_age_limit,
+    ignore,
+)
 from perago.stores.git.clean import Swept, cleanup_staging, sweep
 from perago.stores.git.examine import Examination
 from perago.stores.git.history import read_history
@@ -220,7 +231,7 @@ class GitStore:
         self,
         *,
         older_than_seconds: float,
-        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,
+        run_age_limit: RunAgeLimit = default_run_age_limit,
         liveness_of: AttemptLiveness = lambda _: "unknown",
         living_since: float | None = None,
         deep: bool = False,
@@ -233,7 +244,7 @@ class GitStore:
         return Examination(
             references=self._references,
             older_than_seconds=older_than_seconds,
-            runs_older_than_seconds=runs_older_than_seconds,
+            run_age_limit=run_age_limit,
             liveness_of=liveness_of,
             living_since=living_since,
             deep=deep,

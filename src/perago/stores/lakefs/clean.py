@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from perago.errors import StoreError
-from perago.ports import AttemptLiveness, Clock, commit_time
+from perago.ports import AttemptLiveness, Clock, RunAgeLimit, commit_time
 from perago.stores.lakefs.api.answers import Branch, Commit, LakeFSError
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.publication.branches import STAGING_PREFIX, parse_staging
-from perago.stores.lakefs.publication.history import staged_stamp_of, stamp_of
+from perago.stores.lakefs.publication.history import staged_stamp_of
 from perago.values.findings import OLD_RUN, Kind
 from perago.values.models import StagedWorkspace, run_branch_age, run_branch_time
 
@@ -40,7 +40,7 @@ class Janitor:
     Attributes:
         older_than_seconds: longer than any attempt takes from staging to publishing. An attempt whose branch is removed
             fails and publishes nothing.
-        runs_older_than_seconds: age from which the branch of a run is removed; see `run_branch_age`.
+        run_age_limit: age from which the branch of a run is removed; see `run_branch_age`.
         liveness_of: the engine's answer about an attempt. Branches of live attempts are kept, however old.
     """
 
@@ -48,7 +48,7 @@ class Janitor:
     clock: Clock
     repository: str
     older_than_seconds: float
-    runs_older_than_seconds: float
+    run_age_limit: RunAgeLimit
     liveness_of: AttemptLiveness = lambda _: "unknown"
 
     async def orphans(self) -> AsyncIterator[Orphan]:
@@ -103,17 +103,13 @@ class Janitor:
 
     async def _judge_run(self, branch: Branch, begun: datetime) -> Orphan | None:
         """By age, because tasks of a run may follow when the newest attempt on its branch has ended."""
-        if self._age(begun) <= self.runs_older_than_seconds:
+        limit = self.run_age_limit(branch.id)
+        if self._age(begun) <= limit:
             return None
         commit = await self._find_commit(branch.commit_id)
         last = begun if commit is None else commit_time(commit.creation_date)
         age = run_branch_age(branch.id, last, self.clock.now())
-        if age is None or age <= self.runs_older_than_seconds:
-            return None
-        stamp = None if commit is None else stamp_of(commit)
-        if stamp is not None and self.liveness_of(stamp) == "alive":
-            return None
-        return Orphan(branch.id, Kind.RUN_BRANCH, OLD_RUN, age)
+        return None if age is None or age <= limit else Orphan(branch.id, Kind.RUN_BRANCH, OLD_RUN, age)
 
     def _age(self, made_at: datetime) -> float:
         return (self.clock.now() - made_at).total_seconds()

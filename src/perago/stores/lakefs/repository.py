@@ -13,8 +13,10 @@ from perago.ports import (
     ForeseesDownload,
     LogEntry,
     Phase,
+    RunAgeLimit,
     TransactionalStore,
     WorkspaceStore,
+    default_run_age_limit,
 )
 from perago.stores.lakefs.api.answers import LakeFSError
 from perago.stores.lakefs.api.commits import NOT_THERE, check_full_id, check_repository, no_commit
@@ -225,20 +227,22 @@ class LakeFSRepository:
 
         See `clean.Janitor`.
         """
-        return self._connection.run(self._janitor(older_than_seconds, runs_older_than_seconds, liveness_of).sweep())
+        return self._connection.run(
+            self._janitor(older_than_seconds, lambda _: runs_older_than_seconds, liveness_of).sweep()
+        )
 
     def examine(
         self,
         *,
         older_than_seconds: float,
-        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,
+        run_age_limit: RunAgeLimit = default_run_age_limit,
         liveness_of: AttemptLiveness = lambda _: "unknown",
         living_since: float | None = None,  # noqa: ARG002 - only the age and the engine tell here
         deep: bool = False,
     ) -> Iterator[Finding]:
         """Find leftovers of killed attempts and damaged data. Changes nothing. See `examine.Examination`."""
         self.check()
-        janitor = self._janitor(older_than_seconds, runs_older_than_seconds, liveness_of)
+        janitor = self._janitor(older_than_seconds, run_age_limit, liveness_of)
         looking = Examination(
             janitor,
             lambda branch: self._connection.run(janitor.remove(branch)),
@@ -251,9 +255,9 @@ class LakeFSRepository:
     def _manual_commits(self) -> ManualCommits:
         return ManualCommits(self._connection, self.name)
 
-    def _janitor(self, older_than: float, runs_older_than: float, liveness_of: AttemptLiveness) -> Janitor:
+    def _janitor(self, older_than: float, run_age_limit: RunAgeLimit, liveness_of: AttemptLiveness) -> Janitor:
         connection = self._connection
-        return Janitor(connection.client, connection.clock, self.name, older_than, runs_older_than, liveness_of)
+        return Janitor(connection.client, connection.clock, self.name, older_than, run_age_limit, liveness_of)
 
     async def _plan_export(self, ref: str, spec: WorkspaceSpec) -> tuple[Transfer, Layout]:
         check_full_id(ref, self.name)

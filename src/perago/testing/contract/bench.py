@@ -51,6 +51,10 @@ class StoreHooks(ABC):
         """Cherry-pick a commit, with its changes and all its metadata; returns the new id."""
 
     @abstractmethod
+    def forge_seal(self, store: Any, branch: str, files: Edits, stamp: Stamp) -> str:
+        """Commit on the head without Perago, with all metadata of a seal that has this stamp; returns the id."""
+
+    @abstractmethod
     def head(self, store: Any, branch: str) -> str:
         """Full id of the commit that the branch points at."""
 
@@ -186,6 +190,14 @@ class Bench:
 
     def copy(self, commit: str, branch: str = MAIN) -> str:
         return self.hooks.copy_commit(self.store, commit, branch)
+
+    def forge_seal(self, files: Edits, head: str) -> CommitFacts:
+        """Make up a seal on the head of the main branch, for a task of an unknown workflow instance."""
+        stamp = replace(make_stamp(head, self._number()), branch=MAIN, completes=head).on(head)
+        forged = self.hooks.forge_seal(self.store, MAIN, files, stamp)
+        commit = self.newest(head)
+        assert (commit.id, commit.counting_stamp) == (forged, stamp), "the hook has not forged all of it"
+        return commit
 
     def head(self, branch: str = MAIN) -> str:
         return self.hooks.head(self.store, branch)

@@ -8,7 +8,7 @@ from typing import Any
 from perago.errors import PublishFenceError
 from perago.testing.contract.bench import Bench, StoreHooks
 from perago.testing.contract.framework import pytest
-from perago.values.history import History, Publish
+from perago.values.history import History, Merge, Publish
 
 STAMPS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -104,6 +104,21 @@ class HistoryContract(StoreHooks):
         newest, original = bench.history(base).commits
         assert (newest.is_seal, original.is_seal) == (False, True)
         assert bench.history(base).between == (newest,)
+
+    def test_a_made_up_seal_with_content_is_a_foreign_commit(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1"})
+        forged = bench.forge_seal({"a": b"theirs", "b": b"theirs"}, base)
+        assert (forged.is_seal, forged.empty) == (False, False)
+        assert bench.history(base).between == (forged,)
+        with pytest.raises(PublishFenceError, match=forged.id[:12]):
+            bench.publish(base, {"c": b"mine"})
+        merged = bench.publish(base, {"c": b"mine"}, Merge(forged.id, (forged.id,)))
+        assert bench.files(merged) == {"a": b"theirs", "b": b"theirs", "c": b"mine"}
+
+    def test_a_made_up_seal_without_content_has_none_to_lose(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1"})
+        assert bench.forge_seal({}, base).is_seal
+        assert bench.history(base).between == ()
 
     def test_a_commit_is_empty_where_its_content_is_its_parents(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})

@@ -278,6 +278,7 @@ def record_to_json(record: InstanceRecord) -> dict[str, Any]:
     """An engine's record as a JSON value."""
     return {
         "workflow_instance_id": record.workflow_instance_id,
+        "parent": record.parent,
         # dataclasses.asdict would copy each output deeply, only to encode it
         "tries": [{name: getattr(entry, name) for name in _TRY_FIELDS} for entry in record.tries],
     }
@@ -285,7 +286,8 @@ def record_to_json(record: InstanceRecord) -> dict[str, Any]:
 
 def record_from_json(value: Mapping[str, Any]) -> InstanceRecord:
     """The inverse of `record_to_json`."""
-    return InstanceRecord(value["workflow_instance_id"], tuple(map(_try_from_json, value["tries"])))
+    tries = tuple(map(_try_from_json, value["tries"]))
+    return InstanceRecord(value["workflow_instance_id"], tries, value["parent"])
 
 
 def _try_from_json(entry: Mapping[str, Any]) -> TryRecord:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from perago.ports import AttemptLiveness
+from perago.ports import AttemptLiveness, RunAgeLimit
 from perago.stores.git.examine.large_files import large_file_findings
 from perago.stores.git.examine.leftovers import run_branches, staged_commits, temporary_files, unfinished_publication
 from perago.stores.git.examine.reachable import Reachable, mark
@@ -23,7 +23,7 @@ class Examination:
     Attributes:
         older_than_seconds: age from which something may be removed if nothing else shows that its owner is dead. Longer
             than any attempt takes from staging to publishing.
-        runs_older_than_seconds: age from which the branch of a run may be removed. Longer than any task takes.
+        run_age_limit: age from which the branch of a run may be removed.
         liveness_of: distinguishes staged commits of live and dead attempts.
         living_since: start of the oldest attempt that may run here, seconds since the epoch; None if none runs.
         deep: read all large files, and compare their content with their names.
@@ -31,7 +31,7 @@ class Examination:
 
     references: References
     older_than_seconds: float
-    runs_older_than_seconds: float
+    run_age_limit: RunAgeLimit
     liveness_of: AttemptLiveness
     living_since: float | None = None
     deep: bool = False
@@ -44,7 +44,7 @@ class Examination:
         """
         references, older_than = self.references, self.older_than_seconds
         yield from staged_commits(references, self.liveness_of, older_than)
-        yield from run_branches(OldRuns(references, self.runs_older_than_seconds, self.liveness_of))
+        yield from run_branches(OldRuns(references, self.run_age_limit))
         yield from unfinished_publication(references)
         yield from stale_locks(references, older_than)
         yield from temporary_files(references.repository, older_than)

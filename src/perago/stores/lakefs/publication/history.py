@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from perago.ports import commit_time
 from perago.stores.lakefs.api.answers import Commit, LakeFSError
 from perago.stores.lakefs.api.calls import PAGE
-from perago.stores.lakefs.api.client import LakeFSClient, both
+from perago.stores.lakefs.api.client import LakeFSClient, both, each
 from perago.stores.lakefs.api.commits import Commits, full_id
-from perago.stores.lakefs.publication.fence import EXPECTED_PARENT
+from perago.stores.lakefs.publication.fence import EXPECTED_PARENT, is_action
 from perago.values.history import CommitFacts, History, Stamp
 from perago.values.models import Changes, WorkspaceInput
 from perago.values.plans import MAX_HISTORY, input_not_on_branch
@@ -73,14 +73,15 @@ def is_staged_empty(staged: Commit) -> bool:
     return staged.metadata.get(_STAGED + _EMPTY) == "true"
 
 
-def is_empty(commit: Commit, parent: Commit) -> bool:
-    """Whether a commit's content equals that of its parent.
+async def is_same_content(client: LakeFSClient, repository: str, left: str, right: str) -> bool:
+    """Whether two commits have the same files, apart from the server's actions."""
+    async for page in client.diff_refs(repository, left, right):
+        if any(not is_action(entry.path) for entry in page):
+            return False
+    return True
 
-    Newly uploaded content has another meta range, and a seal may have added the fence. Then the commit's own metadata
-    decides, which its stager wrote and cannot be changed.
-    """
-    if commit.meta_range_id == parent.meta_range_id:
-        return True
+
+def _claims_to_be_empty(commit: Commit) -> bool:
     return stamp_of(commit) is not None and commit.metadata.get(_STAMP + _EMPTY) == "true"
 
 
@@ -127,7 +128,27 @@ async def read_history(client: LakeFSClient, commits: Commits, workspace_input: 
         commits.remember(workspace_input.repository, commit)
     if line[-1].id != base:
         raise input_not_on_branch(workspace_input.branch, base, line[0].id)
-    return History(line[0].id, base, tuple(_facts(commit, parent) for commit, parent in pairwise(line)))
+    pairs = [*pairwise(line)]
+    empty = await _empty(client, workspace_input.repository, pairs)
+    return History(line[0].id, base, tuple(_facts(commit, parent, commit.id in empty) for commit, parent in pairs))
+
+
+async def _empty(client: LakeFSClient, repository: str, pairs: Sequence[tuple[Commit, Commit]]) -> set[str]:
+    """Ids of the commits whose content equals that of their parent.
+
+    Commits with the same meta range have the same content. Content that is uploaded again has another one, and so has
+    a seal that added the fence. Their metadata says that they are empty. Anybody can write that, so the server compares
+    the two commits. A commit with another meta range that does not say so is not compared: it counts as content.
+    """
+    same = {commit.id for commit, parent in pairs if commit.meta_range_id == parent.meta_range_id}
+    claimed = [pair for pair in pairs if pair[0].id not in same and _claims_to_be_empty(pair[0])]
+
+    async def is_true(pair: tuple[Commit, Commit]) -> bool:
+        commit, parent = pair
+        return await is_same_content(client, repository, parent.id, commit.id)
+
+    found = await each(claimed, is_true)
+    return same | {commit.id for (commit, _), true in zip(claimed, found, strict=True) if true}
 
 
 async def _line(client: LakeFSClient, workspace_input: WorkspaceInput, base: str) -> list[Commit]:
@@ -181,12 +202,12 @@ async def find_publication(client: LakeFSClient, workspace_input: WorkspaceInput
     return Publication(head, None)
 
 
-def _facts(commit: Commit, parent: Commit) -> CommitFacts:
+def _facts(commit: Commit, parent: Commit, empty: bool) -> CommitFacts:
     return CommitFacts(
         id=commit.id,
         parent=parent.id,
         stamp=stamp_of(commit),
-        empty=is_empty(commit, parent),
+        empty=empty,
         author=commit.committer,
         subject=subject_of(commit),
         time=commit_time(commit.creation_date),

@@ -26,7 +26,13 @@ from perago.stores.lakefs.publication.fence import (
     is_action,
     refuse_actions,
 )
-from perago.stores.lakefs.publication.history import publication_message, read_history, seal_message, staged_metadata
+from perago.stores.lakefs.publication.history import (
+    is_same_content,
+    publication_message,
+    read_history,
+    seal_message,
+    staged_metadata,
+)
 from perago.stores.lakefs.publication.publish import check_clean
 from perago.values.history import Conflict, Merge, Plan, Publish, Seal, Stamp, WritePlan
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
@@ -235,14 +241,6 @@ async def changed_between(
                 removed = entry.kind == "removed"
                 changed[entry.path] = None if removed else Entry(entry.checksum, entry.size, entry.executable)
     return changed
-
-
-async def is_same_content(client: LakeFSClient, repository: str, left: str, right: str) -> bool:
-    """Whether two commits have the same files, apart from the server's actions."""
-    async for page in client.diff_refs(repository, left, right):
-        if any(not is_action(entry.path) for entry in page):
-            return False
-    return True
 
 
 @dataclass(frozen=True)
