@@ -16,9 +16,9 @@ from perago.errors import EngineError, RunNotFoundError, TaskInputError
 from perago.running.repos.address import RepositoryAddress, head_of, local_engine, parse_address
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.params import validate_params
+from perago.tasks.params import read_model, validate_params
 from perago.tasks.secrets import secrets_of
-from perago.values.json_text import JsonObject
+from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.redaction import MASK, learn_of, mask_json
 from perago.values.stamps import canonical_json
 
@@ -33,7 +33,7 @@ def learn_secrets(model: type[BaseModel] | None, params: object) -> None:
     """
     with suppress(Exception):  # the attempt reports what validators raise
         if model is not None:
-            learn_of(_OWNER, secrets_of(model.model_validate(params, extra="ignore")))
+            learn_of(_OWNER, secrets_of(read_model(model, params, extra="ignore")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ def _holds_secrets(validated: BaseModel, params: JsonObject) -> bool:
         given = validated.model_dump(mode="json", exclude_unset=True, warnings=False)
     except PydanticSerializationError:
         return True  # unknown: assume yes
-    return MASK in canonical_json(given) or mask_json(params) != params
+    return MASK in canonical_json(with_finite_numbers(given)) or mask_json(params) != params
 
 
 def new_request(

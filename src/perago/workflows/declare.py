@@ -10,7 +10,7 @@ from pydantic import BaseModel, PydanticUserError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from perago.errors import WorkflowDefinitionError
-from perago.values.json_text import JsonObject
+from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.redaction import MASK
 from perago.values.stamps import canonical_json
 from perago.workflows.check import check_sub_workflow_names
@@ -181,7 +181,7 @@ def _template(model: type[BaseModel] | None) -> JsonObject:
     if model is None:
         return {}
     try:
-        params = model().model_dump(mode="json", warnings=False)
+        params = with_finite_numbers(model().model_dump(mode="json", warnings=False))
     except (ValueError, PydanticUserError):
         return {}
     return {} if MASK in canonical_json(params) else {"params": params}

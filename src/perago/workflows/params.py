@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from perago.errors import WorkflowDefinitionError
-from perago.tasks.params import describe_faults
-from perago.values.json_text import JsonObject
+from perago.tasks.params import describe_faults, read_model
+from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.redaction import MASK
 from perago.values.stamps import canonical_json
 from perago.workflows.definition import WorkflowDefinition
@@ -27,7 +27,7 @@ def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[s
             )
         return {}
     try:
-        validated = definition.params_model.model_validate(given, extra="forbid")
+        validated = read_model(definition.params_model, given, extra="forbid")
     except ValidationError as exc:
         raise WorkflowDefinitionError(f"workflow {definition.name!r}: {describe_faults(exc, 'params')}") from None
     return {
@@ -58,7 +58,7 @@ def _default(params: BaseModel, name: str, *, of_secret: bool = False) -> Any:
     value = getattr(params, name)
     if of_secret and isinstance(value, SecretStr):
         return value.get_secret_value()
-    dumped = params.model_dump(mode="json", include={name}, warnings=False)[name]
+    dumped = with_finite_numbers(params.model_dump(mode="json", include={name}, warnings=False)[name])
     if MASK in canonical_json(dumped):
         raise WorkflowDefinitionError(f"params.{name} has a default with a secret in it; give the param")
     return dumped

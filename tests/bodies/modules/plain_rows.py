@@ -112,7 +112,7 @@ def leave_a_database_in_a_cycle(workspace: Path, params: Params) -> Result:
 @row
 def leave_a_shelf_open(workspace: Path, params: Params) -> Result:
     """Its index is written when it is closed. No descriptor is open before."""
-    shelf = shelve.Shelf(dbm.dumb.open(str(workspace / "shelf")))
+    shelf = shelve.Shelf(dbm.dumb.open(str(workspace / "shelf")))  # noqa: SIM115 - left open
     shelf["found"] = 42
     KEPT.append(shelf)
     return Result()
