@@ -351,6 +351,7 @@ def test_a_file_in_a_cycle_is_closed_before_it_is_looked_at(on_a_branch, mode):
 @pytest.mark.parametrize(
     ("way", "cause"),
     [
+        ("close", "the body closed descriptors that it did not open"),
         ("exit", "exited with code 3"),
         ("segfault", "SIGSEGV"),
         ("killed", "SIGKILL"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -10,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from types import FrameType
 
 from perago.attempt.output import reason_for_exception
@@ -19,6 +19,7 @@ from perago.values.json_text import encodable
 from perago.values.redaction import mask_json, mask_text, traceback_of
 from perago.worker.process.forks import OwnHandlers, undo_in_forks
 from perago.worker.process.messages import (
+    CHANNEL_CLOSED,
     MAX_TEXT_LENGTH,
     Failure,
     Log,
@@ -40,7 +41,10 @@ class Terminated(KeyboardInterrupt):
 
 
 class Outbox:
-    """Sends messages from any thread of this process. A fork sends nothing: it could cut into a message."""
+    """Sends messages from any thread of this process. A fork sends nothing: it could cut into a message.
+
+    If the body has closed the channel, the process exits with `CHANNEL_CLOSED`.
+    """
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -64,8 +68,11 @@ class Outbox:
             if with_next and len(self._waiting) < _MAX_WAITING_BYTES:
                 return
             waiting, self._waiting = self._waiting, b""
-            with suppress(OSError):  # the attempt's process has ended, and this one will
+            try:
                 self._channel.sendall(waiting)
+            except OSError as exc:  # the attempt's process has ended, and this one will
+                if exc.errno in (errno.EBADF, errno.ENOTSOCK):
+                    os._exit(CHANNEL_CLOSED)
 
     def send_outcome(self, outcome: Result | Failure) -> None:
         """Send the body's result or failure. A result that cannot be sent becomes a failure."""
