@@ -35,12 +35,13 @@ FileDigests = Mapping[str, str]
 class DownloadWorkspace(Protocol):
     """Lay out the input's files under the workspace directory.
 
-    A store that knows the digests returns them, which saves the manifest from reading the files again; else None.
+    A store that knows the digests returns them (`FileDigests`), which saves the manifest from reading the files again.
+    Anything else that it returns is ignored.
     """
 
     def __call__(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
-    ) -> FileDigests | None: ...
+    ) -> object: ...
 
 
 class ForeseeDownload(Protocol):

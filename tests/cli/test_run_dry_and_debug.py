@@ -16,6 +16,7 @@ from conductor_stub import StubConductor, recorded_task
 REPO = ("--repo", "data.git", "--branch", "main")
 
 DEBUGGED = """
+import multiprocessing
 import os
 from cli_bodies import *
 
@@ -39,6 +40,10 @@ def debugged(workspace: Path, params: Params) -> Result:
             os._exit(0)
         os.wait()
         os._exit(0)
+    if params.kind == "pools":
+        for _ in range(5):
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                pool.map(abs, range(10))
     if params.kind == "break":
         breakpoint()
     if params.kind == "trace":
@@ -109,10 +114,17 @@ def test_debug_runs_the_body_in_the_commands_own_process(debugged):
     assert "printed" in err
 
 
+def test_pools_of_a_debugged_body_end_as_those_of_a_program(debugged):
+    said = debugged.run("run", "debugged", *REPO, "--debug", "--param", "kind=pools")
+    assert said.code == 0, said.err
+    assert "KeyboardInterrupt" not in said.err
+    assert "Traceback" not in said.err
+
+
 def test_debug_shows_the_traceback_of_a_body(debugged, perago):
     said = perago("run", "debugged", *REPO, "--debug", "--param", "kind=raise")
     assert said.code == 1
-    assert re.search(r'File ".*debugged.py", line 14, in debugged', said.err)
+    assert re.search(r'File ".*debugged.py", line 15, in debugged', said.err)
     assert "error: task debugged failed: KeyError: 'missing'" in said.err
 
 

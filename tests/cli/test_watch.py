@@ -121,6 +121,22 @@ def test_a_signal_that_was_ignored_stays_ignored(cancelled):
         signal.signal(signal.SIGHUP, before)
 
 
+def test_forks_have_the_handlers_that_were_there_before(cancelled):
+    def own(*_: object) -> None: ...
+
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+    with Interrupts(cancelled.set):
+        signal.signal(signal.SIGHUP, own)
+        pid = os.fork()
+        if pid == 0:
+            found = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+            os._exit(0 if found == [*before[:2], own] and not blocked else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert cancelled.wait(5)
+
+
 def test_for_a_debugger_the_first_signal_interrupts(cancelled):
     with Interrupts(cancelled.set, at_once=True), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)

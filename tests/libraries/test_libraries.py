@@ -20,6 +20,7 @@ ROWS = [
     "file_rows:leave_duckdb_open",
     "file_rows:query_frames_with_duckdb",
     "file_rows:leave_hdf5_open",
+    "file_rows:leave_hdf5_in_memory",
     "learning_rows:fit_in_two_jobs",
     "learning_rows:boost_gradients",
     "pool_rows:use_loky",

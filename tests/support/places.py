@@ -190,5 +190,5 @@ def _table_of_sqlite(path: Path) -> Any:
         database.close()
 
 
-READERS: dict[str, Callable[[Path], Any]] = {".db": _table_of_sqlite}
+READERS: dict[str, Callable[[Path], Any]] = {".db": _table_of_sqlite, ".dat": Path.read_bytes}
 """What tells the content of a file, by its suffix."""

@@ -180,6 +180,7 @@ def test_an_error_brings_the_bodys_traceback_as_a_note_and_no_secret(bodies):
     [
         ({"size": 0}, "exited with code 0"),
         ({"size": 7}, "exited with code 7"),
+        ({"text": "close"}, "the body closed descriptors that it did not open"),
         ({"text": "SIGSEGV"}, "SIGSEGV"),
         ({"text": "SIGKILL"}, "SIGKILL.*out of memory"),
         ({"text": "SIGTERM"}, "SIGTERM"),

@@ -41,6 +41,8 @@ def test_a_workflow_of_three_from_register_to_the_published_commit(
         assert pipeline.repository.branches("perago-", hidden=True) == []
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
+    (unfinished,) = tmp_path.rglob("objects-*/partial")
+    assert list(unfinished.iterdir()) == []
     assert lakefs_server.secret_access_key not in worker.told()
     assert all(lakefs_server.secret_access_key not in path.read_text() for path in worker.logs.iterdir())
 

@@ -220,12 +220,14 @@ def test_what_a_task_is_given_or_does_without_effect_is_a_warning_in_both_logs(s
     head = store.import_directory(tmp_path / "files", "main", "begin")
     workspace = {"repository": "data", "branch": "main", "refType": "commit", "ref": head}
     told = [
+        "the task ignores unknown fields of its input: 'note', 'user'.",
         "the task ignores unknown params: 'txet'; it has path, seconds, text.",
         "no file matches the workspace's include '*.csv'; '**/*.csv' matches in directories, too.",
         "a changed file is not published, because the task is read_only: 'notes.txt'.",
     ]
     with supervise(mode=mode, store=GitSettings(path=str(tmp_path / "data.git"))) as worker:
-        name = worker.schedule("space.look", input_data={"workspace": workspace, "params": {"txet": "hello"}})
+        given = {"workspace": workspace, "params": {"txet": "hello"}, "user": "ada", "note": {"a": 1}}
+        name = worker.schedule("space.look", input_data=given)
         worker.completed(name)
         task_id = worker.tries(name)[-1].task_id
         expected = "\n".join(f"WARNING {text}" for text in told)
@@ -351,6 +353,7 @@ def test_a_file_in_a_cycle_is_closed_before_it_is_looked_at(on_a_branch, mode):
 @pytest.mark.parametrize(
     ("way", "cause"),
     [
+        ("close", "the body closed descriptors that it did not open"),
         ("exit", "exited with code 3"),
         ("segfault", "SIGSEGV"),
         ("killed", "SIGKILL"),

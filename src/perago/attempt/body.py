@@ -34,13 +34,6 @@ _SHOWN = 5
 """Number of files or threads in a message."""
 
 
-def open_descriptors() -> frozenset[tuple[int, str]] | None:
-    """The open descriptors of this process with their targets. None if the system does not list them."""
-    if sys.platform != "linux":
-        return None
-    return frozenset(_descriptors())
-
-
 def refuse_open_files(task_name: str, workspace: Path | None) -> None:
     """Refuse a workspace with a regular file that this process has open for writing: data may still be in its buffer.
 

@@ -15,6 +15,7 @@ from perago.attempt.parse import (
     FREE_FIELDS,
     WORKSPACE_FIELDS,
     expect_fields,
+    of_unknown_fields,
     of_unknown_params,
     parse_params,
     parse_workspace_input,
@@ -94,6 +95,7 @@ def run_free_attempt(
     def run() -> RuntimeTaskResult:
         with phases(Phase.PARSE) as span:
             expect_fields(task, input_data, FREE_FIELDS, only=False)
+            span.caution(of_unknown_fields(input_data, FREE_FIELDS))
             call = _call(task, input_data, context.metrics, context.of_task(task, identity))
             redaction.learn_of(context.execution_id, secrets_of(call.params))
             span.caution(of_unknown_params(task, call.raw_params))

@@ -42,6 +42,12 @@ def of_unknown_params(task: TaskDefinition, given: Mapping[str, Any]) -> Caution
     return {"unknown_params": len(unknown), "such_as": shown, "known": known[:MAX_KNOWN]}
 
 
+def of_unknown_fields(given: Mapping[str, Any], fields: Iterable[str]) -> Caution:
+    """Top-level fields of the input that the attempt ignores."""
+    unknown = given.keys() - set(fields)
+    return {"unknown_fields": len(unknown), "such_as": such_as(unknown)} if unknown else {}
+
+
 def of_read_only_writes(before: Mapping[str, FileStat], after: Mapping[str, FileStat]) -> Caution:
     """Files that a read_only task added, changed or deleted in its workspace.
 

@@ -239,10 +239,11 @@ class PublicationTarget:
 
     def _write(self, execution: TaskExecution, workspace_dir: Path, place: _PlaceInQueue) -> str:
         self._attempt_fence()
-        staged: StagedWorkspace | None = None  # set as soon as staging returns, even if its phase fails
+        returned: list[StagedWorkspace] = []  # to be cleaned up, whatever it is and even if its phase fails
         try:
             with self.phases(Phase.STAGE) as span:
-                staged = _staged(self.ports.stage_workspace(workspace_dir, self.workspace_input, self.spec, execution))
+                returned += [self.ports.stage_workspace(workspace_dir, self.workspace_input, self.spec, execution)]
+                staged = _staged(returned[0])
                 span.note(staged=staged.commit)
             place.wait()
             self._attempt_fence()
@@ -252,8 +253,8 @@ class PublicationTarget:
                 span.note(ref=ref)
                 return ref
         finally:
-            if staged is not None:
-                self._clean(staged)
+            for one in returned:
+                self._clean(one)
 
     def _commit_id(self, name: str, ref: object) -> str:
         """Check the return value of a callable, which may be the user's."""
@@ -273,7 +274,7 @@ class PublicationTarget:
     def _clean(self, staged: StagedWorkspace) -> None:
         """Best effort: an error here, even `sys.exit`, goes to the observer and never changes the result."""
         try:
-            with self.phases(Phase.CLEAN, what="staging", branch=staged.branch):
+            with self.phases(Phase.CLEAN, what="staging", branch=str(getattr(staged, "branch", ""))):
                 self.ports.cleanup_staging(staged)
         except KeyboardInterrupt:
             raise
@@ -313,9 +314,12 @@ def _staged(staged: StagedWorkspace) -> StagedWorkspace:
     """Check the return value of a callable, which may be the user's."""
     if isinstance(getattr(staged, "commit", None), str):
         return staged
+    fault = f"{staged!r}, which is not a StagedWorkspace"
+    if hasattr(staged, "commit"):
+        fault = f"a {type(staged).__name__} whose commit is {staged.commit!r}, which is not a commit id"
     raise StoreError(
-        f"stage_workspace returned {staged!r}, which is not a StagedWorkspace. Nothing was published. Make it "
-        f"return StagedWorkspace(repository, branch, commit) for the staged commit"
+        f"stage_workspace returned {fault}. Nothing was published. Make it return StagedWorkspace(repository, branch, "
+        f"commit) for the staged commit"
     )
 
 

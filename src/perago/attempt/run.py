@@ -30,6 +30,7 @@ from perago.attempt.parse import (
     Unmatched,
     expect_fields,
     of_read_only_writes,
+    of_unknown_fields,
     of_unknown_params,
     parse_params,
     parse_workspace,
@@ -227,7 +228,7 @@ def run_workspace_task_attempt(
         trace=trace,
     )
     run = AttemptRun(task, task.workspace, attempt, workspace_root, context)
-    return context.result_of(lambda: run.complete(input_data, ports))
+    return context.result_of(lambda: run.complete(input_data, ports, only=True))
 
 
 def run_attempt(
@@ -243,6 +244,7 @@ def run_attempt(
     """Run one attempt of any task, for a worker, `perago run` and the testing kit.
 
     Args:
+        input_data: further top-level fields are ignored, and warned of: a TaskDef permits them.
         open_store: called only for a task with a workspace. An error fails the attempt.
     """
     if task.workspace is None:
@@ -278,9 +280,13 @@ class AttemptRun:
     workspace_root: Path
     context: RunContext
 
-    def complete(self, input_data: Mapping[str, Any], ports: AttemptPorts) -> RuntimeTaskResult:
-        """Run it completely; an error ends it early."""
-        workspace_input, call = self._parse(input_data, ports.read_history)
+    def complete(self, input_data: Mapping[str, Any], ports: AttemptPorts, *, only: bool = False) -> RuntimeTaskResult:
+        """Run it completely; an error ends it early.
+
+        Args:
+            only: refuse further top-level fields of the input.
+        """
+        workspace_input, call = self._parse(input_data, ports.read_history, only=only)
         with self._directory() as directory:
             if self.spec.read_only:
                 work = self._work(workspace_input, call, directory, ports.download_workspace)
@@ -329,10 +335,11 @@ class AttemptRun:
         return self.context.phases(self.identity)
 
     def _parse(
-        self, input_data: Mapping[str, Any], read_history: ReadHistory | None
+        self, input_data: Mapping[str, Any], read_history: ReadHistory | None, *, only: bool = False
     ) -> tuple[WorkspaceInput, BodyCall]:
         with self.phases(Phase.PARSE) as span:
-            expect_fields(self.task, input_data, WORKSPACE_FIELDS, only=True)
+            expect_fields(self.task, input_data, WORKSPACE_FIELDS, only=only)
+            span.caution(of_unknown_fields(input_data, WORKSPACE_FIELDS))
             given = parse_workspace(self.task, input_data["workspace"])
             params, raw_params = parse_params(self.task, input_data)
             redaction.learn_of(self.context.execution_id, secrets_of(params))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from perago.tasks.code import code_digest
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.secrets import mask_by_type
 from perago.values.history import Stamp
-from perago.values.json_text import JsonObject
+from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.models import Attempt, AttemptIdentity, TaskExecution, WorkspaceInput
 from perago.values.redaction import mask_json_alike
 from perago.values.stamps import json_digest, storable
@@ -115,14 +114,5 @@ def describe_params(params: BaseModel) -> JsonObject:
         described: dict[str, Any] = params.model_dump(mode="json", by_alias=True, warnings=False)
     except PydanticSerializationError:
         described = {name: repr(value) for name, value in params}
-    masked: dict[str, Any] = mask_json_alike(_finite(mask_by_type(params, described)))
+    masked: dict[str, Any] = mask_json_alike(with_finite_numbers(mask_by_type(params, described)))
     return masked
-
-
-def _finite(value: Any) -> Any:
-    """Replace infinities and NaN, which JSON does not have, by text: `inf`, `-inf`, `nan`."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value

@@ -172,10 +172,20 @@ def run_worker(arguments: StartArguments) -> int:
         supervisor.journal.tell(
             logging.INFO, "Stopped." if is_whole else "Stopped. Unfinished tasks were returned to the queue."
         )
+        _sweep_cache(config)
         if not is_whole:
             _end_at_once(INTERRUPTED)
         _end_in_time()
     return DONE
+
+
+def _sweep_cache(config: RuntimeConfig) -> None:
+    """Remove the unfinished cache files of the executors, which have been killed."""
+    if config.lakefs is not None:
+        from perago.workspace.cache import ObjectCache
+
+        with suppress(OSError):
+            ObjectCache(config.cache_dir, config.cache_max_size).sweep()
 
 
 def check_tasks(

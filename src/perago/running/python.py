@@ -32,7 +32,7 @@ from perago.running.workflow_request import new_workflow_request
 from perago.settings import load_run_config
 from perago.tasks.declare import TaskDefinition, task_of
 from perago.tasks.load import load_module_task
-from perago.tasks.params import params_as_json
+from perago.tasks.params import params_as_json, read_model
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
 from perago.values.record import TryStatus, WorkflowStatus
@@ -394,7 +394,7 @@ def _raise_interrupt(interrupts: Interrupts, run_id: str) -> None:
 def _result(model: type[BaseModel], output: object) -> BaseModel:
     """The result as its model. A number that is not finite is None in the output, which its model may refuse."""
     try:
-        return model.model_validate(output, by_alias=False, by_name=True)
+        return read_model(model, output, by_alias=False, by_name=True)
     except ValidationError:
         return model.model_construct(**required(output if isinstance(output, Mapping) else None, "results are objects"))
 

@@ -17,9 +17,9 @@ from perago.errors import EngineError, RunNotFoundError, TaskInputError, require
 from perago.running.repos.address import RepositoryAddress, head_of, local_engine, parse_address
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.params import validate_params
+from perago.tasks.params import read_model, validate_params
 from perago.tasks.secrets import mask_by_type, secrets_of
-from perago.values.json_text import JsonObject
+from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.models import outsiders_fault
 from perago.values.redaction import MASK, learn_of, mask_json
 from perago.values.stamps import canonical_json
@@ -42,7 +42,7 @@ def learn_secrets(model: type[BaseModel] | None, params: object) -> BaseModel | 
     """
     with suppress(Exception):  # the attempt reports what validators raise
         if model is not None:
-            validated = model.model_validate(params, extra="ignore")
+            validated = read_model(model, params, extra="ignore")
             learn_of(_OWNER, secrets_of(validated))
             return validated
     return None
@@ -209,7 +209,7 @@ def _holds_secrets(validated: BaseModel, params: JsonObject) -> bool:
         given = validated.model_dump(mode="json", exclude_unset=True, warnings=False)
     except PydanticSerializationError:
         return True  # unknown: assume yes
-    return MASK in canonical_json(mask_by_type(validated, given)) or mask_json(params) != params
+    return MASK in canonical_json(with_finite_numbers(mask_by_type(validated, given))) or mask_json(params) != params
 
 
 def new_request(

@@ -39,6 +39,7 @@ from perago.values.trace_context import TraceContext, trace_context_of
 from perago.worker.body.environment import without_credentials
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from perago.worker.executor.runner import merge_seconds, metric_groups, within_limit
+from perago.worker.process.forks import keep_in_forks, undo_in_forks
 from perago.workspace import janitor
 
 GRACE_SECONDS = 2.0
@@ -260,20 +261,23 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 def _invoke_here(call: BodyCall) -> JsonObject:
-    this, leave = os.getpid(), os._exit
+    leave = os._exit
+
+    def be_plain() -> None:
+        os._exit = leave
 
     def refuse(status: int) -> NoReturn:
-        if os.getpid() != this:  # a fork that the body made
-            leave(status)
         raise _Exited(f"task {call.task.name!r}: the body called os._exit({status}); a body must not end its process")
 
     os._exit = refuse
+    undo_in_forks(be_plain)
     try:
         with without_credentials(call.task):
             return invoke_in_process(call)
     except _Exited as exc:
         raise TaskExecutionError(str(exc)) from exc
     finally:
+        keep_in_forks(be_plain)
         os._exit = leave
 
 

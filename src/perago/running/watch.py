@@ -14,6 +14,7 @@ from perago.attempt.breakpoints import is_quit
 from perago.errors import TaskCancelledError
 from perago.ports import Event, Phase
 from perago.running.progress import Display
+from perago.worker.process.forks import OwnHandlers
 
 MAX_ENTRIES = 1000
 """Number of entries at which the current directory is no longer compared."""
@@ -72,7 +73,7 @@ _STDERR = 2
 class Interrupts:
     """While the context is open, signals (SIGINT, SIGTERM and SIGHUP) cancel instead of ending the process.
 
-    A signal that was ignored before (`nohup`) stays ignored. Enter it in the main thread.
+    See `OwnHandlers` for ignored signals and forks. Enter it in the main thread.
 
     Args:
         cancel: called at the first signal, in its handler, so that it may only set a flag.
@@ -95,21 +96,17 @@ class Interrupts:
         self.count = 0
         self._cancel = cancel
         self._at_once = at_once
-        self._signals = tuple(signals)
         self._is_silent = is_silent
-        self._before: dict[signal.Signals, Any] = {}
+        self._handlers = OwnHandlers(self._take, signals)
 
     def __enter__(self) -> Self:
-        for number in self._signals:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._take)
+        self._handlers.install()
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handlers.remove()
 
     def _take(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1

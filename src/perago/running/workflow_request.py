@@ -10,6 +10,7 @@ from perago.errors import required
 from perago.running.repos.address import RepositoryAddress, local_engine
 from perago.running.request import Place, RunArgumentError, recordable_by_tasks, recordable_params, resuming
 from perago.settings import RuntimeConfig
+from perago.tasks.params import read_model
 from perago.tasks.secrets import secrets_of
 from perago.values.json_text import JsonObject
 from perago.values.redaction import learn_of
@@ -172,7 +173,7 @@ def _recorded_params(workflow: LoadedWorkflow, params: JsonObject) -> JsonObject
         return recorded.get("params", {}) if workflow.uses_params else recorded
     if declared.params_model is None:
         return recordable_params(None, params)
-    validated = declared.params_model.model_validate(params)
+    validated = read_model(declared.params_model, params)
     learn_of(_OWNER, secrets_of(validated))  # of what tasks take of them, not every type tells that it is a secret
     return recordable_params(validated, params)
 

@@ -32,8 +32,10 @@ BUILTIN_TASKS = frozenset({"perago.map", "perago.gather", "perago.begin", "perag
 MAX_DECLARED = 10_000
 """Newest definitions of one module that are remembered: a program may create tasks without end."""
 
-_declared: dict[str, dict[tuple[str, str], TaskDefinition]] = {}
-"""Module -> (qualified name of the function, name of the task) -> definition. A newer one replaces an older one."""
+_DECLARED = "__perago_tasks__"
+"""Name in a module's own namespace for what it has declared: (qualified name of the function, name of the task) ->
+definition. A newer one replaces an older one. Held by the module alone, or Python could not delete its objects at exit.
+"""
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _Options = ParamSpec("_Options")
@@ -95,7 +97,9 @@ class TaskDefinition:
 
         `load_module_task` finds the task by it.
         """
-        return f"{self.fn.__module__}:{addresses([self, *_declared_beside(self)])[0]}"
+        declared = _declared_beside(getattr(self.fn, "__globals__", {}))
+        others = [other for about, other in declared.items() if about != (self.fn.__qualname__, self.name)]
+        return f"{self.fn.__module__}:{addresses([self, *others])[0]}"
 
     def arguments(
         self,
@@ -213,11 +217,8 @@ def task(
 
 def declared_in(module: ModuleType) -> list[TaskDefinition]:
     """The tasks that the last import of a module declared, in order, wherever the module keeps them."""
-    return [
-        definition
-        for definition in _declared.get(module.__name__, {}).values()
-        if definition.fn.__module__ == module.__name__ and not _is_of_older_import(definition.fn, module)
-    ]
+    found = _declared_beside(vars(module))
+    return [definition for definition in found.values() if definition.fn.__module__ == module.__name__]
 
 
 def addresses(tasks: Sequence[TaskDefinition]) -> list[str]:
@@ -231,16 +232,14 @@ def addresses(tasks: Sequence[TaskDefinition]) -> list[str]:
     return [name if made[function] > 1 or function in taken else function for function, name in names]
 
 
-def _declared_beside(task: TaskDefinition) -> list[TaskDefinition]:
-    """The other tasks that the same import of the module has declared."""
-    names = getattr(task.fn, "__globals__", None)
-    key = (task.fn.__qualname__, task.name)
-    declared = _declared.get(task.fn.__module__, {}).items()
-    return [other for about, other in declared if about != key and getattr(other.fn, "__globals__", None) is names]
+def _declared_beside(names: Mapping[str, object]) -> dict[tuple[str, str], TaskDefinition]:
+    """What the module with this namespace has declared."""
+    found = names.get(_DECLARED)
+    return found if isinstance(found, dict) else {}
 
 
 def _remember(function: FunctionType, definition: TaskDefinition) -> None:
-    declared = _declared.setdefault(function.__module__, {})
+    declared = function.__globals__.setdefault(_DECLARED, {})
     key = (function.__qualname__, definition.name)
     declared.pop(key, None)  # to make it the newest
     declared[key] = definition
@@ -257,11 +256,6 @@ def _is_being_run(names: Mapping[str, object]) -> bool:
     while frame is not None and frame.f_code.co_name != "<module>":
         frame = frame.f_back
     return frame is not None and frame.f_globals is names
-
-
-def _is_of_older_import(fn: object, module: ModuleType) -> bool:
-    names = getattr(fn, "__globals__", {})
-    return names is not vars(module) and names.get("__name__") == module.__name__
 
 
 def task_of(value: object) -> TaskDefinition | None:

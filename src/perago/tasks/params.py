@@ -8,16 +8,18 @@ import logging
 import math
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, Secret, SecretBytes, SecretStr, ValidationError
-from pydantic_core import ErrorDetails, PydanticSerializationError, to_jsonable_python
+from pydantic_core import ErrorDetails, PydanticSerializationError, to_json, to_jsonable_python
 
 from perago.errors import TaskExecutionError, TaskInputError
 from perago.tasks.context import LOGGER_ROOT
 from perago.tasks.declare import TaskDefinition
-from perago.values.json_text import JsonObject
+from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.redaction import is_secret_key
+
+M = TypeVar("M", bound=BaseModel)
 
 _ENCODER = json.JSONEncoder(allow_nan=False)
 MAX_FAULTS = 50
@@ -42,13 +44,45 @@ def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
         TaskInputError: lists all faults with their paths, but no values.
     """
     try:
-        return task.params_model.model_validate(raw, extra="forbid" if task.strict_params else "ignore")
+        return read_model(task.params_model, raw, extra="forbid" if task.strict_params else "ignore")
     except ValidationError as exc:
         raise TaskInputError(f"task {task.name!r}: {describe_faults(exc, 'params')}") from None
 
 
+def read_model(
+    model: type[M],
+    raw: object,
+    *,
+    extra: Literal["ignore", "forbid"] | None = None,
+    by_alias: bool | None = None,
+    by_name: bool | None = None,
+) -> M:
+    """An object that came as JSON, as its model. A strict model reads it as JSON: text as a date, an array as a tuple.
+
+    Args:
+        raw: JSON values; Python values and instances of the model, as a caller in this process may give, will do.
+        extra, by_alias, by_name: as in pydantic's `model_validate`.
+
+    Raises:
+        pydantic.ValidationError
+    """
+    try:
+        return model.model_validate(raw, extra=extra, by_alias=by_alias, by_name=by_name)
+    except ValidationError as exc:
+        if not isinstance(raw, Mapping):
+            raise
+        try:
+            text = to_json(raw)
+        except PydanticSerializationError:
+            raise exc from None
+        try:
+            return model.model_validate_json(text, extra=extra, by_alias=by_alias, by_name=by_name)
+        except ValidationError as of_json:
+            raise (of_json if of_json.error_count() < exc.error_count() else exc) from None
+
+
 def params_as_json(params: BaseModel | Mapping[str, Any] | None) -> JsonObject:
-    """The params as a task's input has them, with their secrets.
+    """The params as a task's input has them, with their secrets. Numbers that are not finite are text.
 
     Raises:
         TaskInputError: they cannot be written as JSON.
@@ -59,7 +93,7 @@ def params_as_json(params: BaseModel | Mapping[str, Any] | None) -> JsonObject:
     if not isinstance(given, Mapping):
         raise TaskInputError(f"params is a {type(given).__name__}; give an instance of the params' model, or a dict")
     try:
-        found: JsonObject = to_jsonable_python(_revealed(given))
+        found: JsonObject = with_finite_numbers(to_jsonable_python(_revealed(given)))
     except PydanticSerializationError as exc:
         raise TaskInputError(f"params cannot be written as JSON: {exc}") from None
     return found
@@ -199,10 +233,45 @@ def _result_model(task: TaskDefinition, raw: object) -> BaseModel:
     model = task.output_model
     if not isinstance(raw, BaseModel):
         return model.model_validate(raw, extra="forbid")
+    if type(raw) is model and _validates_by_code(model.__pydantic_core_schema__) and _is_as_declared(raw):
+        return raw  # its validators ran when it was built, and must not be applied to what they made
     # Validated again: an instance can be built, or changed, without validation. By field names, to be independent of
     # aliases, and without computed fields.
     fields = raw.model_dump(by_alias=False, round_trip=True, warnings=False)
     return model.model_validate(fields, extra="forbid", by_alias=False, by_name=True)
+
+
+def _validates_by_code(schema: object) -> bool:
+    """Whether a core schema has validators that may refuse, or change again, what they have returned."""
+    if isinstance(schema, Mapping):
+        if str(schema.get("type")).startswith("function-") or schema.get("post_init"):
+            return True
+        return any(_validates_by_code(item) for key, item in schema.items() if key != "serialization")
+    return isinstance(schema, list | tuple) and any(map(_validates_by_code, schema))
+
+
+def _is_as_declared(model: BaseModel) -> bool:
+    """Whether its fields are all there, no others are, and their values have their types. Runs no validator."""
+    try:
+        model.model_dump(warnings="error")
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return not _has_other_fields(model)
+
+
+def _has_other_fields(value: object) -> bool:
+    """Whether fields of a model are missing or unknown, at any depth."""
+    match value:
+        case str() | bytes():
+            return False
+        case BaseModel():
+            missing = type(value).model_fields.keys() - vars(value).keys()
+            return bool(missing or value.model_extra) or any(_has_other_fields(item) for _, item in value)
+        case Mapping():
+            return any(map(_has_other_fields, value.values()))
+        case Sequence() | Set():
+            return any(map(_has_other_fields, value))
+    return False
 
 
 def _describe(fault: ErrorDetails, root: str) -> str:

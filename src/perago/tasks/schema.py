@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import ComputedField
 
 from perago.errors import TaskDefinitionError
+from perago.values.json_text import with_finite_numbers
 
 MAX_SCHEMAS = 10_000
 """Maximum number of schemas of one model after its references are replaced by their targets."""
@@ -66,7 +67,8 @@ def model_schema(model: type[BaseModel], *, closed: bool, computed: bool = False
     definitions = schema.pop("$defs", {})
     if "$ref" in schema and not _has_fields(schema):  # pydantic's form of a model that is referred to from within
         return {}
-    return _Inliner(_name(model), definitions, closed).inline(_fields_only(schema), ())
+    inlined = _Inliner(_name(model), definitions, closed).inline(_fields_only(schema), ())
+    return {keyword: with_finite_numbers(value) for keyword, value in inlined.items()}  # of defaults
 
 
 def _with_computed(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, Any]:

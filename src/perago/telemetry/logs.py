@@ -37,9 +37,13 @@ def warning_for(phase: str, attributes: Mapping[str, Any]) -> str | None:
         deeper = [f"**/{pattern}" for pattern in patterns if "/" not in pattern]
         hint = f"; {deeper[0]!r} matches in directories, too" if deeper else ""
         return f"no file matches the workspace's include {', '.join(map(repr, patterns))}{hint}."
+    names = ", ".join(shown)
+    if "unknown_fields" in attributes:
+        more = attributes["unknown_fields"] - len(shown)
+        return f"the task ignores unknown fields of its input: {names}{f' and {more} more' if more > 0 else ''}."
     if "unknown_params" in attributes:
         more = attributes["unknown_params"] - len(shown)
-        names = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+        names += f" and {more} more" if more > 0 else ""
         there = ", ".join(map(str, attributes.get("known", ()))) or "none"
         return f"the task ignores unknown params: {names}; it has {there}."
     return None

@@ -18,6 +18,7 @@ from perago.attempt.run import run_attempt
 from perago.errors import EngineError, StaleAttemptError
 from perago.ports import Engine, Event, Phase, SystemClock
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.params import read_model
 from perago.testing.given import directory_for
 from perago.testing.store import MemoryStore
 from perago.values.json_text import JsonObject
@@ -64,7 +65,7 @@ class FinishedAttempt(Generic[R]):
         Raises:
             AssertionError: the attempt did not complete; with the reason.
         """
-        return self.output_model.model_validate(self._completed["result"], by_alias=False, by_name=True)
+        return read_model(self.output_model, self._completed["result"], by_alias=False, by_name=True)
 
     @property
     def ref(self) -> str:

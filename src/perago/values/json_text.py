@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,18 @@ def parse_json(text: bytes | str) -> Any:
     except ValueError:
         # pydantic_core rejects deep nesting and lone surrogates, which user strings may contain.
         return json.loads(text)
+
+
+def with_finite_numbers(value: Any) -> Any:
+    """A copy of a dumped value, with text for the numbers that JSON does not have: `Infinity`, `-Infinity` and `NaN`.
+
+    This is how such numbers get into tasks: a `float` field of a model reads the text as the number.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: with_finite_numbers(item) for key, item in value.items()}
+    return [with_finite_numbers(item) for item in value] if isinstance(value, list) else value
 
 
 def encodable(text: str) -> str:

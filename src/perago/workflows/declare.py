@@ -11,7 +11,7 @@ from pydantic.errors import PydanticUndefinedAnnotation
 
 from perago.errors import WorkflowDefinitionError, required
 from perago.tasks.secrets import mask_by_type
-from perago.values.json_text import JsonObject
+from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.redaction import MASK
 from perago.values.stamps import canonical_json
 from perago.workflows.check import check_sub_workflow_names
@@ -183,7 +183,7 @@ def _template(model: type[BaseModel] | None) -> JsonObject:
         return {}
     try:
         defaults = model()
-        params = mask_by_type(defaults, defaults.model_dump(mode="json", warnings=False))
+        params = with_finite_numbers(mask_by_type(defaults, defaults.model_dump(mode="json", warnings=False)))
     except (ValueError, PydanticUserError):
         return {}
     return {} if MASK in canonical_json(params) else {"params": params}

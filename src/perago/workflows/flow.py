@@ -15,7 +15,7 @@ from perago.errors import WorkflowDefinitionError, required
 from perago.tasks.declare import TaskDefinition, task_of
 from perago.tasks.params import describe_faults
 from perago.values.joins import JOIN
-from perago.values.json_text import JsonObject
+from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.workflows.builtin import builtin_task, forked
 from perago.workflows.decide import case_of
 from perago.workflows.definition import WorkflowDefinition, workflow_of
@@ -707,7 +707,7 @@ class Flow:
             found = to_jsonable_python(value)
         except PydanticSerializationError as exc:
             raise WorkflowDefinitionError(f"{here()}: {value!r} cannot be written as JSON: {exc}") from None
-        return escaped(found)
+        return escaped(with_finite_numbers(found))
 
     def _expect_known(self, facts: Facts, sequence: _Sequence) -> None:
         """Refuse a value of a neighbour that runs beside, or never with, what takes it. Notes that it is used."""

@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from perago.errors import WorkflowDefinitionError
-from perago.tasks.params import describe_faults, params_as_json
+from perago.tasks.params import describe_faults, params_as_json, read_model
 from perago.tasks.secrets import mask_by_type
-from perago.values.json_text import JsonObject
+from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.redaction import MASK
 from perago.values.stamps import canonical_json
 from perago.workflows.definition import WorkflowDefinition
@@ -28,7 +28,7 @@ def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[s
             )
         return {}
     try:
-        validated = definition.params_model.model_validate(given, extra="forbid")
+        validated = read_model(definition.params_model, given, extra="forbid")
     except ValidationError as exc:
         raise WorkflowDefinitionError(f"workflow {definition.name!r}: {describe_faults(exc, 'params')}") from None
     return {
@@ -57,7 +57,7 @@ def _default(params: BaseModel, name: str, *, of_secret: bool = False) -> Any:
         WorkflowDefinitionError: a secret is within it.
     """
     value = getattr(params, name)
-    dumped = params.model_dump(mode="json", include={name}, warnings=False)[name]
+    dumped = with_finite_numbers(params.model_dump(mode="json", include={name}, warnings=False)[name])
     if MASK not in canonical_json(mask_by_type(value, dumped)):
         return dumped
     shown = params_as_json({name: value})[name]

@@ -122,27 +122,28 @@ class Manifest:
         return cls(head["taken_at_ns"], entries, head["tick_ns"])
 
 
-def take_manifest(root: Path, selection: Selection, digests: Mapping[str, str] | None) -> Manifest:
+def take_manifest(root: Path, selection: Selection, digests: object) -> Manifest:
     """Record what is below `root` now. Nothing may write there at the same time.
 
     Args:
         root: the workspace directory. Its parent must be writable, for a probe of the clock.
         selection: what belongs to the workspace.
-        digests: path -> digest of what the store wrote there; trusted, so that those files are not read again.
-            Digests of an algorithm that `workspace.digest` does not know are ignored, and the file is read.
+        digests: what the download returned. If it is a mapping, path -> digest of what the store wrote there, it is
+            trusted, so that those files are not read again. Anything else that a user's callable returns is ignored,
+            and so are digests of an algorithm that `workspace.digest` does not know.
 
     Raises:
         ObjectNameError, WorkspaceContentError: as `scan`.
         WorkspaceStorageError: the disk refused.
     """
     taken_at_ns, tick_ns = _clock_of_file_system(root.parent)
-    known = digests or {}
+    known = digests if isinstance(digests, Mapping) else {}
     entries = {}
     found = scan(root, selection).files
     with open_workspace(root) as files:
         for path, stat in found.items():
-            digest = known.get(path, "")
-            if not is_known(digest):
+            digest = known.get(path)
+            if not isinstance(digest, str) or not is_known(digest):
                 digest = digest_file(files, path, SHA256, stat.size)
             entries[path] = ManifestEntry(stat, digest)
     return Manifest(taken_at_ns, entries, tick_ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import dbm.dumb
 import decimal
 import gc
 import hashlib
@@ -12,6 +13,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shelve
 import signal
 import socket
 import sqlite3
@@ -20,6 +22,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
@@ -91,6 +94,9 @@ class Ring:
         self.held, self.ring = held, self
 
 
+RING = Ring(None)
+
+
 @row
 def leave_a_database_in_a_cycle(workspace: Path, params: Params) -> Result:
     gc.disable()
@@ -100,6 +106,48 @@ def leave_a_database_in_a_cycle(workspace: Path, params: Params) -> Result:
     database.commit()
     Ring(database)
     Ring((workspace / "ring.txt").open("w")).held.write("y" * 100)
+    return Result()
+
+
+@row
+def leave_a_shelf_open(workspace: Path, params: Params) -> Result:
+    """Its index is written when it is closed. No descriptor is open before."""
+    shelf = shelve.Shelf(dbm.dumb.open(str(workspace / "shelf")))  # noqa: SIM115 - left open
+    shelf["found"] = 42
+    KEPT.append(shelf)
+    return Result()
+
+
+class WritesLast:
+    """Writes when Python deletes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __del__(self) -> None:
+        self.path.write_text("deleted")
+
+
+@row
+def leave_what_writes_last(workspace: Path, params: Params) -> Result:
+    """In a global; in a cycle of the body; in a cycle that the module made when it was loaded."""
+    KEPT.append(WritesLast(workspace / "global.txt"))
+    Ring(WritesLast(workspace / "body.txt"))
+    RING.held = WritesLast(workspace / "module.txt")
+    return Result()
+
+
+@row
+def leave_a_generator_suspended(workspace: Path, params: Params) -> Result:
+    def write() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            (workspace / "generator.txt").write_text("closed")
+
+    suspended = write()
+    next(suspended)
+    KEPT.append(suspended)
     return Result()
 
 

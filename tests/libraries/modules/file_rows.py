@@ -86,3 +86,12 @@ def leave_hdf5_open(workspace: Path, params: Params) -> Result:
     file.create_dataset("numbers", data=np.arange(1000), chunks=(100,), compression="gzip")
     KEPT.append(file)
     return Result()
+
+
+@row
+def leave_hdf5_in_memory(workspace: Path, params: Params) -> Result:
+    """The library writes the file when it is closed, and has no descriptor before."""
+    file = h5py.File(workspace / "memory.h5", "w", driver="core")
+    file.create_dataset("numbers", data=np.arange(1000))
+    KEPT.append(file)
+    return Result()

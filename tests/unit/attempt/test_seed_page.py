@@ -8,13 +8,14 @@ import inspect
 import logging
 import os
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import perago
-from perago import TaskInputError, TaskTerminalError, run_workspace_task_attempt
+from perago import StagedWorkspace, TaskInputError, TaskTerminalError, run_workspace_task_attempt
 from perago.ports import Phase
 from perago.workspace.directory import AttemptDirectory
 from seed_world import FREE, INPUT, READ, WRITE, A, B, C, World
@@ -300,6 +301,59 @@ def test_a_no_op_that_says_no_commit_fails_in_plain_words(world, root, returned)
     result = world.run(root, text="nothing", complete_noop_workspace=lambda *_: returned)
     assert result.status == "FAILED"
     assert result.reason_for_incompletion.startswith(f"complete_noop_workspace returned {returned!r}, which is not a ")
+
+
+class Odd:
+    """Neither true nor false, as tables are."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("neither")
+
+
+@dataclass(frozen=True)
+class Half:
+    commit: str | None
+
+
+@pytest.mark.parametrize("returned", [None, "exec-1", Half(None), StagedWorkspace("r", "b", 7)])
+def test_what_staging_returned_is_cleaned_whatever_it_is(world, root, returned):
+    cleaned = []
+    result = world.run(root, stage_workspace=lambda *_: returned, cleanup_staging=cleaned.append)
+    assert (result.status, result.output) == ("FAILED", None)
+    assert cleaned == [returned]
+
+
+def test_an_object_that_has_only_a_commit_is_published_and_cleaned(world, root):
+    cleaned = []
+    result = world.run(
+        root,
+        stage_workspace=lambda *_: Half("c"),
+        publish_workspace=lambda *_: C,
+        cleanup_staging=cleaned.append,
+    )
+    assert result.status == "COMPLETED", result.reason_for_incompletion
+    assert cleaned == [Half("c")]
+
+
+def test_a_commit_that_is_no_text_is_said_to_be_none(world, root):
+    result = world.run(root, stage_workspace=lambda *_: StagedWorkspace("r", "b", 7))
+    assert result.reason_for_incompletion == (
+        "stage_workspace returned a StagedWorkspace whose commit is 7, which is not a commit id. Nothing was "
+        "published. Make it return StagedWorkspace(repository, branch, commit) for the staged commit"
+    )
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [7, "text", Path("there"), {"in.txt": 5}, {"in.txt": Path("there")}, {"in.txt": "no digest"}, [1], Odd()],
+)
+def test_what_a_download_returns_is_ignored_unless_it_is_digests(world, root, returned):
+    def download(*arguments):
+        world.download_workspace(*arguments)
+        return returned
+
+    result = world.run(root, download_workspace=download)
+    assert result.status == "COMPLETED", result.reason_for_incompletion
 
 
 @pytest.mark.parametrize("returned", [None, "exec-1"])

@@ -42,7 +42,7 @@ class Limits(BaseModel):
 
 
 def test_infinities_are_described_as_text():
-    assert describe_params(Limits()) == {"limit": "inf", "floor": ["-inf", 1.5]}
+    assert describe_params(Limits()) == {"limit": "Infinity", "floor": ["-Infinity", 1.5]}
 
 
 class Shown(Secret[date]):

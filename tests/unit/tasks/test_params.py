@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime as dt
+import math
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -23,9 +24,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from perago import TaskInputError, task
+from perago import TaskInputError, build_taskdef, task
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.params import MAX_FAULTS, unknown_params, validate_params
+from perago.tasks.params import MAX_FAULTS, params_as_json, unknown_params, validate_params
 
 
 class Leaf(BaseModel):
@@ -271,3 +272,35 @@ def test_a_task_with_strict_params_refuses_what_it_does_not_know_and_warns_of_no
         strict_params=True,
     )
     assert unknown_params(task, {"typo": 1}) == ([], [])
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+    day: dt.date
+    pair: tuple[int, float] = (1, 2)
+    kind: Literal["a", "b"] = "a"
+    amount: int = 0
+
+
+def test_a_strict_model_reads_params_as_json():
+    strict = declare(Strict)
+    wanted = Strict(day=dt.date(2021, 1, 2), pair=(3, 4.5))
+    assert validate_params(strict, {"day": "2021-01-02", "pair": [3, 4.5]}) == wanted
+    assert validate_params(strict, {"day": dt.date(2021, 1, 2), "pair": (3, 4.5)}) == wanted
+    with pytest.raises(TaskInputError) as caught:
+        validate_params(strict, {"day": "2021-01-02", "pair": [3, 4], "amount": "5"})
+    assert str(caught.value) == "task 't': params.amount (Input should be a valid integer)"
+
+
+@pytest.mark.parametrize(("number", "text"), [(math.inf, "Infinity"), (-math.inf, "-Infinity"), (math.nan, "NaN")])
+def test_numbers_that_json_does_not_have_are_passed_as_text_which_a_float_reads(number, text):
+    class Limits(BaseModel):
+        limit: float = number
+        limits: dict[str, list[float]] = {}
+
+    given = params_as_json(Limits(limit=number, limits={"a": [number]}))
+    assert given == {"limit": text, "limits": {"a": [text]}}
+    read = validate_params(declare(Limits), given)
+    assert repr([read.limit, *read.limits["a"]]) == repr([number, number])
+    schema = build_taskdef(declare(Limits))["inputSchema"]["data"]["properties"]["params"]["properties"]
+    assert schema["limit"] == {"type": "number", "default": text}

@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, computed_field, field_serializer, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    SecretStr,
+    computed_field,
+    field_serializer,
+    field_validator,
+    model_serializer,
+)
 
 from perago import TaskExecutionError, task
 from perago.tasks.params import validate_result
@@ -297,3 +307,46 @@ def test_a_model_that_is_written_otherwise_than_it_is_read_has_to_come_as_a_mapp
     """As docs/reference/formats.md says, and as 0.6 does."""
     assert fault_of(model, model(x=1)).startswith("result.x (")
     assert validate_result(declare(model), {"x": 1}) == output
+
+
+class Tenfold(BaseModel):
+    x: int = Field(lt=100)
+
+    @field_validator("x")
+    @classmethod
+    def multiply(cls, value: int) -> int:
+        return value * 10
+
+
+class Opened(Tenfold):
+    inner: Open
+
+
+class Measured(BaseModel):
+    metres: float
+    within: Holder = Holder()
+
+    @field_validator("metres", mode="before")
+    @classmethod
+    def parse(cls, value: str) -> str:
+        return value.removesuffix(" m") if value.endswith(" m") else value / 0  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("model", "raw"),
+    [
+        (Tenfold, {"x": 30}),
+        (Measured, {"metres": "3 m", "within": Holder()}),
+    ],
+)
+def test_validators_are_applied_once(model, raw):
+    built = model(**raw)
+    assert validate_result(declare(model), built) == validate_result(declare(model), raw) == built.model_dump()
+
+
+def test_a_model_with_validators_is_still_checked():
+    changed = Tenfold(x=1)
+    changed.x = "many"
+    assert fault_of(Tenfold, changed).startswith("result.x (")
+    assert fault_of(Tenfold, Tenfold.model_construct()).startswith("result.x (")
+    assert fault_of(Opened, Opened(x=1, inner=Open(zz=1))) == "result.inner.zz (Extra inputs are not permitted)"

@@ -57,6 +57,7 @@ def test_files_that_are_left_out_are_a_warning_in_both_logs(caplog, count, begin
 @pytest.mark.parametrize(
     ("name", "attributes", "said"),
     [
+        ("parse", {"unknown_fields": 5, "such_as": ["'x'"]}, "ignores unknown fields of its input: 'x' and 4 more."),
         ("parse", {"unknown_params": 1, "such_as": ["'x'"], "known": []}, "ignores unknown params: 'x'"),
         ("post_guards", {"not_published": 1, "such_as": ["'a'"]}, "a changed file is not published"),
         ("materialize", {"empty_prefix": "in/"}, "the workspace's prefix in/ has no files."),

@@ -172,12 +172,22 @@ def test_processes_that_fill_read_evict_and_are_killed_at_random_never_get_wrong
             assert cache.usage().bytes <= 4 * MIB + 3 * charge(400_000)
         assert kills >= 6
         assert hits > 0
-        for path in partial_files(cache):
-            os.utime(path.parent, (0, 0))
         cache.sweep()
         assert partial_files(cache) == []
         # What the killed had reserved is given back by the thread that counts the entries.
         wait_for(lambda: cache.add("key", b"abc", md5(b"abc")), "room for an entry")
+
+
+def test_what_a_process_has_just_begun_is_swept_only_when_it_is_old(tmp_path):
+    with ObjectCache(tmp_path / "cache", 4 * MIB) as cache:
+        cache.add("key", b"abc", md5(b"abc"))
+        begun = home(cache) / "partial" / ".123-new"
+        begun.mkdir()
+        cache.sweep()
+        assert begun.is_dir()
+        os.utime(begun, (0, 0))
+        cache.sweep()
+        assert not begun.exists()
 
 
 def test_what_a_living_process_has_half_written_is_not_swept(tmp_path):

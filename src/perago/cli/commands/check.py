@@ -274,12 +274,12 @@ def _default(name: str, field: FieldInfo) -> str:
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
     from perago.tasks.secrets import mask_by_type
-    from perago.values.json_text import printable_json
+    from perago.values.json_text import printable_json, with_finite_numbers
 
     if field.default_factory is not None:
         return f"default {getattr(field.default_factory, '__name__', '...')}()"
     try:
-        value = mask_by_type(field.default, to_jsonable_python(field.default))
+        value = with_finite_numbers(mask_by_type(field.default, to_jsonable_python(field.default)))
     except (PydanticSerializationError, ValueError):  # the default may have no JSON form
         return "optional"
     shown = mask_json({name: value})[name]

@@ -13,6 +13,8 @@ from typing import Any, NoReturn, Union, get_args, get_origin
 import click
 from pydantic import BaseModel
 
+from perago.values.json_text import with_finite_numbers
+
 MAX_PARAMS_BYTES = 64 * 1024 * 1024
 """Size limit of the params: that of a message to a body's process (`worker.process.messages.MAX_MESSAGE_BYTES`)."""
 
@@ -41,7 +43,7 @@ def read_params(params: str | None, pairs: Sequence[str], model: type[BaseModel]
         if not key:
             raise click.UsageError("--param takes key=value; there is no key before the '='")
         given[key] = _read_value(text, model, key)
-    return given
+    return {key: with_finite_numbers(value) for key, value in given.items()}  # 1e999 is infinite
 
 
 def _read_object(params: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Protocol
 from perago.errors import RepositoryNotFoundError
 from perago.ports import (
     AttemptLiveness,
-    FileDigests,
     ForeseesDownload,
     LogEntry,
     Phase,
@@ -58,7 +57,7 @@ class LakeFSRepository:
 
     def download_workspace(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
-    ) -> FileDigests | None:
+    ) -> object:
         return self._store.download_workspace(workspace_input, workspace_spec, workspace_dir)
 
     def foresee_download(self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, /) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from perago.ports import FileDigests, WorkspaceStore
+from perago.ports import WorkspaceStore
 from perago.testing.contract.framework import pytest
 from perago.values.history import CommitFacts, History, Plan, Publish, Seal, Stamp
 from perago.values.models import AttemptIdentity, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
@@ -106,7 +106,7 @@ class Work:
     directory: Path
     workspace_input: WorkspaceInput
     spec: WorkspaceSpec
-    digests: FileDigests | None
+    digests: object
     before: dict[str, bytes]
     executables: frozenset[str]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,9 @@ class InputContract(StoreHooks):
     def test_digests_that_are_told_are_right(self, bench: Bench) -> None:
         work = bench.lay_out(bench.commit({**CONTENT, "large": LARGE}))
         with Beneath(work.directory) as files:
-            for path, digest in (work.digests or {}).items():
+            digests = {} if work.digests is None else work.digests
+            assert isinstance(digests, Mapping), digests
+            for path, digest in digests.items():
                 assert is_known(digest), digest
                 size = len(work.before[path])
                 assert digest_file(files, path, algorithm_of(digest), size) == digest, path

@@ -34,7 +34,16 @@ from perago.worker.executor.wire import (
     result_from,
 )
 from perago.worker.process.child import GONE_SECONDS, ChildProcess
-from perago.worker.process.messages import Cancel, Failure, Log, Message, Metric, encode
+from perago.worker.process.messages import (
+    CHANNEL_CLOSED,
+    CLOSED_BY_BODY,
+    Cancel,
+    Failure,
+    Log,
+    Message,
+    Metric,
+    encode,
+)
 
 EXECUTOR = "perago.worker.executor.zygote"
 
@@ -327,6 +336,8 @@ def describe_death(exit_code: int | None, phase: str = "") -> str:
     where = f" in phase {phase}" if phase else ""
     if exit_code is None:
         return f"the executor's process did not answer{where}"
+    if exit_code == CHANNEL_CLOSED:
+        return f"the body {CLOSED_BY_BODY}"
     if exit_code >= 0:
         return f"the executor's process exited with code {exit_code}{where}; a body must not end its process"
     try:

@@ -1,25 +1,23 @@
-"""The process of a body: load the modules, take the call, run the function, send the result, end as Python does.
+"""The process of a body: load the modules, take the call, run the function, send the result.
 
-A full shutdown of the interpreter takes time (0.1 s with pandas loaded). It is skipped if the body has left nothing
-open.
+Its end is the interpreter's own, however long that takes. What is still to be written then (by `atexit` functions,
+finalizers, buffers, C libraries) cannot be told from outside, and would be missing in what is published.
 """
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
 import random
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perago.attempt.body import BodyCall, invoke_in_own_process, open_descriptors
+from perago.attempt.body import BodyCall, invoke_in_own_process
 from perago.errors import TaskDefinitionError
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
@@ -111,17 +109,15 @@ class OutboxMetrics(MetricRecorder):
 
 
 def run_body(channel: socket.socket, cancelled: CancelFlag, tasks: Mapping[str, TaskDefinition] | None = None) -> None:
-    """Take one call from the channel, run it, send its result, and shut down as Python does.
+    """Take one call from the channel, run it, and send its result. The process has to end after that as Python does.
 
-    A fork that leaves the body returns from here at once, or raises its error. It ends like any program; the attempt
-    belongs to its parent.
+    A fork that leaves the body returns from here, too, or raises its error. The attempt belongs to its parent.
 
     Args:
         tasks: the loaded tasks by name. None loads them now, as the channel says.
     """
     owner = os.getpid()
     have_plain_forks(channel)
-    opened = open_descriptors()
     redaction.learn(redaction.secrets_of_environment(os.environ))
     outbox = Outbox(channel)
     outcome: Result | Failure
@@ -146,7 +142,6 @@ def run_body(channel: socket.socket, cancelled: CancelFlag, tasks: Mapping[str, 
     threads = waiting_threads()
     if threads:
         outbox.send(Finishing(threads=threads))
-    end_process(opened)
 
 
 def _invoke(start: Start, task: TaskDefinition, outbox: Outbox, cancelled: CancelFlag) -> Mapping[str, object]:
@@ -181,21 +176,3 @@ def waiting_threads() -> list[str]:
         for thread in threading.enumerate()
         if not thread.daemon and thread is not threading.main_thread() and "ExecutorManagerThread" not in thread.name
     ]
-
-
-def end_process(opened_before: frozenset[tuple[int, str]] | None) -> None:
-    """Do what Python does at the end of a program. Returns only if a full shutdown is needed.
-
-    Args:
-        opened_before: the descriptors that were open before the body started; None if unknown.
-    """
-    threading._shutdown()  # type: ignore[attr-defined] # noqa: SLF001 - as the interpreter itself calls it
-    atexit._run_exitfuncs()  # noqa: SLF001 - the same
-    gc.collect()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # the body closed it or set it to None, or nobody reads it
-            stream.flush()
-    opened = open_descriptors()
-    if opened is not None and opened_before is not None and opened <= opened_before:
-        os._exit(0)
-    gc.unfreeze()  # the last collection must see the objects from before the fork

@@ -31,6 +31,8 @@ from perago.values.json_text import JsonObject
 from perago.worker.body.printed import Printed
 from perago.worker.process.child import GONE_SECONDS, ChildProcess, Offspring
 from perago.worker.process.messages import (
+    CHANNEL_CLOSED,
+    CLOSED_BY_BODY,
     FROM_BODY,
     Failure,
     Finishing,
@@ -367,6 +369,8 @@ def _with_traceback(error: PeragoError, outcome: Result | Failure | None) -> Per
 
 
 def _describe_death(exit_code: int, what: str) -> str:
+    if exit_code == CHANNEL_CLOSED:
+        return f"{what} {CLOSED_BY_BODY}"
     if exit_code >= 0:
         one = "a body" if what == "the body" else "a guard"
         return f"{what}'s process exited with code {exit_code} before {what} returned; {one} must not end its process"

@@ -26,7 +26,7 @@ def run_zygote(
 ) -> None:
     """Load the modules that the channel names, and start bodies on order.
 
-    Forked bodies return from here after they have ended, unless Python was shut down before.
+    Forked bodies return from here, and end as Python does.
 
     Args:
         start_companion: starts a child that sends the orders, and returns its id. It gets the tasks by name, or None if
@@ -55,7 +55,10 @@ def run_zygote(
     channel.close()
     body_channel = serve(orders, cancelled, FRESH, may_fork=tasks is not None, companion=companion)
     randomness.begin_fork()
-    run_body(body_channel, cancelled, tasks)
+    try:
+        run_body(body_channel, cancelled, tasks)
+    finally:
+        gc.unfreeze()  # the last collection must see these objects, too
 
 
 def _run(channel: socket.socket) -> None:

@@ -25,6 +25,14 @@ CHUNK_BYTES = 64 * 1024
 MAX_TEXT_LENGTH = 64 * 1024
 """Characters of a log line, a progress message or a traceback that are kept."""
 
+CHANNEL_CLOSED = 93
+"""Exit code of a process whose body has closed the channel to its caller, so that no message can say so."""
+
+CLOSED_BY_BODY = (
+    "closed descriptors that it did not open, perhaps with os.closerange, so that its result cannot be received; close "
+    "only what the body has opened"
+)
+
 _LENGTH = struct.Struct(">I")
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -10,14 +11,15 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from types import FrameType
 
 from perago.attempt.output import reason_for_exception
 from perago.errors import TaskExecutionError, nearest_class
 from perago.values.json_text import encodable
 from perago.values.redaction import mask_json, mask_text, traceback_of
+from perago.worker.process.forks import OwnHandlers, undo_in_forks
 from perago.worker.process.messages import (
+    CHANNEL_CLOSED,
     MAX_TEXT_LENGTH,
     Failure,
     Log,
@@ -39,7 +41,10 @@ class Terminated(KeyboardInterrupt):
 
 
 class Outbox:
-    """Sends messages from any thread of this process. A fork sends nothing: it could cut into a message."""
+    """Sends messages from any thread of this process. A fork sends nothing: it could cut into a message.
+
+    If the body has closed the channel, the process exits with `CHANNEL_CLOSED`.
+    """
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -63,8 +68,11 @@ class Outbox:
             if with_next and len(self._waiting) < _MAX_WAITING_BYTES:
                 return
             waiting, self._waiting = self._waiting, b""
-            with suppress(OSError):  # the attempt's process has ended, and this one will
+            try:
                 self._channel.sendall(waiting)
+            except OSError as exc:  # the attempt's process has ended, and this one will
+                if exc.errno in (errno.EBADF, errno.ENOTSOCK):
+                    os._exit(CHANNEL_CLOSED)
 
     def send_outcome(self, outcome: Result | Failure) -> None:
         """Send the body's result or failure. A result that cannot be sent becomes a failure."""
@@ -171,37 +179,22 @@ def raise_terminated(number: int, _frame: FrameType | None) -> None:
 
 
 _owner = 0
-_channels: list[socket.socket] = []
-_masks: dict[int, set[int | signal.Signals]] = {}
 
 
 def have_plain_forks(channel: socket.socket | None = None) -> None:
-    """Raise `Terminated` on SIGTERM in this process, but not in its forks.
+    """Raise `Terminated` on SIGTERM in this process, but not in its forks. These send nothing.
 
     Args:
         channel: closed in forks. None keeps it open there.
     """
     global _owner  # noqa: PLW0603 - the id of this process
     _owner = os.getpid()
-    _channels.extend([] if channel is None else [channel])
-    os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_be_plain)
-    signal.signal(signal.SIGTERM, raise_terminated)
 
+    def be_plain() -> None:
+        global _receiver  # noqa: PLW0603 - logging is global
+        _receiver = None
+        if channel is not None:
+            channel.close()
 
-def _block() -> None:
-    """Block SIGTERM while forking: Python would drop one that a new fork gets before its handler is replaced."""
-    _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-
-
-def _unblock() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop(threading.get_ident()))
-
-
-def _be_plain() -> None:
-    global _receiver  # noqa: PLW0603 - logging is global
-    _receiver = None
-    for channel in _channels:
-        channel.close()
-    if signal.getsignal(signal.SIGTERM) is raise_terminated:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _unblock()
+    undo_in_forks(be_plain)
+    OwnHandlers(raise_terminated, [signal.SIGTERM]).install()

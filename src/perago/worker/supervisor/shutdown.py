@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from perago.worker.attempts.job import Cause
+from perago.worker.process.forks import OwnHandlers
 
 AT_ONCE_SECONDS = 3.0
 """Time limit for an end "at once": kill the executors and give their tasks back."""
@@ -25,24 +26,21 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class StopSignals:
     """Context manager that counts SIGTERM, SIGINT and SIGHUP. Enter it in the main thread.
 
-    A signal that was ignored before (`nohup`) stays ignored. If a signal has come, all of them are ignored after the
-    exit: the process is ending, and a late signal must not change its exit code.
+    If a signal has come, all of them are ignored after the exit: the process is ending, and a late signal must not
+    change its exit code. See `OwnHandlers` for ignored signals and forks.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self._came = threading.Event()
-        self._before: dict[signal.Signals, Any] = {}
+        self._handlers = OwnHandlers(self._take, _SIGNALS)
 
     def __enter__(self) -> Self:
-        for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._take)
+        self._handlers.install()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_IGN if self.count else handler)
+        self._handlers.remove(ignore=self.count > 0)
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait for a signal, at most that long."""

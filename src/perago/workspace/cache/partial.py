@@ -19,8 +19,11 @@ from perago.files.private_directory import OWNER_ONLY_DIRECTORY
 from perago.files.storage import OWNER_ONLY
 
 _LOCK = "lock"
+_NEW = "."
+"""Beginning of the name of a directory that may not have its lock yet."""
+
 _GRACE_SECONDS = 60
-"""A younger directory may not have its lock yet."""
+"""Age from which such a directory counts as left behind."""
 
 
 class PartialFiles:
@@ -62,12 +65,13 @@ class PartialFiles:
         return sum(remove_left_behind(path, now) for path in others)
 
     def _make(self) -> None:
-        directory = self._parent / f"{os.getpid()}-{secrets.token_hex(8)}"
-        directory.mkdir(OWNER_ONLY_DIRECTORY, parents=True)
-        self._lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
+        name = f"{os.getpid()}-{secrets.token_hex(8)}"
+        new = self._parent / f"{_NEW}{name}"
+        new.mkdir(OWNER_ONLY_DIRECTORY, parents=True)
+        self._lock = os.open(new / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
         with suppress(OSError):  # a file system without locks: nothing on it ever counts as left behind
             try_lock(self._lock)
-        self._directory = directory
+        self._directory = new.rename(self._parent / name)
 
 
 def left_behind(parent: Path, now: float) -> list[Path]:
@@ -89,7 +93,7 @@ def remove_left_behind(directory: Path, now: float) -> bool:
 
 def _is_left_behind(directory: Path, now: float) -> bool:
     try:
-        if now - directory.lstat().st_mtime < _GRACE_SECONDS:
+        if directory.name.startswith(_NEW) and now - directory.lstat().st_mtime < _GRACE_SECONDS:
             return False
         lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
