@@ -92,6 +92,15 @@ class RunArguments:
         if self.debug:
             self._refuse_beside("--debug", {"--timeout": self.timeout})
 
+    def check_for_task(self) -> None:
+        """Refuse options that are for a workflow.
+
+        Raises:
+            UsageError
+        """
+        if self.fast_retries:
+            raise click.UsageError("--fast-retries is for workflows, but this is a task")
+
     def check_for_workflow(self) -> None:
         """Refuse options that are for the run of one task.
 

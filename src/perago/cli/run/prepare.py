@@ -32,6 +32,7 @@ from perago.running.workflow_request import (
     workflow_input,
 )
 from perago.settings import RuntimeConfig, load_run_config
+from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_params
 from perago.values.json_text import JsonObject
 from perago.workflows.load import LoadedWorkflow, workflow_of_record
@@ -51,7 +52,7 @@ def usage_errors() -> Iterator[None]:
         raise click.UsageError(text if exc.missing is None else f"Missing option '--{exc.missing}': {text}") from None
 
 
-def prepare(arguments: RunArguments) -> RunRequest:
+def prepare(arguments: RunArguments, task: TaskDefinition) -> RunRequest:
     """Check everything that a new run needs.
 
     Raises:
@@ -59,7 +60,6 @@ def prepare(arguments: RunArguments) -> RunRequest:
         RepositoryNotFoundError, BranchNotFoundError, RefNotFoundError: it does not exist.
     """
     assert arguments.module is not None, "checked before"
-    task = load_task(arguments.module)
     params = read_params(arguments.params, arguments.pairs, task.params_model)
     validate_params(task, params)
     config = run_config(arguments, arguments.module)
