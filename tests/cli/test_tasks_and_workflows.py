@@ -1,4 +1,4 @@
-"""Modules that declare tasks and workflows: no command picks one of them silently, and every listing names both kinds."""
+"""Modules that declare tasks and workflows: every listing names both kinds, and no command picks one silently."""
 
 from __future__ import annotations
 

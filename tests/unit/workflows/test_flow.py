@@ -278,9 +278,10 @@ def params_of_a_case_that_may_not_run(flow: Flow, params: PipeParams) -> None:
 
 
 def result_of_a_case_that_may_not_run(flow: Flow, params: PipeParams) -> Counted:
+    found = []
     with flow.when(params.mode) as mode, mode.case("full"):
-        one = flow.run(count)
-    return one
+        found.append(flow.run(count))
+    return found[0]
 
 
 def two_of_one_name(flow: Flow) -> None:
