@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from servers.conductor_api import fresh
+from servers.machine import slowness
 
 PARTS = """
 from pydantic import BaseModel
@@ -95,6 +97,25 @@ def test_a_module_is_registered_and_served_with_all_that_its_workflows_need(
     with worker_of(mixed):
         said = perago("submit", f"{mixed}:nightly", "--param", "rows=3", "--watch")
     assert (said.code, said.json) == (0, {"read": 3}), said.err
+
+
+def test_a_task_that_no_worker_asks_for_is_told_with_the_command_that_serves_it(
+    mixed, perago, project, names, conductor, monkeypatch
+):
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", conductor.url)
+    assert perago("register", mixed).code == 0
+    settings = {"CONDUCTOR_SERVER_URL": conductor.url}
+    with project.start("submit", f"{mixed}:nightly", "--param", "rows=3", "--watch", env=settings) as process:
+        told = ""
+        while "no worker asks for" not in told:
+            line = process.stderr.readline()
+            assert line, told
+            told += line
+        workflow_id = re.search(r"version 1: (\S+)", told)[1]
+        assert f"`perago start {mixed}`" in told
+        assert f"task '{names['own']}'" in told
+        assert perago("cancel", workflow_id).code == 0
+        process.communicate(timeout=60 * slowness())
 
 
 def test_submit_starts_the_version_that_was_registered(mixed, perago, names, project, conductor, monkeypatch):

@@ -71,4 +71,5 @@ def command(target: str, bump: bool, watch: bool, as_json: bool, **given: Any) -
         note(f"Started workflow {started.name}, version {started.version}: {workflow_id}")
         from perago.cli.run.follow import follow
 
-        return follow(engine, workflow_id, as_json=as_json)
+        start = "perago start MODULE" if target.endswith(".json") else f"perago start {target.partition(':')[0]}"
+        return follow(engine, workflow_id, start=start, as_json=as_json)

@@ -201,6 +201,10 @@ class ConductorEngine:
         """Register a TaskDef, replacing one of the same name."""
         self._client.put_taskdef(taskdef)
 
+    def last_poll(self, queue: tuple[str, str | None]) -> int | None:
+        """When a worker last asked for tasks of a name and a domain, by the server's clock; None for never."""
+        return self._client.last_poll(*queue)
+
     def get_workflow_definition(self, name: str, version: int | None = None) -> dict[str, Any] | None:
         """A registered workflow definition; None if there is none. Default: the latest version."""
         return self._client.get_workflow_definition(name, version)

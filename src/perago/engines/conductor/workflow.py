@@ -9,6 +9,7 @@ from typing import Any, Self
 from perago.values.json_text import JsonObject
 
 _SYSTEM = frozenset({"FORK", "JOIN", "SWITCH", "SET_VARIABLE", "TERMINATE", "INLINE", "DO_WHILE"})
+_SUB_WORKFLOW = "SUB_WORKFLOW"
 ENDED = frozenset({"COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"})
 """Statuses of a workflow that has ended."""
 
@@ -20,6 +21,8 @@ class ConductorTask:
     Attributes:
         sub_workflow_id: the instance that runs for it, if it is one and that has been started.
         seconds: from its hand-out to its end, or until now by the server's last update; 0.0 before its hand-out.
+        is_sub_workflow: the server itself runs it.
+        domain: of the workers that may take it; None for those without one.
     """
 
     task_id: str
@@ -31,6 +34,8 @@ class ConductorTask:
     reason: str | None
     seconds: float
     sub_workflow_id: str | None = None
+    is_sub_workflow: bool = False
+    domain: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -103,6 +108,8 @@ def _task(document: Mapping[str, Any]) -> ConductorTask:
         reason=_text(document.get("reasonForIncompletion")),
         seconds=max(ended - started, 0) / 1000 if started else 0.0,
         sub_workflow_id=_text(document.get("subWorkflowId")),
+        is_sub_workflow=document.get("taskType") == _SUB_WORKFLOW,
+        domain=_text(document.get("domain")),
     )
 
 
