@@ -24,7 +24,8 @@ from perago.ports import Repository
 from perago.running.notebook import open_view
 from perago.running.request import Place, given_repository, new_request
 from perago.running.task import begun, invoke_here, own_process
-from perago.running.view import TaskDisplay, TaskState, WorkflowView, states_of
+from perago.running.task_state import TaskState, states_of
+from perago.running.view import TaskDisplay, WorkflowView
 from perago.running.watch import Interrupts, RunObserver
 from perago.running.workflow import begun as workflow_begun
 from perago.running.workflow import commit_of

@@ -184,6 +184,7 @@ class _Slot:
             grace_seconds=GRACE_SECONDS,
             cancelled=is_cancelled,
             on_print=lambda _call, line: self._view.printed(reference_name, mask_text(line)),
+            on_log=lambda message: self._view.logged(reference_name, message),
         )
 
     def _have_called(self, call: BodyCall, /, *, is_cancelled: Callable[[], bool]) -> JsonObject:
@@ -284,11 +285,13 @@ class WorkflowExecution:
         """Start what is due, as far as slots are free. Returns the seconds until more is due."""
         wait = WAIT_SECONDS
         now = time.monotonic()
+        self.view.choose(decision.taken)
         self.view.schedule(due.reference_task_name for due in decision.due)
         for due in decision.due:
             left = self._due_at(due, now) - now
             if left > 0:
                 wait = min(wait, left)
+                self.view.retry(due.reference_task_name, left)
             elif free:
                 slot = free.pop()
                 model = self.request.workflow.tasks[due.task_name].params_model
@@ -304,7 +307,7 @@ class WorkflowExecution:
         # Before the record: of a param named otherwise, only its type tells that it is a secret.
         learn_secrets(model, input_data.get("params"))
         attempt = self.run.begin(due.reference_task_name, due.task_name, due.input_data)
-        self.view.begin(due.reference_task_name, attempt.retry_count + 1)
+        self.view.begin(due.reference_task_name, attempt.retry_count + 1, input_data)
         return attempt
 
     def _step_sub_workflows(self, decision: Decision) -> bool:

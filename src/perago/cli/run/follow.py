@@ -81,13 +81,16 @@ class _Shown:
 
     def take(self, workflow: ConductorWorkflow) -> None:
         """Show what is new."""
+        self._view.choose(workflow.taken_cases)
         self._view.schedule(task.reference_task_name for task in workflow.tasks if task.status == TryStatus.SCHEDULED)
         for task in workflow.tasks:
             if task.status == TryStatus.SCHEDULED:
+                if task.due_in > 0:
+                    self._view.retry(task.reference_task_name, task.due_in)
                 continue
             if task.task_id not in self._begun:
                 self._begun.add(task.task_id)
-                self._view.begin(task.reference_task_name, task.retry_count + 1)
+                self._view.begin(task.reference_task_name, task.retry_count + 1, task.input_data)
             if task.has_ended and task.task_id not in self._ended:
                 self._ended.add(task.task_id)
                 reason = None

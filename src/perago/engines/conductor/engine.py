@@ -232,16 +232,17 @@ class ConductorEngine:
         """
         workflow = ConductorWorkflow.of(self._client.get_workflow(workflow_id))
         tasks: list[ConductorTask] = []
+        taken = dict(workflow.taken_cases)
         for task in workflow.tasks:
             tasks.append(task)
             if task.sub_workflow_id is not None:
                 with suppress(TaskNotFoundError):  # its id is known before it is there
-                    within = task.reference_task_name + WITHIN
+                    within, found = task.reference_task_name + WITHIN, self.get_workflow(task.sub_workflow_id)
                     tasks += [
-                        replace(inner, reference_task_name=within + inner.reference_task_name)
-                        for inner in self.get_workflow(task.sub_workflow_id).tasks
+                        replace(inner, reference_task_name=within + inner.reference_task_name) for inner in found.tasks
                     ]
-        return replace(workflow, tasks=tuple(tasks))
+                    taken |= {within + switch: case for switch, case in found.taken_cases.items()}
+        return replace(workflow, tasks=tuple(tasks), taken_cases=taken)
 
     def terminate_workflow(self, workflow_id: str, reason: str) -> None:
         """End a running workflow; its live tasks are CANCELED."""
