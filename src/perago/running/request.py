@@ -241,11 +241,18 @@ class RunArgumentError(TaskInputError):
 def find_run(engine: LocalEngine, run_id: str, repository: RepositoryAddress | None) -> RunSummary:
     """A recorded run.
 
+    Args:
+        run_id: its id, or a beginning that no other id has.
+
     Raises:
-        RunNotFoundError: there is none.
+        RunNotFoundError: there is none, or several begin so.
         EngineError: its record cannot be read.
     """
-    summary = next((summary for summary in engine.runs() if summary.run_id == run_id), None)
+    found = [summary for summary in engine.runs() if summary.run_id.startswith(run_id)] if run_id else []
+    summary = next((one for one in found if one.run_id == run_id), found[0] if len(found) == 1 else None)
+    if summary is None and found:
+        named = ", ".join(one.run_id for one in found[:3])
+        raise RunNotFoundError(f"{len(found)} runs begin with {run_id!a}, the newest of them {named}; give more of one")
     if summary is None:
         where = (
             f"repository {repository.argument}"
@@ -255,5 +262,5 @@ def find_run(engine: LocalEngine, run_id: str, repository: RepositoryAddress | N
         lists = ["perago", "runs"] + (["--repo", repository.argument] if repository else [])
         raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `{shlex.join(lists)}` lists the runs")
     if not summary.target:
-        raise EngineError(f"the record of run {run_id} cannot be read: {summary.reason}")
+        raise EngineError(f"the record of run {summary.run_id} cannot be read: {summary.reason}")
     return summary
