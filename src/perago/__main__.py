@@ -3,4 +3,4 @@
 from perago.cli import main
 
 if __name__ == "__main__":
-    main()
+    main(by_module=True)

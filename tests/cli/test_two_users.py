@@ -10,8 +10,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from perago.tasks.import_path import PACKAGES
 
 ALICE, CAROL, MALLORY = 20001, 20003, 20002
 
@@ -62,7 +65,11 @@ class Host:
             os.chown(path, uid, uid)
         return home
 
-    def start(self, uid: int, home: Path, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+    def start(
+        self, uid: int, home: Path, *arguments: str, cwd: Path | None = None, by: str = "module", **settings: str
+    ) -> subprocess.Popen[str]:
+        """Start the program `by` its module or its script."""
+        program = [sys.executable, "-m", "perago"] if by == "module" else ["perago"]
         environment = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(home),
@@ -72,16 +79,16 @@ class Host:
             **settings,
         }
         return subprocess.Popen(
-            as_user(uid, sys.executable, "-m", "perago", *arguments),
-            cwd=home,
+            as_user(uid, *program, *arguments),
+            cwd=cwd or home,
             env=environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
 
-    def perago(self, uid: int, home: Path, *arguments: str, **settings: str) -> tuple[int, str]:
-        with self.start(uid, home, *arguments, **settings) as process:
+    def perago(self, uid: int, home: Path, *arguments: str, **options: Any) -> tuple[int, str]:
+        with self.start(uid, home, *arguments, **options) as process:
             said, _ = process.communicate(timeout=120)
         return process.returncode, said
 
@@ -204,3 +211,57 @@ def test_where_nobody_else_is_a_volume_that_all_may_write_to_serves(host, alice)
     assert (code, "set PERAGO_ROOT_PARENTS=trusted" in said) == (2, True)
     code, said = host.perago(ALICE, alice, "run", "module", *ON_MAIN, **root, PERAGO_ROOT_PARENTS="trusted")
     assert code == 0, said
+
+
+# ---------------------------------------------------------------- a directory that others can write
+
+
+@pytest.fixture
+def shared(host: Host) -> Path:
+    """A directory in which Mallory has planted a task, settings, and a file for each package that Perago needs."""
+    path = host.path / "shared"
+    path.mkdir()
+    for name in PACKAGES | {"planted"}:
+        (path / f"{name}.py").write_text(f"import os; open({str(host.temporary)!r} + '/ran-' + str(os.getuid()), 'w')")
+    (path / "perago.toml").write_text('worker_id = "mallory"\n[lakefs]\nendpoint_url = "http://127.0.0.1:9"\n')
+    for each in (path, *path.iterdir()):
+        os.chown(each, MALLORY, MALLORY)
+    return path
+
+
+LAKEFS = {"LAKECTL_CREDENTIALS_ACCESS_KEY_ID": "AKIA", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": "hunter2-Tr0ub4dor"}
+
+
+@pytest.mark.parametrize("python_path", [None, ":/nowhere", "."], ids=["none", "an empty entry", "a dot"])
+@pytest.mark.parametrize("by", ["module", "script"])
+def test_nothing_runs_and_nothing_counts_that_another_user_has_planted(host, alice, shared, by, python_path):
+    environment = {"PYTHONPATH": python_path or "", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", **LAKEFS}
+    options = {"cwd": shared, "by": by, **environment}
+    code, said = host.perago(ALICE, alice, "run", "planted", *ON_MAIN, **options)
+    assert code == 2
+    mend = "who could replace it; choose a directory elsewhere, or set PERAGO_ROOT_PARENTS=trusted"
+    assert f"module 'planted' is not imported from {shared}: the directory belongs to user {MALLORY}" in said, said
+    code, said = host.perago(ALICE, alice, "log", "--repo", "lakefs://songs", "--branch", "main", **options)
+    assert code == 2
+    assert (
+        f"{shared}/perago.toml is passed over: it lies below {shared}, which belongs to user {MALLORY}, {mend}" in said
+    )
+    assert not list(host.temporary.glob("ran-*"))
+
+
+def test_a_module_that_is_found_elsewhere_loads_in_a_directory_of_others(host, alice, shared):
+    code, said = host.perago(ALICE, alice, "check", "module", "--json", cwd=shared)
+    assert code == 0, said
+    assert '"passed over"' in said
+    assert not list(host.temporary.glob("ran-*"))
+
+
+def test_where_nobody_else_is_a_directory_of_another_user_serves(host, alice, shared):
+    """A project that root uses within a container."""
+    (shared / "planted.py").write_text(BODY)
+    code, said = host.perago(
+        ALICE, alice, "check", "planted", cwd=shared, PYTHONPATH="", PERAGO_ROOT_PARENTS="trusted", **LAKEFS
+    )
+    assert code == 0, said
+    assert "withheld     LAKECTL_CREDENTIALS_ACCESS_KEY_ID (the environment)" in said
+    assert not list(host.temporary.glob("ran-*"))

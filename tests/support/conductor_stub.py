@@ -10,13 +10,18 @@ from typing import Any, Self
 
 
 class StubConductor(ThreadingHTTPServer):
-    """A context manager; a server while it is entered."""
+    """A context manager; a server while it is entered.
+
+    Attributes:
+        requests: the first line of each request, of any method.
+    """
 
     daemon_threads = True
 
     def __init__(self, status: int, answer: object) -> None:
         super().__init__(("127.0.0.1", 0), _Answering)
         self.status, self.content = status, json.dumps(answer).encode()
+        self.requests: list[str] = []
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
 
     @property
@@ -38,6 +43,11 @@ class StubConductor(ThreadingHTTPServer):
 class _Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: StubConductor
+
+    def parse_request(self) -> bool:
+        is_valid = super().parse_request()
+        self.server.requests.append(self.requestline)
+        return is_valid
 
     def do_GET(self) -> None:
         self.send_response(self.server.status)

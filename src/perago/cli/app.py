@@ -30,6 +30,7 @@ _COMMANDS = {
     "log": ("perago.cli.commands.log", "Show the history of a branch: tasks, inputs and results."),
     "cache": ("perago.cli.commands.cache", "Show or clear this host's object cache."),
     "fence": ("perago.cli.commands.fence", "Check or install the publish fence of a lakeFS branch."),
+    "allow": ("perago.cli.commands.allow", "Allow a server that a file of the current directory names."),
     "doctor": ("perago.cli.commands.doctor", "Find leftovers and damage, and fix them."),
 }
 
@@ -92,8 +93,8 @@ def cli(context: click.Context) -> None:
         raise click.UsageError("the current directory no longer exists; change to another one") from None
 
 
-def main() -> NoReturn:
-    """The `perago` program."""
+def run_program() -> NoReturn:
+    """Run the command line of this process."""
     _open_standard_streams()
     try:
         code = invoke(sys.argv[1:])

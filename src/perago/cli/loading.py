@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -41,7 +44,7 @@ def load_task(target: str) -> TaskDefinition:
     """
     from perago.tasks.load import load_module_task
 
-    find_modules_here()
+    find_modules_here(target)
     with stdout_to_stderr():
         return load_module_task(target)
 
@@ -62,7 +65,7 @@ def declared_by(target: str, modules: Sequence[str] = (), files: Sequence[str] =
     if (modules or files) and not is_file(target):
         option = "--tasks" if modules else "--workflows"
         raise click.UsageError(f"{option} is for a workflow in a file; {target} names its tasks itself")
-    find_modules_here()
+    find_modules_here(*(modules if is_file(target) else [target]))
     with stdout_to_stderr():
         return load_declared(target, modules, files)
 
@@ -96,8 +99,44 @@ def expect_no_namesakes(target: str, tasks: Sequence[TaskDefinition]) -> None:
     expect_names_of_their_own([*(other for other in own if other.name in names), *tasks])
 
 
-def find_modules_here() -> None:
-    """Make modules in the current directory importable, as `python -m` does."""
+def find_modules_here(*targets: str) -> None:
+    """Make modules in the current directory importable, unless another user could have written them.
+
+    They are found before installed ones, as by a Python script, except those that Perago itself needs.
+
+    Args:
+        targets: the modules to be imported.
+
+    Raises:
+        TaskDefinitionError: a module is only in a directory that another user can write, or has the name of a package
+            that Perago needs.
+    """
+    from perago.files.private_directory import fault_of_source
+    from perago.tasks.import_path import PACKAGES, prefer_installed
+
     here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
-    if here not in sys.path and "" not in sys.path:
+    names = {re.split("[.:]", target)[0] for target in targets}
+    in_path = here in sys.path or "" in sys.path
+    fault = None if in_path else fault_of_source(Path(here), os.environ)
+    if not in_path and fault is None:
         sys.path.insert(0, here)
+    prefer_installed(here)
+    for name in sorted(name for name in names if _is_here(name)):
+        if fault is not None and not _is_elsewhere(name):
+            raise TaskDefinitionError(f"module {name!r} is not imported from {here}: the directory {fault}")
+        if fault is None and name in PACKAGES:
+            raise TaskDefinitionError(
+                f"module {name!r} in {here} has the name of a package that Perago needs; rename it"
+            )
+
+
+def _is_here(name: str) -> bool:
+    return bool(name) and (Path(f"{name}.py").is_file() or Path(name).is_dir())
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether a module is found without the current directory."""
+    try:
+        return name in sys.modules or find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False

@@ -126,7 +126,7 @@ def run_worker(arguments: StartArguments) -> int:
     """Run a worker until a signal stops it; returns the exit code."""
     config, warnings = _configured(arguments)
     worker_id = worker_id_of(config)
-    find_modules_here()
+    find_modules_here(*arguments.modules)
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
         directory = stack.enter_context(only_supervisor(config.workspace_root, worker_id))

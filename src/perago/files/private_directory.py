@@ -11,7 +11,7 @@ import os
 import shlex
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 
@@ -63,12 +63,33 @@ def fault_of(path: Path) -> str | None:
     status = path.stat()
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(path))
+    return _fault(path, status, "choose a directory of your own")
+
+
+def fault_of_source(path: Path, environment: Mapping[str, str]) -> str | None:
+    """Who else could change what is read from a file or directory, as the end of a sentence; None if nobody could.
+
+    Checks the file or directory and every directory on the way, unless the environment says that nobody else uses this
+    machine (`PERAGO_ROOT_PARENTS=trusted`).
+
+    Args:
+        path: absolute.
+    """
+    if environment.get("PERAGO_ROOT_PARENTS", "").strip().lower() == "trusted":
+        return None
+    try:
+        return fault_above(path) or _fault(path, path.stat(), f"use one of your own{_OR_TRUST}")
+    except OSError as exc:
+        return f"cannot be checked: {exc.strerror}"
+
+
+def _fault(path: Path, status: os.stat_result, remedy: str) -> str | None:
     if status.st_uid not in _trusted():
-        return f"belongs to {_user(status.st_uid)}, who can change its content; choose a directory of your own"
+        return f"belongs to {_user(status.st_uid)}, who can change its content; {remedy}"
     writers = _other_writers(path, status)
     if writers is None:
         return None
-    return f"can be written by {writers}; run `chmod go-w {shlex.quote(str(path))}`, or choose a directory of your own"
+    return f"can be written by {writers}; run `chmod go-w {shlex.quote(str(path))}`, or {remedy}"
 
 
 def fault_above(path: Path) -> str | None:
@@ -136,22 +157,22 @@ def _trusted() -> frozenset[int]:
     return frozenset({0, os.geteuid(), Path("/").stat().st_uid})
 
 
-def _other_writers(directory: Path, status: os.stat_result) -> str | None:
-    """Who else may write to a directory of a trusted owner; None if nobody may."""
+def _other_writers(path: Path, status: os.stat_result) -> str | None:
+    """Who else may write to a file or directory of a trusted owner; None if nobody may."""
     mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
     if status.st_mode & stat.S_IWOTH:
         return f"all users {mode}"
-    if status.st_mode & stat.S_IWGRP and (_has_acl(directory) or _is_shared(status.st_gid)):
+    if status.st_mode & stat.S_IWGRP and (_has_acl(path) or _is_shared(status.st_gid)):
         return f"other users of its group {mode}"
     return None
 
 
-def _has_acl(directory: Path) -> bool:
+def _has_acl(path: Path) -> bool:
     """Whether an ACL grants rights to named users. If none may write, the group's mode shows that."""
     if sys.platform != "linux":
         return False
     try:
-        os.getxattr(directory, "system.posix_acl_access")
+        os.getxattr(path, "system.posix_acl_access")
     except OSError:
         return False
     return True

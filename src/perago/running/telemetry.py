@@ -30,7 +30,8 @@ def open_telemetry(config: RuntimeConfig, instance_id: str, *, scraped: bool = F
         scraped: this process may serve metrics to Prometheus.
 
     Raises:
-        RuntimeConfigError: Prometheus is on, and its packages are not installed.
+        RuntimeConfigError: Prometheus is on, and its packages are not installed; or the headers of the environment do
+            not go to this receiver.
     """
     opened = _opened(config, instance_id, scraped=scraped)
     if opened is None:
@@ -47,6 +48,7 @@ def _opened(config: RuntimeConfig, instance_id: str, *, scraped: bool) -> OtelTe
     prometheus = scraped and config.prometheus == "on" and not config.telemetry_disabled
     if config.metrics is None and config.traces is None and not prometheus:
         return None
+    config.expect_consent(*(name for name in config.refused if name.startswith("OTEL_")))
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         if prometheus:
             raise RuntimeConfigError(f"PERAGO_PROMETHEUS is on, but its packages are not installed; {_INSTALL}")

@@ -22,6 +22,7 @@ from perago.settings.user_directories import user_cache_directory
 from perago.values.credentials import (
     CONDUCTOR_KEY,
     CONDUCTOR_SECRET,
+    CONDUCTOR_URL,
     LAKEFS_KEY_ID,
     LAKEFS_SECRET,
     LAKEFS_TOKEN,
@@ -57,7 +58,7 @@ class _Config(BaseModel):
 class ConductorConfig(_Config):
     """The Conductor server."""
 
-    server_url: Annotated[str, Setting(values.read_url, "CONDUCTOR_SERVER_URL")]
+    server_url: Annotated[str, Setting(values.read_url, CONDUCTOR_URL)]
     """URL of the server's API, such as `http://localhost:8080/api`."""
     auth_key: Annotated[str | None, Setting(values.read_secret, CONDUCTOR_KEY)] = None
     """ID of an access key, for a server that requires one. Set it together with the secret."""
@@ -119,6 +120,9 @@ class RuntimeConfig(_Config):
 
     Attributes:
         origins: sources of the servers' URLs and credentials, by variable.
+        refused: why credentials do not go to a server, by the variable of its URL. They are withheld, because only a
+            file of the current directory names that server, and the user has not allowed it.
+        passed_over: the files of the current directory that do not count, with the reason.
     """
 
     workspace_root: Directory
@@ -130,7 +134,8 @@ class RuntimeConfig(_Config):
     none."""
     root_parents: Literal["checked", "trusted"] = "checked"
     """`checked` refuses roots and caches that another user could replace by writing to a parent directory. `trusted`
-    does not check parent directories, for machines with one user, such as containers."""
+    does not check parent directories, nor who else could write the current directory and its files, for machines with
+    one user, such as containers. Only in the environment."""
     log_file_max_size: Size = 100 * 1024**2
     """Size at which a log file is rotated, such as `100MB`."""
     log_retention: Duration = timedelta(days=30)
@@ -182,17 +187,20 @@ class RuntimeConfig(_Config):
     metrics: MetricsConfig | None = None
     traces: TracesConfig | None = None
     origins: Mapping[str, Origin] = Field(default_factory=dict, repr=False, exclude=True)
+    refused: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
+    passed_over: tuple[str, ...] = Field(default=(), repr=False, exclude=True)
 
     def lakefs_credentials(self) -> Credentials:
         """The credentials for lakeFS. Each call makes an object of its own, which reads files again when they change.
 
         Raises:
-            RuntimeConfigError: lakeFS is not configured.
+            RuntimeConfigError: lakeFS is not configured, or the credentials do not go to its server.
         """
         if self.lakefs is None:
             raise RuntimeConfigError(
                 f"no lakeFS server is configured; set {LAKEFS_URL}, {LAKEFS_KEY_ID} and {LAKEFS_SECRET}"
             )
+        self.expect_consent(LAKEFS_URL)
         lakefs = self.lakefs
         given = {
             LAKEFS_URL: lakefs.endpoint_url,
@@ -203,12 +211,27 @@ class RuntimeConfig(_Config):
         return self._credentials(given, server=LAKEFS_URL)
 
     def conductor_credentials(self) -> Credentials | None:
-        """The access key for Conductor, like `lakefs_credentials`; None without one."""
+        """The access key for Conductor, like `lakefs_credentials`; None without one.
+
+        Raises:
+            RuntimeConfigError: it does not go to this server.
+        """
+        self.expect_consent(CONDUCTOR_URL)
         conductor = self.conductor
         if conductor is None or conductor.auth_key is None or conductor.auth_secret is None:
             return None
         given = {CONDUCTOR_KEY: conductor.auth_key, CONDUCTOR_SECRET: conductor.auth_secret.get_secret_value()}
         return self._credentials(given)
+
+    def expect_consent(self, *servers: str) -> None:
+        """Check that nothing of the user's is withheld from servers, named by the variables of their URLs.
+
+        Raises:
+            RuntimeConfigError: it is; says how to allow the server.
+        """
+        for server in servers:
+            if server in self.refused:
+                raise RuntimeConfigError(self.refused[server])
 
     def _credentials(self, given: Mapping[str, str], server: str = "") -> Credentials:
         found = {name: value for name, value in given.items() if value}

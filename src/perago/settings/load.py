@@ -22,12 +22,16 @@ from perago.settings.config import (
     RuntimeConfig,
     TracesConfig,
 )
+from perago.settings.consent import is_allowed, refusal, server_of
 from perago.settings.roots import probe_root, resolve_root
-from perago.settings.sources import LAKECTL_KEYS, MappingSettingsSource, Source, nearest, read_sources
+from perago.settings.sources import LAKECTL_KEYS, MappingSettingsSource, Source, first, lakectl_source, read_sources
 from perago.settings.user_directories import user_cache_directory, user_state_directory
 from perago.settings.variables import DECLARED, Variables, field_of, is_blank
 from perago.values import redaction
 from perago.values.credentials import (
+    CONDUCTOR_KEY,
+    CONDUCTOR_SECRET,
+    CONDUCTOR_URL,
     CREDENTIALS,
     LAKEFS_KEY_ID,
     LAKEFS_SECRET,
@@ -91,36 +95,17 @@ def origin_of(name: str, sources: Sequence[Source]) -> str:
 def _load(module_target: str, cwd: Path, environment: Mapping[str, str], probed: Sequence[str]) -> RuntimeConfig:
     sources = read_sources(cwd, environment)
     for source in sources:
-        if source.unread:
-            _warn_of_unread(source.label, source.unread)
-        for name in source.unknown:
-            _warn_of_unknown(source.label, name)
-    given = _Given(sources, environment)
-    config = given.config(module_target, cwd, probed)
+        for text in source.warnings:
+            _warn(text)
+    given = _Given(sources, cwd, environment)
+    config = given.config(module_target, probed)
     redaction.learn([*config.secrets(), *given.secrets()])
     return config
 
 
 @functools.cache  # settings are read several times in a process
-def _warn_of_unread(label: str, names: tuple[str, ...]) -> None:
-    """Warn of variables that OpenTelemetry's SDK reads only from the environment."""
-    _LOGGER.warning(
-        "%s has no effect in %s, because OpenTelemetry reads it only from the environment; export it",
-        ", ".join(names),
-        label,
-    )
-
-
-@functools.cache  # as above
-def _warn_of_incomplete(label: str, missing: str) -> None:
-    _LOGGER.warning("%s has no %s, so that no lakeFS server is configured", label, missing)
-
-
-@functools.cache  # as above
-def _warn_of_unknown(label: str, name: str) -> None:
-    near = nearest(name)
-    hint = f"; did you mean {near}?" if near else ""
-    _LOGGER.warning("%s in %s is not a setting and has no effect%s", name, label, hint)
+def _warn(text: str) -> None:
+    _LOGGER.warning("%s", text)
 
 
 class _Given:
@@ -128,15 +113,18 @@ class _Given:
 
     Attributes:
         faults: complete sentences, in the order in which they were found.
+        refused: see `RuntimeConfig`.
     """
 
-    def __init__(self, sources: Sequence[Source], environment: Mapping[str, str]) -> None:
+    def __init__(self, sources: Sequence[Source], cwd: Path, environment: Mapping[str, str]) -> None:
         self._sources = sources
+        self._cwd = cwd
         self._environment = environment
+        self.refused: dict[str, str] = {}
         self.faults = [fault for source in sources for fault in source.faults]
         self._variables, self._refused = self._check()
 
-    def config(self, module_target: str, cwd: Path, probed: Sequence[str]) -> RuntimeConfig:
+    def config(self, module_target: str, probed: Sequence[str]) -> RuntimeConfig:
         """The settings.
 
         Raises:
@@ -149,19 +137,23 @@ class _Given:
         }
         fields["worker_id_prefix"] = self._worker_id_prefix(module_target)
         for name, default in _DIRECTORIES.items():
-            fields[field_of(name)] = self._directory(name, cwd, default)
+            fields[field_of(name)] = self._directory(name, default)
         probe = partial(probe_root, parents_are_trusted=fields.get("root_parents") == "trusted")
         for name in probed:
             if fields[field_of(name)] is not None:
                 self._attempt(name, probe, fields[field_of(name)])
         fields |= {"conductor": self._conductor(), "lakefs": self._lakefs(), **self._telemetry()}
         fields["origins"] = self._origins(LAKEFS_URL, *CREDENTIALS)
+        fields["refused"] = self.refused
+        fields["passed_over"] = tuple(source.passed_over for source in self._sources if source.passed_over)
         if self.faults:
             raise RuntimeConfigError(_tell(self.faults))
         return RuntimeConfig(**fields)
 
     def secrets(self) -> Iterator[str]:
-        """Secrets in the environment, also of other programs, and passwords in URLs of all sources."""
+        """Credentials, also those that are withheld; secrets of other programs in the environment; and passwords in
+        URLs of all sources."""
+        yield from (str(self._variables[name]) for name in CREDENTIALS if name in self._variables)
         for source in self._sources:
             texts = {name: value for name, value in source.values.items() if isinstance(value, str)}
             yield from redaction.secrets_of_environment(texts)
@@ -189,13 +181,13 @@ class _Given:
             self._add(name, str(exc))
             return None
 
-    def _directory(self, name: str, cwd: Path, default: Callable[[Mapping[str, str]], Path]) -> Path | None:
+    def _directory(self, name: str, default: Callable[[Mapping[str, str]], Path]) -> Path | None:
         given = self._variables.get(name)
         found: Path | None
         if given is None:
             found = self._attempt(name, default, self._environment)
         else:
-            found = self._attempt(name, resolve_root, cwd, given)
+            found = self._attempt(name, resolve_root, self._cwd, given)
         return found
 
     def _worker_id_prefix(self, module_target: str) -> str:
@@ -209,15 +201,17 @@ class _Given:
         return prefix
 
     def _conductor(self) -> ConductorConfig | None:
-        self._both_or_none("CONDUCTOR_AUTH_KEY", "CONDUCTOR_AUTH_SECRET")
-        url = self._variables.get("CONDUCTOR_SERVER_URL")
+        self._both_or_none(CONDUCTOR_KEY, CONDUCTOR_SECRET)
+        url = self._variables.get(CONDUCTOR_URL)
         if url is None:
-            self._needs("CONDUCTOR_AUTH_KEY", "CONDUCTOR_SERVER_URL")
+            self._needs(CONDUCTOR_KEY, CONDUCTOR_URL)
             return None
+        if self._withholds(CONDUCTOR_URL, (CONDUCTOR_KEY, CONDUCTOR_SECRET)):
+            return ConductorConfig(server_url=url)
         return ConductorConfig(
             server_url=url,
-            auth_key=self._variables.get("CONDUCTOR_AUTH_KEY"),
-            auth_secret=self._variables.get("CONDUCTOR_AUTH_SECRET"),
+            auth_key=self._variables.get(CONDUCTOR_KEY),
+            auth_secret=self._variables.get(CONDUCTOR_SECRET),
         )
 
     def _lakefs(self) -> LakeFSConfig | None:
@@ -229,7 +223,34 @@ class _Given:
         if None in values.values():
             return None
         file = self._variables.get("LAKECTL_CONFIG_FILE")
+        if self._withholds(LAKEFS_URL, needed[1:]):
+            return LakeFSConfig(endpoint_url=self._variables[LAKEFS_URL], config_file=file)
         return LakeFSConfig(**values, config_file=file)
+
+    def _withholds(self, server: str, keys: Sequence[str]) -> bool:
+        """Whether credentials must not go to a server, because only a project's file names it, and they are not of that
+        file. Notes the reason.
+
+        Args:
+            server: variable of its URL.
+            keys: variables of the credentials.
+        """
+        naming = self._sources[self._rank(server)]
+        outside = [name for name in keys if name in self._variables and self._sources[self._rank(name)] is not naming]
+        url = self._variables[server]
+        if not naming.of_project or not outside or self._is_named_by_user(url):
+            return False
+        if is_allowed(self._cwd, url, self._environment):
+            return False
+        names = ", ".join(f"{name} ({origin_of(name, self._sources)})" for name in outside)
+        self.refused[server] = refusal(names, server, naming.origin(server), url, self._cwd)
+        return True
+
+    def _is_named_by_user(self, url: str) -> bool:
+        """Whether a file of the user's own names the server, too."""
+        found = (*self._sources, lakectl_source(self._sources, self._cwd, self._environment))
+        named = (first([source], LAKEFS_URL) for source in found if not source.of_project)
+        return server_of(url) in {server_of(own) for own in named if own is not None}
 
     def _uses_token(self) -> bool:
         """Whether a session token comes from no weaker source than the access key."""
@@ -250,7 +271,7 @@ class _Given:
             return False
         if given:
             missing = ", ".join(f"`{LAKECTL_KEYS[name]}`" for name in needed if name not in given)
-            _warn_of_incomplete(self._sources[-1].label, missing)
+            _warn(f"{self._sources[-1].label} has no {missing}, so that no lakeFS server is configured")
         return True
 
     def _origins(self, *names: str) -> dict[str, Origin]:
@@ -279,17 +300,27 @@ class _Given:
     def _receiver(self, signal: str) -> dict[str, Any] | None:
         """Receiver and options of a signal; None if it is not sent."""
         get = self._variables.get
-        endpoint = get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+        naming = f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"
+        endpoint = get(naming)
         if endpoint is None and (base := get("OTEL_EXPORTER_OTLP_ENDPOINT")) is not None:
-            endpoint = base.rstrip("/") + f"/v1/{signal.lower()}"
+            naming, endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT", base.rstrip("/") + f"/v1/{signal.lower()}"
         if endpoint is None or get(f"OTEL_{signal}_EXPORTER") == "none" or self._is_telemetry_disabled():
             return None
+        self._withhold_headers(naming, signal)
         compression = get(f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION") or get("OTEL_EXPORTER_OTLP_COMPRESSION")
         return {
             "endpoint": endpoint,
             "compression": "gzip" if compression == "gzip" else None,
             "timeout_millis": get(f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT") or get("OTEL_EXPORTER_OTLP_TIMEOUT"),
         }
+
+    def _withhold_headers(self, server: str, signal: str) -> None:
+        """As `_withholds`, for the headers that OpenTelemetry's SDK reads from the environment."""
+        naming, url = self._sources[self._rank(server)], self._variables[server]
+        names = (f"OTEL_EXPORTER_OTLP_{signal}_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
+        found = [f"{name} (the environment)" for name in names if self._environment.get(name)]
+        if naming.of_project and found and not is_allowed(self._cwd, url, self._environment):
+            self.refused[server] = refusal(found[0], server, naming.origin(server), url, self._cwd)
 
     def _is_telemetry_disabled(self) -> bool:
         return str(self._variables.get("OTEL_SDK_DISABLED")).lower() == "true"

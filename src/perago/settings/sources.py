@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from perago.files.credentials import Origin, parse_yaml, read_file, value_at
-from perago.settings.variables import SECRETS, TOML_KEYS, Variables
+from perago.files.private_directory import fault_of_source
+from perago.settings.variables import DECLARED, ENVIRONMENT_ONLY, SECRETS, TOML_KEYS, Variables
 from perago.values.credentials import CREDENTIALS, LAKEFS_KEY_ID, LAKEFS_SECRET, LAKEFS_TOKEN, LAKEFS_URL
 
 LAKECTL_KEYS = {
@@ -27,7 +28,7 @@ LAKECTL_KEYS = {
 """Keys of lakectl's configuration file. lakectl itself ignores the last one."""
 
 _TOOL = "tool.perago."
-_VARIABLES = {key: name for name, key in TOML_KEYS.items()}
+_VARIABLES = {declared.toml_key: name for name, declared in DECLARED.items() if declared.toml_key}
 _TABLES = frozenset(key.split(".")[0] for key in _VARIABLES if "." in key)
 
 _NEAR = 0.4
@@ -52,8 +53,9 @@ class Source:
         path: of its file, or of the directory of its files; None for the environment.
         kind: format of its file, or of the directory's files.
         keys: names in the file by variable; empty if they are the variables themselves.
-        unread: variables that have no effect in this source.
-        unknown: variables with a name like Perago's that do not exist.
+        warnings: of what has no effect in it, as complete sentences.
+        of_project: a project's file, or a file that one names; its author may be a stranger.
+        passed_over: why it does not count, after its name; "" if it counts.
     """
 
     label: str
@@ -62,8 +64,9 @@ class Source:
     path: Path | None = None
     kind: Literal["text", "dotenv", "toml", "yaml"] = "text"
     keys: Mapping[str, str] = field(default_factory=dict)
-    unread: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    of_project: bool = False
+    passed_over: str = ""
 
     def origin(self, variable: str) -> str:
         """The place of a variable in this source, for a message."""
@@ -100,22 +103,45 @@ class MappingSettingsSource(PydanticBaseSettingsSource):
 def read_sources(cwd: Path, environment: Mapping[str, str]) -> tuple[Source, ...]:
     """All sources, the strongest first. A missing file is an empty source."""
     sources = [
-        Source("the environment", _known(environment), unknown=_unknown(environment)),
-        _read_dotenv(cwd / ".env"),
-        _read_toml(cwd / "perago.toml", "perago.toml", lambda document: document),
-        _read_toml(cwd / "pyproject.toml", "[tool.perago] of pyproject.toml", _tool_table, committed=True),
+        Source("the environment", _known(environment), warnings=_unknown(environment, "the environment")),
+        _of_project(cwd / ".env", environment, _read_dotenv),
+        _of_project(cwd / "perago.toml", environment, _read_perago_toml),
+        _of_project(cwd / "pyproject.toml", environment, _read_pyproject),
     ]
     directory = first(sources, "PERAGO_SECRETS_DIR")
     if directory is not None:
         sources.append(_read_directory(cwd / Path(directory).expanduser()))
     if not _is_lakefs_given(sources):
-        file = first(sources, "LAKECTL_CONFIG_FILE")
-        home = environment.get("HOME")
-        if file is not None:
-            sources.append(_read_lakectl(cwd / Path(file).expanduser(), file, must_exist=True))
-        elif home:
-            sources.append(_read_lakectl(Path(home) / ".lakectl.yaml", "~/.lakectl.yaml", must_exist=False))
+        sources.append(lakectl_source(sources, cwd, environment))
     return tuple(sources)
+
+
+def lakectl_source(sources: Iterable[Source], cwd: Path, environment: Mapping[str, str]) -> Source:
+    """The file of lakeFS's own command line that these sources name, or the one in the home directory."""
+    naming = next((source for source in sources if "LAKECTL_CONFIG_FILE" in source.values), None)
+    file = None if naming is None else first([naming], "LAKECTL_CONFIG_FILE")
+    if naming is not None and file is not None:
+        found = _read_lakectl(cwd / Path(file).expanduser(), file, must_exist=True)
+        return replace(found, of_project=naming.of_project)
+    home = environment.get("HOME")
+    path = Path(home) / ".lakectl.yaml" if home else None
+    return Source("~/.lakectl.yaml") if path is None else _read_lakectl(path, "~/.lakectl.yaml", must_exist=False)
+
+
+def _of_project(path: Path, environment: Mapping[str, str], read: Callable[[Path], Source]) -> Source:
+    """A file of the current directory. It counts only if no other user could have written it, and sets no guard."""
+    if not path.is_file():
+        return Source(path.name)
+    fault = fault_of_source(path, environment)
+    if fault is not None:
+        told = f"{path} is passed over: it {fault}"
+        return Source(path.name, warnings=(told,), passed_over=told)
+    source = read(path)
+    told_off = tuple(
+        f"{name} has no effect in {source.label}, because it switches off a check of this host; export it"
+        for name in sorted(ENVIRONMENT_ONLY & source.values.keys())
+    )
+    return replace(source.without(ENVIRONMENT_ONLY), warnings=(*source.warnings, *told_off), of_project=True)
 
 
 def first(sources: Iterable[Source], variable: str) -> str | None:
@@ -137,14 +163,16 @@ def nearest(name: str) -> str | None:
     return known[near[0]] if near else None
 
 
-def _unknown(names: Iterable[str]) -> tuple[str, ...]:
+def _unknown(names: Iterable[str], label: str) -> tuple[str, ...]:
+    """Warnings of variables with a name like Perago's that do not exist."""
     known = Variables.model_fields
+    found = sorted(
+        name for name in names if name not in known and _LIKE_OURS.fullmatch(name) and not _OF_OTHERS.fullmatch(name)
+    )
+    near = [nearest(name) for name in found]
     return tuple(
-        sorted(
-            name
-            for name in names
-            if name not in known and _LIKE_OURS.fullmatch(name) and not _OF_OTHERS.fullmatch(name)
-        )
+        f"{name} in {label} is not a setting and has no effect{f'; did you mean {meant}?' if meant else ''}"
+        for name, meant in zip(found, near, strict=True)
     )
 
 
@@ -154,8 +182,6 @@ def _known(given: Mapping[str, str | None]) -> dict[str, Any]:
 
 def _read_dotenv(path: Path) -> Source:
     """Values are not interpolated: `$NAME` in one may be part of a password."""
-    if not path.is_file():
-        return Source(".env")
     try:
         with path.open(encoding="utf-8") as file:
             bindings = list(parse_stream(file))
@@ -163,16 +189,12 @@ def _read_dotenv(path: Path) -> Source:
         return Source(".env", faults=(_unreadable(path, exc),))
     given = {binding.key: binding.value for binding in bindings if binding.key is not None}
     unread = sorted(name for name in given if name.startswith("OTEL_") and name not in Variables.model_fields)
+    warnings = _unknown(given, ".env")
+    if unread:  # OpenTelemetry's SDK reads them itself
+        why = "because OpenTelemetry reads it only from the environment; export it"
+        warnings = (f"{', '.join(unread)} has no effect in .env, {why}", *warnings)
     faults = tuple(_cannot_be_read(binding.original) for binding in bindings if binding.error)
-    return Source(
-        ".env",
-        _known(given),
-        tuple(filter(None, faults)),
-        path,
-        "dotenv",
-        unread=tuple(unread),
-        unknown=_unknown(given),
-    )
+    return Source(".env", _known(given), tuple(filter(None, faults)), path, "dotenv", warnings=warnings)
 
 
 def _cannot_be_read(statement: Original) -> str:
@@ -184,11 +206,17 @@ def _cannot_be_read(statement: Original) -> str:
     return f"{', '.join(named)} (.env): line {statement.line} and the following ones cannot be read; check the quotes"
 
 
+def _read_perago_toml(path: Path) -> Source:
+    return _read_toml(path, "perago.toml", lambda document: document)
+
+
+def _read_pyproject(path: Path) -> Source:
+    return _read_toml(path, "[tool.perago] of pyproject.toml", _tool_table, committed=True)
+
+
 def _read_toml(
     path: Path, label: str, select: Callable[[dict[str, Any]], object], *, committed: bool = False
 ) -> Source:
-    if not path.is_file():
-        return Source(label)
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
@@ -220,7 +248,7 @@ def _sort_keys(table: dict[str, Any], label: str, path: Path, *, committed: bool
             )
         else:
             values[variable] = value
-    keys = {name: f"{_TOOL if committed else ''}{key}" for name, key in TOML_KEYS.items()}
+    keys = {name: f"{_TOOL if committed else ''}{key}" for key, name in _VARIABLES.items()}
     return Source(label, values, tuple(faults), path, "toml", keys)
 
 
@@ -269,7 +297,7 @@ def _unknown_key(key: str, label: str) -> str:
     if key in _TABLES:
         return f"`{key}` in {label} must be a table; write [{key}] above its keys"
     near = difflib.get_close_matches(key.lower().removeprefix("perago_"), _VARIABLES, n=1)
-    hint = f"; did you mean `{near[0]}`?" if near else f". Settings are {', '.join(sorted(_VARIABLES))}"
+    hint = f"; did you mean `{near[0]}`?" if near else f". Settings are {', '.join(sorted(TOML_KEYS.values()))}"
     return f"`{key}` in {label} is not a setting{hint}"
 
 

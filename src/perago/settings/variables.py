@@ -58,7 +58,14 @@ DECLARED: dict[str, Declared] = {
 }
 """By variable."""
 
-TOML_KEYS = {variable: declared.toml_key for variable, declared in DECLARED.items() if declared.toml_key}
+ENVIRONMENT_ONLY = frozenset({"PERAGO_ROOT_PARENTS"})
+"""Variables that switch off a check of this host. A project's files cannot set them."""
+
+TOML_KEYS = {
+    variable: declared.toml_key
+    for variable, declared in DECLARED.items()
+    if declared.toml_key and variable not in ENVIRONMENT_ONLY
+}
 
 SECRETS = frozenset({CONDUCTOR_SECRET, LAKEFS_SECRET, LAKEFS_TOKEN})
 """Variables that must not be in a committed file."""

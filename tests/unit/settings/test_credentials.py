@@ -90,9 +90,9 @@ def test_each_value_of_lakectls_file_is_overridden_by_itself(settings, lakectl, 
 
 def test_dotenv_and_toml_override_lakectls_file_too(settings, lakectl):
     lakectl()
-    settings.write(dotenv=f"{LAKEFS_KEY_ID}=dotenv\n", toml='[lakefs]\nendpoint_url = "http://toml"\n')
+    settings.write(dotenv=f"{LAKEFS_KEY_ID}=dotenv\n", toml='[lakefs]\nendpoint_url = "http://file:8000/"\n')
     lakefs = settings.load().lakefs
-    assert (lakefs.endpoint_url, lakefs.access_key_id) == ("http://toml", "dotenv")
+    assert (lakefs.endpoint_url, lakefs.access_key_id) == ("http://file:8000/", "dotenv")
     assert lakefs.secret_access_key.get_secret_value() == SECRET
 
 
@@ -192,12 +192,12 @@ def test_a_directory_holds_a_file_for_each_credential(settings, secrets_dir, lak
     (secrets_dir / "CONDUCTOR_AUTH_KEY").write_text("key")
     (secrets_dir / CONDUCTOR_SECRET).write_text("secret")
     (secrets_dir / "PERAGO_FENCE").write_text("nonsense")  # not a credential
-    settings.write(toml='[conductor]\nserver_url = "http://c"\n')
-    config = settings.load(PERAGO_SECRETS_DIR=str(secrets_dir))
+    config = settings.load(PERAGO_SECRETS_DIR=str(secrets_dir), CONDUCTOR_SERVER_URL="http://c")
     assert config.lakefs.secret_access_key.get_secret_value() == "from-the-directory"
     assert config.conductor.auth_secret.get_secret_value() == "secret"
-    assert settings.load(PERAGO_SECRETS_DIR="../secrets").lakefs is not None
-    over = settings.load(PERAGO_SECRETS_DIR="../secrets", **{LAKEFS_SECRET: "environment"})
+    given = {"PERAGO_SECRETS_DIR": "../secrets", "CONDUCTOR_SERVER_URL": "http://c"}
+    assert settings.load(**given).lakefs is not None
+    over = settings.load(**given, **{LAKEFS_SECRET: "environment"})
     assert over.lakefs.secret_access_key.get_secret_value() == "environment"
 
 

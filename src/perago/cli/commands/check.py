@@ -24,6 +24,7 @@ from perago.cli.loading import (
 )
 from perago.cli.output import json_option, note, print_json, tell
 from perago.running.text import size_text
+from perago.values.credentials import LAKEFS_URL
 from perago.values.redaction import MASK, mask_json, mask_urls
 
 if TYPE_CHECKING:
@@ -230,7 +231,9 @@ def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
         f"{'processes of their own' if config.execution_mode == 'process' else 'threads'}",
         "conductor": "not configured" if conductor is None else mask_urls(conductor.server_url),
         "lakefs": "not configured" if lakefs is None else mask_urls(lakefs.endpoint_url),
-        **({} if lakefs is None else {"login": config.lakefs_credentials().sources()}),
+        **({} if lakefs is None or LAKEFS_URL in config.refused else {"login": config.lakefs_credentials().sources()}),
+        **({"withheld": list(config.refused.values())} if config.refused else {}),
+        **({"passed over": list(config.passed_over)} if config.passed_over else {}),
     }
 
 

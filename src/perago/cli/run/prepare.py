@@ -35,7 +35,7 @@ from perago.settings import RuntimeConfig, load_run_config
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_params
 from perago.values.json_text import JsonObject
-from perago.workflows.load import LoadedWorkflow, workflow_of_record
+from perago.workflows.load import LoadedWorkflow, is_file, workflow_of_record
 
 
 @contextmanager
@@ -179,9 +179,10 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
     """
     repository, engine, summary = _resumed(arguments)
     record = engine.workflow_record(summary.run_id)
-    find_modules_here()
+    modules = record.options.get(MODULES, ())
+    find_modules_here(*([] if is_file(summary.target) else [summary.target]), *modules)
     with stdout_to_stderr():
-        workflow = workflow_of_record(summary.target, record.definition, record.options.get(MODULES, ()))
+        workflow = workflow_of_record(summary.target, record.definition, modules)
     given = _read_params(arguments.params, arguments.pairs, workflow) if arguments.has_params else None
     request = WorkflowRequest(
         workflow=workflow,

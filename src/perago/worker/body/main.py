@@ -23,6 +23,7 @@ from perago.attempt.body import BodyCall, invoke_in_own_process, open_descriptor
 from perago.errors import TaskDefinitionError
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.import_path import prefer_installed
 from perago.tasks.load import load_module_tasks
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_params
@@ -42,6 +43,7 @@ def load(order: Load, outbox: Outbox) -> dict[str, TaskDefinition]:
     sys.path[:] = order.sys_path
     if order.cwd is not None:
         os.chdir(order.cwd)
+        prefer_installed(order.cwd)
     send_logs_to(outbox, order.log_levels)
     return load_tasks(order.targets)
 
