@@ -186,11 +186,13 @@ class Place:
     Attributes:
         branch: its head is the input, and it gets the result.
         ref: the input in place of the head.
+        default_branch: gives the branch if none is given.
     """
 
     repository: RepositoryAddress | None
     branch: str | None
     ref: str | None
+    default_branch: Callable[[], str | None] = lambda: None
 
     def input_of(self, who: str, role: str, *, has_workspace: bool) -> JsonObject:
         """The workspace of an input: the branch's head, or the commit that the ref names. Empty without a workspace.
@@ -207,12 +209,13 @@ class Place:
             creates = "`perago import DIR --repo PATH` creates a repository"
             raise RunArgumentError(f"{role} has a workspace. {creates}", missing="repo")
         with self.repository.open() as repository:
-            if self.branch is None:
+            branch = self.branch or self.default_branch()
+            if branch is None:
                 branches = ", ".join(map(repr, repository.branches())) or "none yet"
                 raise RunArgumentError(f"the branch that {role} updates. Existing: {branches}", missing="branch")
-            head = head_of(repository, self.branch, self.repository)
+            head = head_of(repository, branch, self.repository)
             commit = head if self.ref is None else repository.resolve(self.ref)
-        workspace = {"repository": self.repository.name, "branch": self.branch, "refType": "commit", "ref": commit}
+        workspace = {"repository": self.repository.name, "branch": branch, "refType": "commit", "ref": commit}
         return {"workspace": workspace}
 
 

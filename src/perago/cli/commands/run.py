@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.arguments import RunArguments, pairs_option, params_option, seconds
+from perago.cli.arguments import RunArguments, configured_repo, pairs_option, params_option, seconds
 from perago.cli.failure import before_start
 from perago.cli.loading import declared_by, tasks_option, workflows_option
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 @click.option(
     "--repo",
     metavar="REPO",
-    help="The repository: lakefs://NAME, or the path of a bare git repository. Required by tasks with a workspace.",
+    default=configured_repo,
+    help="The repository: lakefs://NAME, or the path of a bare git repository. Required by tasks with a workspace.  "
+    "[default: PERAGO_REPO]",
 )
 @click.option(
     "--branch",
     metavar="NAME",
-    help="The branch: its head is the input, and the result is published to it. Required by tasks with a workspace.",
+    help="The branch: its head is the input, and the result is published to it. Required by tasks with a workspace.  "
+    "[default: PERAGO_BRANCH]",
 )
 @click.option(
     "--ref", metavar="COMMIT", help="Use this commit of the branch as input: an id or its beginning, a branch, a tag."

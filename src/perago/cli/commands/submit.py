@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from perago.cli.arguments import pairs_option, params_option
+from perago.cli.arguments import configured_repo, pairs_option, params_option
 from perago.cli.failure import DONE, before_start
 from perago.cli.loading import declared_by, tasks_option, workflows_option
 from perago.cli.output import json_option, note, print_json, tell
@@ -16,8 +16,17 @@ from perago.cli.output import json_option, note, print_json, tell
 @click.argument("target", metavar="MODULE:FUNCTION")
 @params_option
 @pairs_option
-@click.option("--repo", metavar="REPO", help="The repository, lakefs://NAME. Required if tasks have a workspace.")
-@click.option("--branch", metavar="NAME", help="The branch: its head is the input. Required if tasks have a workspace.")
+@click.option(
+    "--repo",
+    metavar="REPO",
+    default=configured_repo,
+    help="The repository, lakefs://NAME. Required if tasks have a workspace.  [default: PERAGO_REPO]",
+)
+@click.option(
+    "--branch",
+    metavar="NAME",
+    help="The branch: its head is the input. Required if tasks have a workspace.  [default: PERAGO_BRANCH]",
+)
 @click.option("--ref", metavar="COMMIT", help="Use this commit of the branch as input.")
 @click.option("--bump", is_flag=True, help="Register the workflow's next version first, if its newest one differs.")
 @click.option("--watch", is_flag=True, help="Follow the workflow until it ends; the exit code is that of `perago run`.")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-from perago.cli.arguments import RunArguments, check_workspace_root
+from perago.cli.arguments import RunArguments, check_workspace_root, configured_branch
 from perago.cli.loading import find_modules_here, load_task
 from perago.cli.output import stdout_to_stderr
 from perago.cli.run.params import read_params
@@ -63,7 +63,7 @@ def prepare(arguments: RunArguments, task: TaskDefinition) -> RunRequest:
     params = read_params(arguments.params, arguments.pairs, task.params_model)
     validate_params(task, params)
     config = run_config(arguments, arguments.module)
-    place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref)
+    place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref, configured_branch)
     with usage_errors():
         return new_request(task, arguments.module, params, config, place)
 
@@ -143,7 +143,7 @@ def prepare_workflow(arguments: RunArguments, workflow: LoadedWorkflow) -> Workf
     given = _read_params(arguments.params, arguments.pairs, workflow)
     complete_params(workflow, given)
     config = run_config(arguments, settings_target(workflow))
-    place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref)
+    place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref, configured_branch)
     with usage_errors():
         return new_workflow_request(workflow, given, config, place, arguments.tasks)
 
@@ -167,7 +167,7 @@ def prepare_submission(
     given = _read_params(params, pairs, workflow)
     complete_params(workflow, given)
     with usage_errors():
-        return workflow_input(workflow, given, Place(given_repository(repo), branch, ref))
+        return workflow_input(workflow, given, Place(given_repository(repo), branch, ref, configured_branch))
 
 
 def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
