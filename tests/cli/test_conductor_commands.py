@@ -365,7 +365,7 @@ def test_a_workflow_that_is_not_registered_is_not_submitted(flow, perago, server
     refused = perago("submit", flow("lone"), "--param", "rows=3", "--repo", "data.git", "--branch", "main")
     assert refused.code == 2
     assert f"tasks '{names['build']}', '{names['free']}' are not registered" in refused.err
-    assert perago("register", "lone").code == 0
+    assert perago("register", "lone:build", "lone:free").code == 0
     refused = perago("submit", "lone:flow", "--param", "rows=3", "--repo", "data.git", "--branch", "main")
     assert f"version 1 of workflow '{names['flow']}' is not registered" in refused.err
     assert "perago register lone:flow" in refused.err
@@ -481,7 +481,7 @@ def test_a_sub_workflow_is_registered_before_what_names_it_and_goes_on_where_it_
     project.write({"first.txt": "1"})
     assert perago("import", "source", "--repo", "data.git").code == 0
     on = ("--repo", "data.git", "--branch", "main")
-    assert perago("register", "nested").code == 0
+    assert perago("register", "nested:build", "nested:free", "nested:gate").code == 0
     refused = perago("submit", "nested:outer", "--param", "rows=3", *on)
     assert refused.code == 2
     assert f"workflow '{names['free']}.inner' is not registered" in " ".join(refused.err.split())

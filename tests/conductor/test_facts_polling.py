@@ -5,6 +5,7 @@ import time
 from urllib.parse import urlsplit
 
 from servers.machine import slowness
+from waiting import wait_for
 
 
 def test_a_batch_poll_with_timeout_0_answers_at_once_with_what_there_is(conductor, flow):
@@ -59,3 +60,19 @@ def test_a_schema_is_not_enforced_by_the_server(conductor, make_flow):
     schema = {"name": "x.input", "version": 1, "type": "JSON", "data": data}
     flow = make_flow(inputSchema=schema, enforceSchema=True)
     assert flow.begin()["inputData"] == {}
+
+
+def test_the_server_tells_when_a_task_was_last_polled_and_in_which_domain(conductor, flow):
+    """`perago submit --watch` warns of tasks that no worker asks for by it."""
+
+    def polls():
+        found = conductor.expect("GET", "/tasks/queue/polldata", query={"taskType": flow.task})
+        return {one.get("domain"): one["lastPollTime"] for one in found}
+
+    assert polls() == {}
+    conductor.poll_many(flow.task, 1)
+    first = polls()
+    assert set(first) == {None}
+    wait_for(lambda: conductor.poll_many(flow.task, 1) == [] and polls()[None] > first[None])
+    conductor.poll_many(flow.task, 1, domain="gpu")
+    assert set(polls()) == {None, "gpu"}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from perago.cli.output import note
+
 params_option = click.option(
     "--params", metavar="JSON", help="The params: a JSON object, @FILE for one in a file, or - for stdin."
 )
@@ -22,14 +24,53 @@ pairs_option = click.option(
 
 DEFAULT_BRANCH = "main"
 
+
+def configured_repo() -> str | None:
+    """The repository that the settings name, for a command without `--repo`. Tells which it is."""
+    return _told("--repo", "PERAGO_REPO")
+
+
+def configured_branch() -> str | None:
+    """As `configured_repo`, of the branch."""
+    return _told("--branch", "PERAGO_BRANCH")
+
+
+def _told(option: str, variable: str) -> str | None:
+    from perago.settings import configured
+
+    found = configured(variable)
+    if found is None:
+        return None
+    value, origin = found
+    note(f"{option} {value} ({variable}, {origin})")
+    return value
+
+
+def _needed_repo(context: click.Context, option: click.Parameter, value: str | None) -> str:
+    """The given repository, or the configured one.
+
+    Raises:
+        MissingParameter
+    """
+    found = value if value is not None else configured_repo()
+    if found is None:
+        raise click.MissingParameter(ctx=context, param=option)
+    return found
+
+
 repo_option = click.option(
     "--repo",
     metavar="REPO",
-    required=True,
-    help="The repository: lakefs://NAME, or the path of a bare git repository.",
+    callback=_needed_repo,
+    help="The repository: lakefs://NAME, or the path of a bare git repository.  [default: PERAGO_REPO]",
 )
 
-branch_option = click.option("--branch", metavar="NAME", default=DEFAULT_BRANCH, show_default=True, help="The branch.")
+branch_option = click.option(
+    "--branch",
+    metavar="NAME",
+    default=lambda: configured_branch() or DEFAULT_BRANCH,
+    help=f"The branch.  [default: PERAGO_BRANCH, or {DEFAULT_BRANCH}]",
+)
 
 
 def refuse_run_branch(branch: str) -> None:
@@ -104,6 +145,15 @@ class RunArguments:
             self._refuse_beside("--dry-run", {"--resume": self.resume, "--retries": self.retries or None})
         if self.debug:
             self._refuse_beside("--debug", {"--timeout": self.timeout})
+
+    def check_for_task(self) -> None:
+        """Refuse options that are for a workflow.
+
+        Raises:
+            UsageError
+        """
+        if self.fast_retries:
+            raise click.UsageError("--fast-retries is for workflows, but this is a task")
 
     def check_for_workflow(self) -> None:
         """Refuse options that are for the run of one task.

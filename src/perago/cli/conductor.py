@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from perago.workflows.graph import WorkflowGraph
 
 State = Literal["registered", "differs", "missing"]
+
+MAX_VERSIONS = 50
+"""Newest versions of a workflow among which the one that equals the code is looked for, with a call each."""
 
 
 @contextmanager
@@ -143,37 +146,58 @@ def compare_workflows(
     return list(compared.values())
 
 
+def register_workflows(engine: ConductorEngine, compared: Sequence[ComparedWorkflow]) -> None:
+    """Register the workflows that are not yet.
+
+    Raises:
+        EngineError: the server refused, or did not answer.
+    """
+    for workflow in compared:
+        if workflow.state != "registered":
+            engine.put_workflow_definition(workflow.definition)
+
+
 def compare_workflow(engine: ConductorEngine, graph: WorkflowGraph, *, bump: bool = False) -> ComparedWorkflow:
-    """Compare a workflow with its registration.
+    """Compare a workflow with its registrations: it is registered if one of its versions equals the code.
 
     Args:
-        bump: one that differs gets the next version.
+        bump: the newest version has to; otherwise the workflow gets the next.
 
     Raises:
         UsageError: its version is registered otherwise, and `bump` is not set. Shows the difference.
         EngineError: the server refused, or did not answer.
     """
-    from perago.workflows.definition_json import differences, to_json
+    from perago.workflows.definition_json import differences
 
     latest = engine.get_workflow_definition(graph.name)
-    same = engine.get_workflow_definition(graph.name, graph.version) if latest is not None else None
+    newest = _version_of(latest)
+    if latest is None or newest < graph.version:
+        return _compared(graph, "missing", graph.version)
+    if not differences(graph, latest):
+        return _compared(graph, "registered", newest)
+    if bump:
+        return _compared(graph, "differs", newest + 1, differences(graph, latest))
+    for version in range(newest - 1, max(0, newest - MAX_VERSIONS), -1):
+        older = engine.get_workflow_definition(graph.name, version)
+        if older is not None and not differences(graph, older):
+            return _compared(graph, "registered", version)
+    same = engine.get_workflow_definition(graph.name, graph.version)
     if same is None:
-        return ComparedWorkflow(
-            name=graph.name, version=graph.version, definition=to_json(graph), state="missing", diff=()
-        )
-    against = latest if bump and latest is not None else same
-    diff = differences(graph, against)
-    found = against.get("version")
-    version = found if isinstance(found, int) else graph.version
-    if not diff:
-        return ComparedWorkflow(
-            name=graph.name, version=version, definition=to_json(graph), state="registered", diff=()
-        )
-    if not bump:
-        told = "\n".join(diff)
-        raise click.UsageError(
-            f"version {graph.version} of workflow {graph.name!r} is registered otherwise; --bump registers the next "
-            f"version, or give the declaration another:\n{told}"
-        )
-    definition = {**to_json(graph), "version": version + 1}
-    return ComparedWorkflow(name=graph.name, version=version + 1, definition=definition, state="differs", diff=diff)
+        return _compared(graph, "missing", graph.version)
+    told = "\n".join(differences(graph, same))
+    raise click.UsageError(
+        f"version {graph.version} of workflow {graph.name!r} is registered otherwise; --bump registers the next "
+        f"version, or give the declaration another:\n{told}"
+    )
+
+
+def _version_of(definition: Mapping[str, Any] | None) -> int:
+    version = (definition or {}).get("version")
+    return version if isinstance(version, int) else 0
+
+
+def _compared(graph: WorkflowGraph, state: State, version: int, diff: Sequence[str] = ()) -> ComparedWorkflow:
+    from perago.workflows.definition_json import to_json
+
+    definition = {**to_json(graph), "version": version}
+    return ComparedWorkflow(name=graph.name, version=version, definition=definition, state=state, diff=diff)

@@ -17,7 +17,7 @@ from perago.errors import TaskDefinitionError
 
 if TYPE_CHECKING:
     from perago.tasks.declare import TaskDefinition
-    from perago.workflows.load import LoadedWorkflow
+    from perago.workflows.load import Declared
 
 tasks_option = click.option(
     "--tasks",
@@ -49,39 +49,25 @@ def load_task(target: str) -> TaskDefinition:
         return load_module_task(target)
 
 
-def load_tasks(target: str) -> list[TaskDefinition]:
-    """As `load_task`, but all the tasks of a module that declares several.
+def declared_by(target: str, modules: Sequence[str] = (), files: Sequence[str] = ()) -> Declared:
+    """The task or workflow that a target names, or all those of a module.
+
+    Args:
+        modules: of the tasks and sub-workflows that a file names.
+        files: with definitions of such sub-workflows.
 
     Raises:
-        TaskDefinitionError: there is none.
+        TaskDefinitionError, WorkflowDefinitionError: there is none, or one is wrong.
+        UsageError: modules or files are given for a target that is no file.
     """
-    from perago.tasks.load import load_module_tasks
+    from perago.workflows.load import is_file, load_declared
 
-    find_modules_here(target)
+    if (modules or files) and not is_file(target):
+        option = "--tasks" if modules else "--workflows"
+        raise click.UsageError(f"{option} is for a workflow in a file; {target} names its tasks itself")
+    find_modules_here(*(modules if is_file(target) else [target]))
     with stdout_to_stderr():
-        return load_module_tasks(target)
-
-
-def load_named_task(target: str) -> TaskDefinition:
-    """As `load_task`, but refuse a task if another one of its module has the same name.
-
-    Raises:
-        TaskDefinitionError: as there; or another task has the same name.
-    """
-    task = load_task(target)
-    _expect_no_namesakes(target, [task])
-    return task
-
-
-def load_named_tasks(target: str) -> list[TaskDefinition]:
-    """As `load_tasks`, but refuse two tasks with the same name.
-
-    Raises:
-        TaskDefinitionError: as there; or two tasks have the same name.
-    """
-    tasks = load_tasks(target)
-    _expect_no_namesakes(target, tasks)
-    return tasks
+        return load_declared(target, modules, files)
 
 
 def expect_names_of_their_own(tasks: Sequence[TaskDefinition]) -> None:
@@ -100,35 +86,17 @@ def expect_names_of_their_own(tasks: Sequence[TaskDefinition]) -> None:
             )
 
 
-def _expect_no_namesakes(target: str, tasks: Sequence[TaskDefinition]) -> None:
-    """Compare tasks with the other tasks that their module declares."""
+def expect_no_namesakes(target: str, tasks: Sequence[TaskDefinition]) -> None:
+    """Refuse a task if another one of its module has the same name.
+
+    Raises:
+        TaskDefinitionError
+    """
     from perago.tasks.load import module_tasks
 
     name, names = target.partition(":")[0], {task.name for task in tasks}
     own = [task for task in module_tasks(sys.modules[name]).values() if task.fn.__module__ == name]
     expect_names_of_their_own([*(other for other in own if other.name in names), *tasks])
-
-
-def load_workflow_of(target: str, modules: Sequence[str] = (), files: Sequence[str] = ()) -> LoadedWorkflow | None:
-    """The workflow that a target names, `module:function` or a file; None if it names a task.
-
-    Args:
-        modules: of the tasks and sub-workflows that a file names.
-        files: with definitions of such sub-workflows.
-
-    Raises:
-        WorkflowDefinitionError, TaskDefinitionError: it is wrong, or its module cannot be imported.
-    """
-    from perago.workflows.load import find_workflow, is_file, load_workflow
-
-    if (modules or files) and not is_file(target):
-        option = "--tasks" if modules else "--workflows"
-        raise click.UsageError(f"{option} is for a workflow in a file; {target} names its tasks itself")
-    find_modules_here(*(modules if is_file(target) else [target]))
-    with stdout_to_stderr():
-        if not is_file(target) and find_workflow(target) is None:
-            return None
-        return load_workflow(target, modules, files)
 
 
 def find_modules_here(*targets: str) -> None:

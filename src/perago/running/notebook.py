@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from perago.running.task_state import TaskState
 from perago.running.text import printable_lines
-from perago.running.view import LineView, TaskState, WorkflowView
+from perago.running.view import LineView, WorkflowView
+from perago.worker.body.run import log_here
+from perago.worker.process.messages import Log
 
 UPDATE_SECONDS = 0.25
 """Between two updates of a cell."""
@@ -65,6 +68,9 @@ class QuietView(WorkflowView):
     def printed(self, reference_name: str, line: str) -> None:  # noqa: ARG002 - a notebook shows what the body shows
         self._printed.put(line)
 
+    def logged(self, reference_name: str, message: Log) -> None:  # noqa: ARG002 - as `printed`
+        log_here(message)
+
     def warn(self, text: str) -> None:
         _LOGGER.warning(text)
 
@@ -104,6 +110,6 @@ class CellView(QuietView):
 
     def _text(self) -> str:
         rows = self.rows()
-        width = max((len(name) for _, name, _, _ in rows), default=0)
-        lines = (f"{sign} {name:<{width}}  {took:>7}  {text}".rstrip() for sign, name, took, text in rows)
+        width = max((len(row.name) for row in rows), default=0)
+        lines = (f"{row.sign} {row.name:<{width}}  {row.took:>7}  {row.whole_text}".rstrip() for row in rows)
         return printable_lines("\n".join(lines))

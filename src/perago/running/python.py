@@ -24,7 +24,8 @@ from perago.ports import Repository
 from perago.running.notebook import open_view
 from perago.running.request import Place, given_repository, new_request
 from perago.running.task import begun, invoke_here, own_process
-from perago.running.view import TaskDisplay, TaskState, WorkflowView, states_of
+from perago.running.task_state import TaskState, states_of
+from perago.running.view import TaskDisplay, WorkflowView
 from perago.running.watch import Interrupts, RunObserver
 from perago.running.workflow import begun as workflow_begun
 from perago.running.workflow import commit_of
@@ -37,7 +38,7 @@ from perago.values.json_text import JsonObject
 from perago.values.models import Changes
 from perago.values.record import TryStatus, WorkflowStatus
 from perago.workflows.definition import WorkflowDefinition, workflow_of
-from perago.workflows.load import LoadedWorkflow, find_workflow
+from perago.workflows.load import LoadedWorkflow, load_declared
 
 R = TypeVar("R")
 
@@ -116,7 +117,7 @@ def run(
     process of its own, which imports the task's module. A task that was defined in a cell or at a prompt has no module;
     its body runs in this process, in the calling thread, and the first one warns of it.
 
-    Ctrl-C ends the run whole, with its processes, and raises KeyboardInterrupt.
+    Ctrl-C ends the whole run with its processes and raises KeyboardInterrupt.
 
     Args:
         target: a function with `@task` or `@workflow`, its definition, or `module:function`.
@@ -230,8 +231,7 @@ def _found(target: object) -> TaskDefinition | LoadedWorkflow:
         TaskDefinitionError, WorkflowDefinitionError: it is none.
     """
     if isinstance(target, str):
-        definition = find_workflow(target)
-        return load_module_task(target) if definition is None else _loaded(definition)
+        return load_declared(target).only()
     if isinstance(target, TaskDefinition):
         return target
     if isinstance(target, WorkflowDefinition):

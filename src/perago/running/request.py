@@ -249,11 +249,13 @@ class Place:
     Attributes:
         branch: its head is the input, and it gets the result.
         ref: the input in place of the head.
+        default_branch: gives the branch if none is given.
     """
 
     repository: RepositoryAddress | None
     branch: str | None
     ref: str | None
+    default_branch: Callable[[], str | None] = lambda: None
 
     def input_of(self, who: str, role: str, *, has_workspace: bool) -> JsonObject:
         """The workspace of an input: the branch's head, or the commit that the ref names. Empty without a workspace.
@@ -272,12 +274,13 @@ class Place:
         if self.branch is not None and (fault := outsiders_fault(self.branch)) is not None:
             raise RunArgumentError(fault)
         with self.repository.open() as repository:
-            if self.branch is None:
+            branch = self.branch or self.default_branch()
+            if branch is None:
                 branches = ", ".join(map(repr, repository.branches())) or "none yet"
                 raise RunArgumentError(f"the branch that {role} updates. Existing: {branches}", missing="branch")
-            head = head_of(repository, self.branch, self.repository)
+            head = head_of(repository, branch, self.repository)
             commit = head if self.ref is None else repository.resolve(self.ref)
-        workspace = {"repository": self.repository.name, "branch": self.branch, "refType": "commit", "ref": commit}
+        workspace = {"repository": self.repository.name, "branch": branch, "refType": "commit", "ref": commit}
         return {"workspace": workspace}
 
 
@@ -306,11 +309,18 @@ class RunArgumentError(TaskInputError):
 def find_run(engine: LocalEngine, run_id: str, repository: RepositoryAddress | None) -> RunSummary:
     """A recorded run.
 
+    Args:
+        run_id: its id, or a beginning that no other id has.
+
     Raises:
-        RunNotFoundError: there is none.
+        RunNotFoundError: there is none, or several begin so.
         EngineError: its record cannot be read.
     """
-    summary = next((summary for summary in engine.runs() if summary.run_id == run_id), None)
+    found = [summary for summary in engine.runs() if summary.run_id.startswith(run_id)] if run_id else []
+    summary = next((one for one in found if one.run_id == run_id), found[0] if len(found) == 1 else None)
+    if summary is None and found:
+        named = ", ".join(one.run_id for one in found[:3])
+        raise RunNotFoundError(f"{len(found)} runs begin with {run_id!a}, the newest of them {named}; give more of one")
     if summary is None:
         where = (
             f"repository {repository.argument}"
@@ -320,5 +330,5 @@ def find_run(engine: LocalEngine, run_id: str, repository: RepositoryAddress | N
         lists = ["perago", "runs"] + (["--repo", repository.argument] if repository else [])
         raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `{shlex.join(lists)}` lists the runs")
     if not summary.target:
-        raise EngineError(f"the record of run {run_id} cannot be read: {summary.reason}")
+        raise EngineError(f"the record of run {summary.run_id} cannot be read: {summary.reason}")
     return summary

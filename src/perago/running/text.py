@@ -35,6 +35,14 @@ def size_text(count: int) -> str:
     return f"{size:.1f} TB"
 
 
+def span_text(seconds: float) -> str:
+    """ "12 s", "3 min", "2 h 10 min"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def count_text(count: int, noun: str) -> str:
     """ "1 file", "3 files"."""
     return f"{count} {noun}" + ("" if count == 1 else "s")

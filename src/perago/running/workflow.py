@@ -183,6 +183,7 @@ class _Slot:
             grace_seconds=GRACE_SECONDS,
             cancelled=is_cancelled,
             on_print=lambda _call, line: self._view.printed(reference_name, line),
+            on_log=lambda message: self._view.logged(reference_name, message),
         )
 
     def _have_called(self, call: BodyCall, /, *, is_cancelled: Callable[[], bool]) -> JsonObject:
@@ -283,11 +284,13 @@ class WorkflowExecution:
         """Start what is due, as far as slots are free. Returns the seconds until more is due."""
         wait = WAIT_SECONDS
         now = time.monotonic()
+        self.view.choose(decision.taken)
         self.view.schedule(due.reference_task_name for due in decision.due)
         for due in decision.due:
             left = self._due_at(due, now) - now
             if left > 0:
                 wait = min(wait, left)
+                self.view.retry(due.reference_task_name, left)
             elif free:
                 slot = free.pop()
                 threads.submit(self._try, slot, due, self._begin(due, self._recordable(due)))
@@ -309,7 +312,7 @@ class WorkflowExecution:
     def _begin(self, due: Due, recordable: JsonObject) -> LocalAttempt:
         """Record and show the beginning of a try."""
         attempt = self.run.begin(due.reference_task_name, due.task_name, due.input_data, recordable)
-        self.view.begin(due.reference_task_name, attempt.retry_count + 1)
+        self.view.begin(due.reference_task_name, attempt.retry_count + 1, recordable)
         return attempt
 
     def _step_sub_workflows(self, decision: Decision) -> bool:

@@ -4,7 +4,7 @@ All faults are reported together, each with its variable and source. Secrets are
 """
 
 from perago.settings.config import ConductorConfig, LakeFSConfig, MetricsConfig, RuntimeConfig, TracesConfig
-from perago.settings.load import load_run_config, load_runtime_config
+from perago.settings.load import configured, load_run_config, load_runtime_config
 from perago.settings.roots import check_cache, check_root, probe_root, resolve_root
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "TracesConfig",
     "check_cache",
     "check_root",
+    "configured",
     "load_run_config",
     "load_runtime_config",
     "probe_root",

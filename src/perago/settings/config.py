@@ -125,6 +125,11 @@ class RuntimeConfig(_Config):
         passed_over: the files of the current directory that do not count, with the reason.
     """
 
+    repo: Text = None
+    """The repository of commands without `--repo`, except `perago start`: `lakefs://NAME`, or the path of a bare git
+    repository."""
+    branch: Text = None
+    """The branch of commands without `--branch`. Default: `main`, where a command has a default."""
     workspace_root: Directory
     """Directory for the directories of attempts. Each worker needs its own."""
     log_root: Directory

@@ -86,6 +86,13 @@ def load_run_config(module_target: str, *, probe_workspace_root: bool = True) ->
     return _load(module_target, Path.cwd(), os.environ, _PROBED[:1] if probe_workspace_root else ())
 
 
+def configured(name: str) -> tuple[str, str] | None:
+    """The text of one variable, and its source; None if it is not set."""
+    sources = read_sources(Path.cwd(), os.environ)
+    value = next((source.values[name] for source in sources if name in source.values), None)
+    return None if not isinstance(value, str) or is_blank(value) else (value.strip(), origin_of(name, sources))
+
+
 def origin_of(name: str, sources: Sequence[Source]) -> str:
     """The source of a variable's value, for a message."""
     source = next((source for source in sources if name in source.values), None)

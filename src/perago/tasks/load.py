@@ -163,7 +163,9 @@ def _named_task(module: ModuleType, function: str) -> TaskDefinition:
     )
     tasks = module_tasks(module)
     there = f"its tasks are {_targets(module, sorted(tasks))}" if tasks else "it has no tasks"
-    raise TaskDefinitionError(f"{fault}; {there}")
+    near = difflib.get_close_matches(function, tasks, n=1)
+    meant = f"; did you mean {_targets(module, near)}?" if near else ""
+    raise TaskDefinitionError(f"{fault}; {there}{meant}")
 
 
 def _kept_as(module: ModuleType, name: str) -> TaskDefinition | None:

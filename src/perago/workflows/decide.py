@@ -104,6 +104,7 @@ class Decision:
     Attributes:
         due: tries to schedule; empty unless the workflow is RUNNING.
         ended: tries of sub-workflows to end, before anything else is decided.
+        taken: the case that each switch has taken, by the switch's reference name; None for the default.
         output: of a workflow that has ended.
         reason: why it did not complete.
     """
@@ -111,6 +112,7 @@ class Decision:
     status: WorkflowStatus
     due: tuple[Due, ...] = ()
     ended: tuple[SubWorkflowEnd, ...] = ()
+    taken: Mapping[str, str | None] = field(default_factory=dict)
     output: JsonObject = field(default_factory=dict)
     reason: str | None = None
 
@@ -183,6 +185,7 @@ class _Walk:
     def __init__(self, graph: WorkflowGraph, instance: Instance, given: _Given, within: str = "") -> None:
         self._due: list[Due] = []
         self._ended: list[SubWorkflowEnd] = []
+        self._taken: dict[str, str | None] = {}
         self._graph = graph
         self._given = given
         self._within = within
@@ -204,10 +207,12 @@ class _Walk:
         try:
             is_through = self._is_all_through(self._graph.nodes)
         except _EndedError as end:
-            return Decision(status=end.status, output=end.output or self._output(), reason=end.reason)
+            output = end.output or self._output()
+            return Decision(status=end.status, output=output, reason=end.reason, taken=self._taken)
         if is_through:
-            return Decision(status=WorkflowStatus.COMPLETED, output=self._output())
-        return Decision(status=WorkflowStatus.RUNNING, due=tuple(self._due), ended=tuple(self._ended))
+            return Decision(status=WorkflowStatus.COMPLETED, output=self._output(), taken=self._taken)
+        running = WorkflowStatus.RUNNING
+        return Decision(status=running, due=tuple(self._due), ended=tuple(self._ended), taken=self._taken)
 
     def _output(self) -> JsonObject:
         """The workflow's output, as far as its tasks have come."""
@@ -304,6 +309,7 @@ class _Walk:
         inner = _Walk(node.found, instance, self._given, name + WITHIN).decision()
         self._due += inner.due
         self._ended += inner.ended
+        self._taken |= inner.taken
         if inner.status is not WorkflowStatus.RUNNING:
             self._ended.append(
                 SubWorkflowEnd(
@@ -367,6 +373,7 @@ class _Walk:
         inputs = self._resolved(node.inputs)
         case = case_of(inputs.get(node.value_input))
         self._finish(node.reference_name, inputs, {"evaluationResult": [case], "selectedCase": case})
+        self._taken[self._within + node.reference_name] = case if case in node.cases else None
         return self._is_all_through(node.cases.get(case, node.default))
 
     def _terminate(self, node: TerminateNode) -> None:

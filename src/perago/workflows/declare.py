@@ -22,7 +22,6 @@ from perago.workflows.flow import Flow, Output
 from perago.workflows.graph import WorkflowGraph
 from perago.workflows.standin import Facts, StandIn, facts_of
 from perago.workflows.transaction import BEGUN, enclosed
-from perago.workflows.wiring import misfit
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -164,7 +163,7 @@ def _output(fn: Callable[..., object], flow: Flow, returned: object, model: type
         return {}
     facts = facts_of(returned)
     if facts is not None:
-        fault = misfit(facts.kind, model)
+        fault = flow.misfit(facts, model)
         if fault is not None:
             raise _fault(
                 fn, f"{facts.name} ({facts.place}) is not its result {model.__name__}: {fault}", "use flow.output"

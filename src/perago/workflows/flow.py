@@ -608,7 +608,7 @@ class Flow:
             )
         facts = facts_of(given)
         if facts is not None:
-            fault = misfit(facts.kind, model)
+            fault = self.misfit(facts, model)
             if fault is not None:
                 raise WorkflowDefinitionError(
                     f"{here()}: {facts.name} ({facts.place}) does not fit the params of {of}: {fault}"
@@ -677,8 +677,7 @@ class Flow:
         facts = facts_of(value)
         if facts is not None:
             self._expect_known(facts, self._sequence)
-            made = facts.kind
-            fault = misfit(made | None if self._may_be_missing(facts) else made, kind)
+            fault = self.misfit(facts, kind)
             return None if fault is None else f" takes {type_name(kind)}, but {facts.name} ({facts.place}): {fault}"
         if has_secret(value, kind):
             return FAULT_OF_A_LITERAL
@@ -690,9 +689,13 @@ class Flow:
             return f": {describe_faults(exc, 'value')}"
         return None
 
-    def _may_be_missing(self, facts: Facts) -> bool:
-        """Whether a value is made in a case of a switch that may not have run."""
-        return any(scope.is_case and scope not in self._sequence.scopes for scope in facts.scopes)
+    def misfit(self, facts: Facts, kind: Any) -> str | None:
+        """Why a value does not fit a type where the function is now; None if it does, or only the run can tell."""
+        fault = misfit(facts.kind, kind)
+        if fault is not None or all(not scope.is_case or scope in self._sequence.scopes for scope in facts.scopes):
+            return fault
+        fault = misfit(facts.kind | None, kind)
+        return None if fault is None else f"{fault}, as its case of the switch may not run"
 
     def _json(self, value: object, sequence: _Sequence) -> Any:
         facts = facts_of(value)

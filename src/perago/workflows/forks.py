@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +25,13 @@ class KnownFork:
         join: reference name of its join.
         tasks: those in its definition; of a map over a list that only a run knows, the one for the first item.
         over: of such a map, the expression of the list; None if the tasks are known.
+        param: of a map, the param that takes the item; None if its items do not show it.
     """
 
     join: str
     tasks: tuple[TaskNode, ...]
     over: str | None = None
+    param: str | None = None
 
     @property
     def mapped(self) -> str | None:
@@ -83,14 +85,22 @@ def known_fork(nodes: Nodes, index: int) -> KnownFork | None:
     join = nodes[index + 1].reference_name
     if isinstance(listed, list):
         inputs = given if isinstance(given, Mapping) else {}
-        return KnownFork(join=join, tasks=_tasks(node, listed, inputs))
+        tasks = _tasks(node, listed, inputs)
+        return KnownFork(join=join, tasks=tasks, param=_differing_param(tasks))
     before: Node | None = nodes[index - 1] if index else None
     if not (isinstance(before, TaskNode) and before.task_name == MAP_TASK):
         return None
     params = _map_params(before)
     item = params.item_at(0)
     first = forked(params.task, params.reference, params.inputs, params.param, [item], optional=params.optional)
-    return KnownFork(join=join, tasks=_tasks(node, first, {}), over=unescaped(params.item))
+    return KnownFork(join=join, tasks=_tasks(node, first, {}), over=unescaped(params.item), param=params.param)
+
+
+def _differing_param(tasks: Sequence[TaskNode]) -> str | None:
+    """The one param in which tasks differ."""
+    params = [found if isinstance(found := task.inputs.get("params"), Mapping) else {} for task in tasks]
+    names = {name for one in params for name in one if one[name] != params[0].get(name)}
+    return names.pop() if len(names) == 1 else None
 
 
 def _tasks(node: DynamicForkNode, listed: list[Any], inputs: JsonObject) -> tuple[TaskNode, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -52,31 +53,114 @@ class LoadedWorkflow:
         return any(path[:3] == ("workflow", "input", "params") for path in _paths(self.graph))
 
 
-def is_file(target: str) -> bool:
-    """Whether a target names a file with a definition."""
-    return target.endswith(".json")
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What a target names: one task, one workflow, or all that a module declares.
+
+    Attributes:
+        target: as given by the user.
+    """
+
+    target: str
+    tasks: tuple[TaskDefinition, ...] = ()
+    workflows: tuple[LoadedWorkflow, ...] = ()
+
+    @property
+    def all_tasks(self) -> list[TaskDefinition]:
+        """Its tasks and those of its workflows, each once."""
+        of_workflows = (task for workflow in self.workflows for task in workflow.tasks.values())
+        return list({id(task): task for task in (*self.tasks, *of_workflows)}.values())
+
+    def only(self) -> TaskDefinition | LoadedWorkflow:
+        """The one task or workflow.
+
+        Raises:
+            TaskDefinitionError: the module declares several; lists them.
+        """
+        everything: tuple[TaskDefinition | LoadedWorkflow, ...] = (*self.tasks, *self.workflows)
+        if len(everything) > 1:
+            kinds = [
+                (len(names), f"{kind}{'' if len(names) == 1 else 's'}", ", ".join(names))
+                for kind, names in (("task", _targets(self.tasks)), ("workflow", _targets(self.workflows)))
+                if names
+            ]
+            listed = [names if len(kinds) == 1 else f"{kind} {names}" for _, kind, names in kinds]
+            raise TaskDefinitionError(
+                f"module {self.target!r} declares {' and '.join(f'{count} {kind}' for count, kind, _ in kinds)}; name "
+                f"one of them: {'; '.join(listed)}"
+            )
+        return everything[0]
 
 
-def find_workflow(target: str) -> WorkflowDefinition | None:
-    """The workflow that `module:function` names; or that a module declares which declares one and no tasks.
+def _targets(declared: Iterable[TaskDefinition | LoadedWorkflow]) -> list[str]:
+    return sorted(one.target for one in declared)
 
-    Returns:
-        None if it names no workflow; it may name a task.
+
+def load_declared(target: str, modules: Sequence[str] = (), files: Sequence[str] = ()) -> Declared:
+    """What a target names.
+
+    Args:
+        target: `module`, `module:function`, or a path that ends in `.json`.
+        modules: of the tasks and sub-workflows that a file names.
+        files: with the definitions of such sub-workflows.
 
     Raises:
-        TaskDefinitionError: the module cannot be imported.
+        TaskDefinitionError: it names neither a task nor a workflow, or a module cannot be imported.
+        WorkflowDefinitionError: a workflow has something that Perago does not run.
     """
+    if is_file(target):
+        return Declared(target=target, workflows=(_from_file(Path(target), modules, files),))
     name, _, function = target.partition(":")
     module = _imported(name, target)
     if module is None:
-        return None
+        return Declared(target=target, tasks=(load_module_task(target),))
     if function:
-        found: object = module
-        for part in function.split("."):
-            found = getattr(found, part, None)
-        return None if found is None else workflow_of(found)
-    own = _own_workflows(module)
-    return own[0] if len(own) == 1 and not _declares_tasks(module) else None
+        return _declared_as(module, function, target)
+    workflows = _own_workflows(module)
+    try:
+        tasks = load_module_tasks(target)
+    except TaskDefinitionError:
+        if not workflows:
+            raise
+        tasks = []
+    is_only = len(workflows) == 1 and not tasks
+    return Declared(
+        target=target,
+        tasks=tuple(tasks),
+        workflows=tuple(_loaded(target if is_only else one.target, one) for one in workflows),
+    )
+
+
+def _declared_as(module: ModuleType, function: str, target: str) -> Declared:
+    """The task or workflow that a module has under a name.
+
+    Raises:
+        TaskDefinitionError: it has none; lists those that it has.
+    """
+    found: object = module
+    for part in function.split("."):
+        found = getattr(found, part, None)
+    definition = None if found is None else workflow_of(found)
+    if definition is not None:
+        return Declared(target=target, workflows=(_loaded(target, definition),))
+    workflows = [f"{module.__name__}:{one.fn.__qualname__}" for one in _own_workflows(module)]
+    try:
+        return Declared(target=target, tasks=(load_module_task(target),))
+    except TaskDefinitionError as exc:
+        if not workflows:
+            raise
+        near = difflib.get_close_matches(target, workflows, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise TaskDefinitionError(f"{exc}; its workflows are {', '.join(sorted(workflows))}{meant}") from None
+
+
+def _loaded(target: str, definition: WorkflowDefinition) -> LoadedWorkflow:
+    return LoadedWorkflow(target=target, graph=definition.graph, tasks=definition.tasks, declared=definition)
+
+
+def is_file(target: str) -> bool:
+    """Whether a target names a file with a definition."""
+    return target.endswith(".json")
 
 
 def _own_workflows(module: ModuleType) -> list[WorkflowDefinition]:
@@ -86,23 +170,16 @@ def _own_workflows(module: ModuleType) -> list[WorkflowDefinition]:
 
 
 def load_workflow(target: str, modules: Sequence[str] = (), files: Sequence[str] = ()) -> LoadedWorkflow:
-    """The workflow of a target.
-
-    Args:
-        target: `module:function`, or a path that ends in `.json`.
-        modules: of the tasks and sub-workflows that a file names.
-        files: with the definitions of such sub-workflows.
+    """The one workflow of a target, beside any tasks. Arguments as `load_declared`.
 
     Raises:
-        WorkflowDefinitionError: there is none, or it has something that Perago does not run.
-        TaskDefinitionError: a module cannot be imported.
+        WorkflowDefinitionError: there is none, or there are several.
+        TaskDefinitionError: as `load_declared`.
     """
-    if is_file(target):
-        return _from_file(Path(target), modules, files)
-    definition = find_workflow(target)
-    if definition is None:
-        raise WorkflowDefinitionError(f"{target!r} names no workflow; give module:function of one with @workflow")
-    return LoadedWorkflow(target=target, graph=definition.graph, tasks=definition.tasks, declared=definition)
+    workflows = load_declared(target, modules, files).workflows
+    if len(workflows) != 1:
+        raise WorkflowDefinitionError(f"{target!r} names {len(workflows)} workflows; give module:function of one")
+    return workflows[0]
 
 
 def workflow_of_record(target: str, document: JsonObject, modules: Sequence[str]) -> LoadedWorkflow:

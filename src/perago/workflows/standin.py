@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import types
@@ -14,7 +15,8 @@ from perago.errors import WorkflowDefinitionError
 from perago.workflows.expressions import Expression, Step
 from perago.workflows.wiring import model_of, no_such, type_name, type_within
 
-_OURS = str(Path(__file__).parent) + os.sep
+_OURS = (str(Path(__file__).parent) + os.sep, contextlib.__file__)
+"""Files that a workflow function calls: those of this room, and that of its context managers."""
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ class _Comparison:
         for one in _alternatives(made, self._written):
             faults = [self._fault_of_one(one, other, where, within) for other in alternatives]
             if all(faults):
-                return faults[0] if len(faults) == 1 else f"{where or 'it'} is {_named(one)}, not {_or(alternatives)}"
+                return faults[0] if len(faults) == 1 else _mismatch(where, one, alternatives)
         return None
 
     def _fault_of_one(self, made: Schema, taken: Schema, where: str, within: frozenset[tuple[str, str]]) -> str | None:
@@ -196,7 +196,7 @@ class _Comparison:
         if kind is None or wanted is None:  # anything, or a set of values
             return _values_fault(made, taken, where)
         if not _may_be(kind, wanted):
-            return f"{where or 'it'} is {_named(made)}, not {_named(taken)}"
+            return _mismatch(where, made, [taken])
         if kind == "object" and wanted == "object":
             return self._object_fault(made, taken, where, within)
         if kind == "array" and wanted == "array":
@@ -262,9 +262,14 @@ def _values(schema: Schema) -> list[Any] | None:
     return found if isinstance(found, list) else None
 
 
+def _mismatch(where: str, made: Schema, alternatives: list[Schema]) -> str:
+    verb = "may be" if made.get("type") == "null" else "is"
+    return f"{where or 'it'} {verb} {_named(made)}, not {_or(alternatives)}"
+
+
 def _named(schema: Schema) -> str:
     words = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
-    words |= {"array": "a list", "object": "an object", "null": "nothing"}
+    words |= {"array": "a list", "object": "an object", "null": "null"}
     kind = schema.get("type")
     return words.get(str(kind), "anything")
 

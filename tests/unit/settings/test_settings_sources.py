@@ -100,7 +100,7 @@ def test_a_wrong_value_counts_as_given(settings):
         ('[metrics]\nx = "x"', "`metrics` in perago.toml is not a setting"),
         (
             "zzzzzz = 1",
-            "`zzzzzz` in perago.toml is not a setting. Settings are body_start, cache_dir, cache_max_size, checksums",
+            "`zzzzzz` in perago.toml is not a setting. Settings are body_start, branch, cache_dir, cache_max_size,",
         ),
         ('conductor = "http://c"', "`conductor` in perago.toml must be a table; write [conductor] above its keys"),
         ("worker_id = 7", "PERAGO_WORKER_ID (`worker_id` in perago.toml) must be text, in quotes, not 7"),

@@ -145,7 +145,10 @@ def test_the_target_is_called_by_its_published_name(write):
 
 def test_a_function_that_is_not_there_or_no_task_is_told_from_each_other(write):
     module = write("build", code="def helper(): ...\n")
-    assert fault_of(f"{module}:bild") == f"module {module!r} has no 'bild'; its tasks are {module}:build"
+    assert (
+        fault_of(f"{module}:bild")
+        == f"module {module!r} has no 'bild'; its tasks are {module}:build; did you mean {module}:build?"
+    )
     assert fault_of(f"{module}:helper") == (
         f"{module}:helper is not a task; decorate it with @perago.task(...); its tasks are {module}:build"
     )

@@ -161,6 +161,11 @@ def test_a_workflow_runs_within_another_as_a_task_does():
 # ---------------------------------------------------------------- refused
 
 
+@task(name="pipe.averaged", owner_email=OWNER)
+def averaged(params: Counted) -> Counted:
+    return params
+
+
 def inner_without_a_param(flow: Flow) -> None:
     flow.run(inner, limt=3)
 
@@ -266,6 +271,19 @@ def of_a_case_that_may_not_run(flow: Flow, params: PipeParams) -> None:
     flow.run(count, share=one.mean)
 
 
+def params_of_a_case_that_may_not_run(flow: Flow, params: PipeParams) -> None:
+    with flow.when(params.mode) as mode, mode.case("full"):
+        one = flow.run(count)
+    flow.run(averaged, one)
+
+
+def result_of_a_case_that_may_not_run(flow: Flow, params: PipeParams) -> Counted:
+    found = []
+    with flow.when(params.mode) as mode, mode.case("full"):
+        found.append(flow.run(count))
+    return found[0]
+
+
 def two_of_one_name(flow: Flow) -> None:
     flow.run(count, ref_="x")
     flow.run(count, ref_="x")
@@ -345,7 +363,7 @@ def result_field_that_does_not_fit(flow: Flow, params: PipeParams) -> Report:
             misfit,
             r"param 'kept' takes int, but names of the result of task 'pipe_clean' \(test_flow.py:\d+\): it is a list",
         ),
-        (may_be_nothing, "param 'text' takes str, but note of .*: it is nothing, not text"),
+        (may_be_nothing, "param 'text' takes str, but note of .*: it may be null, not text"),
         (too_wide, "param 'kept' takes int, but ratio of the workflow's params .*: it is a number, not a whole number"),
         (compared, "threshold of the workflow's params .* known only when the workflow runs, so it cannot be compared"),
         (looped, "its items cannot be counted or looped over"),
@@ -356,7 +374,12 @@ def result_field_that_does_not_fit(flow: Flow, params: PipeParams) -> Report:
         (never_that, "is never 'slow'"),
         (of_a_neighbour, "is made beside it, and is not known here"),
         (of_another_case, "is made in another case of the switch"),
-        (of_a_case_that_may_not_run, "param 'share' takes float, but mean of .*: it is nothing, not a number"),
+        (
+            of_a_case_that_may_not_run,
+            "param 'share' takes float, but mean of .*: it may be null, not a number, as its case .* may not run",
+        ),
+        (params_of_a_case_that_may_not_run, "does not fit the params of .*: it may be null, not an object"),
+        (result_of_a_case_that_may_not_run, "is not its result Counted: it may be null, not an object"),
         (two_of_one_name, "two tasks have the reference name 'x'"),
         (no_task, "len is no task"),
         (no_tasks, "it runs no task"),
@@ -382,6 +405,11 @@ def test_what_is_refused_says_what_and_where(fn, said):
     told = refused(fn)
     assert re.search(said, told), told
     assert "hunter2" not in told
+
+
+def test_a_wrong_case_is_located_where_it_is_written():
+    code = never_that.__code__
+    assert re.search(rf"test_flow\.py:{code.co_firstlineno + 1}: mode of the workflow's params", refused(never_that))
 
 
 def test_a_wrong_signature_is_refused():

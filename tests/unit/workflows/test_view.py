@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from typing import Literal
+
+import pytest
 from pydantic import BaseModel
+from rich.cells import cell_len
 
 from perago import Flow, workflow
-from perago.running.view import LineView, states_of
+from perago.cli.run.workflow_view import tree_lines
+from perago.running.rows import Row
+from perago.running.task_state import item_text, states_of
+from perago.running.view import LineView
 from perago.values.record import TryStatus
+from perago.worker.process.messages import Log
 from perago.workflows.definition import workflow_of
 from workflow_pipeline import OWNER, Counted, count
 
 
 class Given(BaseModel):
     kept: list[int] = []
+
+
+class Mode(BaseModel):
+    mode: Literal["a", "b"] = "a"
 
 
 @workflow(name="shown", owner_email=OWNER)
@@ -35,22 +48,22 @@ class Shown:
         self.view.end(name, status, None, None if status is TryStatus.COMPLETED else "no luck", seconds=1.0)
 
     def row(self, name):
-        return next((sign, what, text) for sign, what, _, text in self.view.rows() if name in what)
+        return next((row.sign, row.name, row.whole_text) for row in self.view.rows() if name in row.name)
 
 
 def test_a_map_is_one_row_for_all_its_tasks():
     seen = Shown()
-    assert [what for _, what, *_ in seen.view.rows()] == ["pipe_count", "each ×…", "  known ×…", "  last"]
+    assert [row.name for row in seen.view.rows()] == ["pipe_count", "each ×…", "  known ×…", "  last"]
     seen.view.schedule([f"each_{number}" for number in range(1, 13)])
     seen.ended("each_1")
     seen.ended("each_2")
     seen.view.begin("each_3", 1)
-    assert seen.row("each") == ("…", "each ×12", "2 done, 1 running")
+    assert seen.row("each") == ("…", "each ×12", "━───────── 2 of 12 done, 1 running")
     for number in range(3, 13):
         seen.ended(f"each_{number}")
-    assert seen.row("each") == ("✓", "each ×12", "12 done")
+    assert seen.row("each") == ("✓", "each ×12", "━━━━━━━━━━ 12 of 12 done")
     seen.ended("known_1", TryStatus.FAILED)
-    assert seen.row("known") == ("✗", "  known ×1", "1 failed")
+    assert seen.row("known") == ("✗", "  known ×1", "────────── 0 of 1 done, 1 failed (no. 1)")
     assert len(seen.view.rows()) == 4
 
 
@@ -92,8 +105,91 @@ def around(flow: Flow) -> Counted:
 def test_the_tasks_of_a_sub_workflow_are_below_it():
     lines: list[str] = []
     view = LineView(lines.append, states_of(workflow_of(around).graph.nodes, 0))
-    assert [what for _, what, _, _ in view.rows()][:3] == ["  pipe_count", "  inner", "    pipe_count"]
+    assert [row.name for row in view.rows()][:3] == ["  pipe_count", "  inner", "    pipe_count"]
     view.begin("inner/pipe_count", 1)
     view.end("inner/pipe_count", TryStatus.COMPLETED, None, None, seconds=1.0)
     assert lines == ["inner/pipe_count: started", "inner/pipe_count: COMPLETED in 1.0 s"]
-    assert [sign for sign, *_ in view.rows()][:3] == [" ", " ", "✓"]
+    assert [row.sign for row in view.rows()][:3] == [" ", " ", "✓"]
+
+
+def test_a_map_names_failed_items_and_tells_the_time_left():
+    seen = Shown()
+    seen.view.schedule([f"each_{number}" for number in range(1, 11)])
+    for number in range(1, 5):
+        seen.view.begin(f"each_{number}", 1, {"params": {"kept": number * 11}})
+        status = TryStatus.FAILED if number == 3 else TryStatus.COMPLETED
+        seen.view.end(f"each_{number}", status, None, None)
+    _, name, text = seen.row("each")
+    assert (name, text) == ("each ×10", "━━━─────── 3 of 10 done, 1 failed (33), 0 s left")
+
+
+def test_a_secret_item_is_not_shown():
+    assert item_text("api_token", {"params": {"api_token": "hunter2"}}) == ""
+    assert item_text("kept", {"params": {"kept": {"name": "b.csv", "size": 3}}}) == "b.csv"
+
+
+def test_a_retry_shows_its_countdown_and_what_failed():
+    seen = Shown()
+    seen.ended("pipe_count", TryStatus.FAILED)
+    seen.view.retry("pipe_count", 110.0)
+    assert seen.row("pipe_count") == ("↻", "pipe_count", "try 2 in 2 min: no luck")
+    seen.view.begin("pipe_count", 2)
+    assert seen.row("pipe_count")[0] == "…"
+
+
+@workflow(name="chosen", owner_email=OWNER)
+def chosen(flow: Flow, params: Mode) -> None:
+    with flow.when(params.mode) as mode:
+        with mode.case("a"):
+            flow.run(count, ref_="in_a")
+        with mode.otherwise():
+            flow.run(count, ref_="in_others")
+
+
+def test_a_case_that_is_not_taken_differs_from_one_that_waits():
+    view = LineView(print, states_of(workflow_of(chosen).graph.nodes))
+    assert [(row.sign, row.text) for row in view.rows()] == [(" ", ""), (" ", "")]
+    view.choose({"when_mode": None})
+    assert [(row.sign, row.text) for row in view.rows()] == [("·", "case not taken"), (" ", "")]
+
+
+def test_nothing_of_a_task_is_told_after_the_end_of_the_workflow_around_it():
+    lines: list[str] = []
+    view = LineView(lines.append, states_of(workflow_of(around).graph.nodes))
+    view.begin("inner", 1)
+    view.begin("inner/pipe_count", 1)
+    view.end("inner", TryStatus.FAILED, None, "no luck", seconds=1.0)
+    view.printed("inner/pipe_count", "still here")
+    view.end("inner/pipe_count", TryStatus.CANCELED, None, None, seconds=1.0)
+    assert [line.partition(" in ")[0] for line in lines[2:]] == ["inner/pipe_count: CANCELED", "inner: FAILED"]
+
+
+def test_lines_of_a_body_s_log_name_its_task():
+    lines: list[str] = []
+    view = LineView(lines.append, states_of(workflow_of(shown).graph.nodes))
+    view.begin("pipe_count", 1)
+    view.logged("pipe_count", Log(logger="app.count", level=30, text="odd", created=0.0))
+    assert lines[1:] == ["pipe_count: WARNING app.count: odd"]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 110, 200])
+def test_names_keep_head_and_tail_and_signs_and_times_stay(columns):
+    long = "featurize_the_measurements_of_all_stations_by_hour_and_day"
+    rows = [
+        Row("✗", f"    {long}", "1234.5 s", "ValueError: " + "x" * 300),
+        Row("✓", "short", "0.1 s", "commit 41db2338f66f"),
+        Row("…", "  日本語の名前がとても長いタスクの名前の例です_終わり", "3.0 s", "body"),
+    ]
+    lines = [line for line, _ in tree_lines(rows, columns)]
+    assert all(cell_len(line) <= columns for line in lines)
+    assert re.match(r"✗     featur.*day +1234\.5 s ValueError: x+…$", lines[0])
+    assert re.match(r"✓ short +0\.1 s commit 41db", lines[1])
+    assert re.match(r"…   日本.*終わり +3\.0 s body$", lines[2])
+
+
+@pytest.mark.parametrize("columns", [60, 80, 110, 200])
+def test_all_of_a_map_is_shown_on_lines_of_its_own_where_it_does_not_fit(columns):
+    parts = ("3 running", "1 to retry", "2 failed (2026-05…ina.csv, no. 7)", "25 s left")
+    row = Row("…", "  clean_all_stations ×40", "31.0 s", "━━━━━───── 22 of 40 done", more=parts)
+    shown = " ".join(line for line, _ in tree_lines([row], columns))
+    assert all(part in shown for part in (row.text, *parts))

@@ -16,9 +16,9 @@ import click
 
 from perago.cli.failure import DONE, USAGE, before_start
 from perago.cli.loading import (
+    declared_by,
     expect_names_of_their_own,
-    load_named_tasks,
-    load_workflow_of,
+    expect_no_namesakes,
     tasks_option,
     workflows_option,
 )
@@ -60,8 +60,12 @@ def command(modules: tuple[str, ...], server: bool, as_json: bool, **sources: tu
     """
     from perago.settings import load_runtime_config
 
-    workflows = {module: load_workflow_of(module, sources["tasks"], sources["workflows"]) for module in modules}
-    declared = list({id(task): task for module in modules for task in _tasks_of(module, workflows[module])}.values())
+    given = [declared_by(module, sources["tasks"], sources["workflows"]) for module in modules]
+    for one in given:
+        if one.tasks:
+            expect_no_namesakes(one.target, one.tasks)
+    checked = list({workflow.target: workflow for one in given for workflow in one.workflows}.values())
+    declared = list({id(task): task for one in given for task in one.all_tasks}.values())
     expect_names_of_their_own(declared)
     config = load_runtime_config(_settings_module(modules), probe_roots=False)
     _expect_writable(config)
@@ -69,7 +73,6 @@ def command(modules: tuple[str, ...], server: bool, as_json: bool, **sources: tu
     code = DONE if all(entry.state == "registered" for entry in compared) else USAGE
     declared = [task for task in declared if not task.is_builtin]  # which are as they are
     warned = [_warnings_of(task) for task in declared]
-    checked = [workflow for workflow in workflows.values() if workflow is not None]
     refusing = [_neighbours_that_refuse(workflow) for workflow in checked]
     if as_json:
         said: dict[str, Any] = {
@@ -95,10 +98,6 @@ def command(modules: tuple[str, ...], server: bool, as_json: bool, **sources: tu
         note(f"warning: {text}")
     _tell_compared(compared, modules)
     return code
-
-
-def _tasks_of(module: str, workflow: LoadedWorkflow | None) -> list[TaskDefinition]:
-    return load_named_tasks(module) if workflow is None else list(workflow.tasks.values())
 
 
 def _settings_module(modules: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.arguments import workspace_root_to_look_at
+from perago.cli.arguments import configured_repo, workspace_root_to_look_at
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell, wrap
 from perago.running.repos.address import local_engine, parse_address
@@ -33,7 +33,8 @@ FOUND = 1
 @click.option(
     "--repo",
     metavar="REPO",
-    help="Check this repository and its runs.  [default: the runs of tasks without a workspace]",
+    default=configured_repo,
+    help="Check this repository and its runs.  [default: PERAGO_REPO, or the runs of tasks without a workspace]",
 )
 @click.option("--workspace-root", metavar="DIR", help="Directory for workspaces.  [default: PERAGO_WORKSPACE_ROOT]")
 @click.option("--fix", is_flag=True, help="Fix what can be fixed.")

@@ -8,7 +8,7 @@ from tempfile import TemporaryFile
 
 import click
 
-from perago.cli.arguments import DEFAULT_BRANCH, repo_option
+from perago.cli.arguments import DEFAULT_BRANCH, configured_branch, repo_option
 from perago.cli.commands.importing import workspace_spec
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, print_json, tell
@@ -19,7 +19,9 @@ from perago.running.text import count_text
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @repo_option
-@click.option("--branch", metavar="NAME", help=f"Export the head of this branch.  [default: {DEFAULT_BRANCH}]")
+@click.option(
+    "--branch", metavar="NAME", help=f"Export the head of this branch.  [default: PERAGO_BRANCH, or {DEFAULT_BRANCH}]"
+)
 @click.option("--ref", metavar="COMMIT", help="Export this commit instead: an id or its beginning, or a tag.")
 @click.option("--prefix", metavar="PREFIX", default="/", help="Export this directory of the repository.")
 @json_option
@@ -38,7 +40,10 @@ def command(directory: Path, repo: str, branch: str | None, ref: str | None, pre
         display = stack.enter_context(open_display())
         with before_start():
             repository = stack.enter_context(address.open(display))
-            commit = head_of(repository, branch or DEFAULT_BRANCH, address) if ref is None else repository.resolve(ref)
+            if ref is None:
+                commit = head_of(repository, branch or configured_branch() or DEFAULT_BRANCH, address)
+            else:
+                commit = repository.resolve(ref)
             stack.enter_context(empty_directory(directory))
             _expect_writable(directory)
         files = repository.export(commit, spec.prefix, directory)

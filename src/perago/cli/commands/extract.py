@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perago.cli.loading import load_named_task, load_workflow_of, module_argument
+from perago.cli.loading import declared_by, expect_no_namesakes, module_argument
 from perago.cli.output import json_option, note, plain_warnings, print_json, tell
 
 if TYPE_CHECKING:
+    from perago.tasks.declare import TaskDefinition
     from perago.workflows.load import LoadedWorkflow
 
 
@@ -27,9 +28,15 @@ if TYPE_CHECKING:
 @json_option
 def command(module: str, output: Path, as_json: bool) -> None:
     """Write the TaskDef of a task, or the definition of a workflow, as JSON, for registration at a Conductor server."""
-    workflow = load_workflow_of(module)
+    from perago.tasks.declare import TaskDefinition
+
+    found = declared_by(module).only()
     try:
-        what, name, path = _write_taskdef(module, output) if workflow is None else _write_definition(workflow, output)
+        if isinstance(found, TaskDefinition):
+            expect_no_namesakes(module, [found])
+            what, name, path = _write_taskdef(found, output)
+        else:
+            what, name, path = _write_definition(found, output)
     except OSError as exc:
         raise click.UsageError(f"--output: {output} cannot be written: {exc.strerror}") from None
     if as_json:
@@ -37,14 +44,13 @@ def command(module: str, output: Path, as_json: bool) -> None:
     else:
         kind = "TaskDef" if what == "task" else "definition"
         tell(f"Wrote the {kind} of {what} {name} to {path}")
-    for graph in () if workflow is None else workflow.graph.named_sub_workflows():
+    for graph in () if isinstance(found, TaskDefinition) else found.graph.named_sub_workflows():
         note(f"It names workflow {graph.name}, version {graph.version}, which has a definition of its own")
 
 
-def _write_taskdef(module: str, output: Path) -> tuple[str, str, Path]:
+def _write_taskdef(task: TaskDefinition, output: Path) -> tuple[str, str, Path]:
     from perago.tasks.taskdef import write_taskdef
 
-    task = load_named_task(module)
     with plain_warnings():
         return "task", task.name, write_taskdef(task, output)
 

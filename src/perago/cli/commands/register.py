@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perago.cli.failure import before_start
-from perago.cli.loading import load_tasks, load_workflow_of, tasks_option, workflows_option
+from perago.cli.loading import declared_by, tasks_option, workflows_option
 from perago.cli.output import json_option, note, plain_warnings, print_json, tell
 
 if TYPE_CHECKING:
@@ -30,20 +30,17 @@ def command(modules: tuple[str, ...], bump: bool, as_json: bool, **sources: tupl
       perago register app.features app.audio:mix
       perago register app.pipeline:nightly
 
-    Tasks with the same names are replaced. A version of a workflow is never replaced: one that differs is shown, and
-    --bump registers the next. Running workflows keep the definitions they started with. CONDUCTOR_SERVER_URL names the
+    A module registers all its tasks and workflows. Tasks with the same names are replaced. A version of a workflow is
+    never replaced: one that differs is shown, and --bump registers the next. Running workflows keep the definitions
+    they started with. CONDUCTOR_SERVER_URL names the
     server.
     """
-    from perago.cli.conductor import compare_taskdefs, compare_workflows, open_conductor
+    from perago.cli.conductor import compare_taskdefs, compare_workflows, open_conductor, register_workflows
     from perago.settings import load_run_config
 
-    found = {module: load_workflow_of(module, sources["tasks"], sources["workflows"]) for module in modules}
-    workflows = [workflow for workflow in found.values() if workflow is not None]
-    declared = {
-        id(task): task
-        for module, workflow in found.items()
-        for task in (load_tasks(module) if workflow is None else workflow.tasks.values())
-    }
+    found = [declared_by(module, sources["tasks"], sources["workflows"]) for module in modules]
+    workflows = [workflow for one in found for workflow in one.workflows]
+    declared = {id(task): task for one in found for task in one.all_tasks}
     module = next((module for module in modules if not module.endswith(".json")), "perago")
     with open_conductor(load_run_config(module, probe_workspace_root=False)) as engine:
         with plain_warnings(), before_start():
@@ -51,9 +48,7 @@ def command(modules: tuple[str, ...], bump: bool, as_json: bool, **sources: tupl
             versions = compare_workflows(engine, [workflow.graph for workflow in workflows], bump=bump)
         for entry in compared:
             _register(engine, entry)
-        for version in versions:
-            if version.state != "registered":
-                engine.put_workflow_definition(version.definition)
+        register_workflows(engine, versions)
     if as_json:
         print_json(
             [

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.arguments import RunArguments, pairs_option, params_option, seconds
+from perago.cli.arguments import RunArguments, configured_repo, pairs_option, params_option, seconds
 from perago.cli.failure import before_start
-from perago.cli.loading import load_workflow_of, tasks_option, workflows_option
+from perago.cli.loading import declared_by, tasks_option, workflows_option
 
 if TYPE_CHECKING:
+    from perago.running.request import RunRequest
     from perago.running.workflow_request import WorkflowRequest
 
 
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 @click.option(
     "--repo",
     metavar="REPO",
-    help="The repository: lakefs://NAME, or the path of a bare git repository. Required by tasks with a workspace.",
+    default=configured_repo,
+    help="The repository: lakefs://NAME, or the path of a bare git repository. Required by tasks with a workspace.  "
+    "[default: PERAGO_REPO]",
 )
 @click.option(
     "--branch",
     metavar="NAME",
-    help="The branch: its head is the input, and the result is published to it. Required by tasks with a workspace.",
+    help="The branch: its head is the input, and the result is published to it. Required by tasks with a workspace.  "
+    "[default: PERAGO_BRANCH]",
 )
 @click.option(
     "--ref", metavar="COMMIT", help="Use this commit of the branch as input: an id or its beginning, a branch, a tag."
@@ -85,7 +89,7 @@ def command(**given: Any) -> int:
     arguments = RunArguments(**given)
     arguments.check()
     from perago.attempt.breakpoints import let_breakpoints_stop
-    from perago.cli.run.prepare import prepare, prepare_resume
+    from perago.running.workflow_request import WorkflowRequest
 
     let_breakpoints_stop(stop=arguments.debug)
 
@@ -94,33 +98,40 @@ def command(**given: Any) -> int:
 
         return replay(arguments)
     with before_start():
-        workflow = _workflow_of(arguments)
-    if workflow is not None:
+        request = _request(arguments)
+    if isinstance(request, WorkflowRequest):
         from perago.cli.run.workflow_result import run_workflow
 
-        return run_workflow(workflow, arguments)
-    with before_start():
-        job = prepare(arguments) if arguments.resume is None else prepare_resume(arguments)
+        return run_workflow(request, arguments)
     if arguments.dry_run:
         from perago.cli.run.rehearsal import rehearse
 
-        return rehearse(job, arguments)
+        return rehearse(request, arguments)
     from perago.cli.run.task import run_job
 
-    return run_job(job, arguments)
+    return run_job(request, arguments)
 
 
-def _workflow_of(arguments: RunArguments) -> WorkflowRequest | None:
-    """The request for a workflow, checked; None if a task is to run."""
-    from perago.cli.run.prepare import prepare_workflow, prepare_workflow_resume, resumes_workflow
+def _request(arguments: RunArguments) -> RunRequest | WorkflowRequest:
+    """What is to run, checked."""
+    from perago.cli.run.prepare import (
+        prepare,
+        prepare_resume,
+        prepare_workflow,
+        prepare_workflow_resume,
+        resumes_workflow,
+    )
+    from perago.tasks.declare import TaskDefinition
 
     if arguments.resume is not None:
         if resumes_workflow(arguments):
             arguments.check_for_workflow()
             return prepare_workflow_resume(arguments)
-    elif (workflow := load_workflow_of(arguments.module or "", arguments.tasks, arguments.workflows)) is not None:
-        arguments.check_for_workflow()
-        return prepare_workflow(arguments, workflow)
-    if arguments.fast_retries:
-        raise click.UsageError("--fast-retries is for workflows, but this is a task")
-    return None
+        arguments.check_for_task()
+        return prepare_resume(arguments)
+    found = declared_by(arguments.module or "", arguments.tasks, arguments.workflows).only()
+    if isinstance(found, TaskDefinition):
+        arguments.check_for_task()
+        return prepare(arguments, found)
+    arguments.check_for_workflow()
+    return prepare_workflow(arguments, found)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perago.cli.arguments import configured_repo
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell, terminal_columns
 from perago.running.repos.address import RepositoryAddress, local_engine, parse_address
@@ -24,7 +25,12 @@ _SHORT = 12
 
 
 @click.command()
-@click.option("--repo", metavar="REPO", help="The repository.  [default: runs of tasks without one]")
+@click.option(
+    "--repo",
+    metavar="REPO",
+    default=configured_repo,
+    help="The repository.  [default: PERAGO_REPO, or runs of tasks without one]",
+)
 @click.option(
     "-n",
     "--limit",

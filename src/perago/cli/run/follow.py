@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
 from perago.cli.output import note, print_json, result_on_stdout
+from perago.cli.run.unserved import Unserved, waiting_in, warning_for
 from perago.cli.run.workflow_view import open_view
 from perago.engines.conductor import ConductorEngine, ConductorWorkflow
 from perago.errors import EngineError, TaskNotFoundError, WorkflowDefinitionError
@@ -25,10 +27,13 @@ PATIENCE_SECONDS = 60.0
 """A server that does not answer for so long ends the following; the workflow goes on."""
 
 
-def follow(engine: ConductorEngine, workflow_id: str, *, as_json: bool) -> int:
+def follow(engine: ConductorEngine, workflow_id: str, *, start: str = "perago start MODULE", as_json: bool) -> int:
     """Show a workflow until it ends, and print its result; returns the exit code.
 
     An interrupt leaves the workflow running, and says so.
+
+    Args:
+        start: the command that starts a worker for its tasks.
 
     Raises:
         TaskNotFoundError: there is no such workflow.
@@ -37,9 +42,12 @@ def follow(engine: ConductorEngine, workflow_id: str, *, as_json: bool) -> int:
     workflow = engine.get_workflow(workflow_id)
     try:
         with open_view(_graph_of(engine, workflow)) as view:
-            shown = _Shown(view)
+            shown, unserved = _Shown(view), Unserved(engine.last_poll)
             shown.take(workflow)
             while not workflow.has_ended:
+                with suppress(EngineError):  # the next look at the workflow waits for the server
+                    for queue in unserved.look(waiting_in(workflow), time.monotonic()):
+                        view.warn(warning_for(queue, start))
                 time.sleep(LOOK_SECONDS)
                 workflow = _looked(engine, workflow_id)
                 shown.take(workflow)
@@ -73,13 +81,16 @@ class _Shown:
 
     def take(self, workflow: ConductorWorkflow) -> None:
         """Show what is new."""
+        self._view.choose(workflow.taken_cases)
         self._view.schedule(task.reference_task_name for task in workflow.tasks if task.status == TryStatus.SCHEDULED)
         for task in workflow.tasks:
             if task.status == TryStatus.SCHEDULED:
+                if task.due_in > 0:
+                    self._view.retry(task.reference_task_name, task.due_in)
                 continue
             if task.task_id not in self._begun:
                 self._begun.add(task.task_id)
-                self._view.begin(task.reference_task_name, task.retry_count + 1)
+                self._view.begin(task.reference_task_name, task.retry_count + 1, task.input_data)
             if task.has_ended and task.task_id not in self._ended:
                 self._ended.add(task.task_id)
                 reason = None

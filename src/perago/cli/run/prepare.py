@@ -9,7 +9,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-from perago.cli.arguments import RunArguments, check_workspace_root
+from perago.cli.arguments import RunArguments, check_workspace_root, configured_branch
 from perago.cli.loading import find_modules_here, load_task
 from perago.cli.output import stdout_to_stderr
 from perago.cli.run.params import read_params
@@ -33,6 +33,7 @@ from perago.running.workflow_request import (
     workflow_input,
 )
 from perago.settings import RuntimeConfig, load_run_config
+from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_params
 from perago.values.json_text import JsonObject
 from perago.workflows.load import LoadedWorkflow, is_file, workflow_of_record
@@ -52,7 +53,7 @@ def usage_errors() -> Iterator[None]:
         raise click.UsageError(text if exc.missing is None else f"Missing option '--{exc.missing}': {text}") from None
 
 
-def prepare(arguments: RunArguments) -> RunRequest:
+def prepare(arguments: RunArguments, task: TaskDefinition) -> RunRequest:
     """Check everything that a new run needs.
 
     Raises:
@@ -60,11 +61,10 @@ def prepare(arguments: RunArguments) -> RunRequest:
         RepositoryNotFoundError, BranchNotFoundError, RefNotFoundError: it does not exist.
     """
     target = required(arguments.module, "a new run names a module")
-    task = load_task(target)
     params = read_params(arguments.params, arguments.pairs, task.params_model)
     validate_params(task, params)
     config = run_config(arguments, target)
-    place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref)
+    place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref, configured_branch)
     with usage_errors():
         return new_request(task, target, params, config, place)
 
@@ -144,7 +144,7 @@ def prepare_workflow(arguments: RunArguments, workflow: LoadedWorkflow) -> Workf
     given = _read_params(arguments.params, arguments.pairs, workflow)
     complete_params(workflow, given)
     config = run_config(arguments, settings_target(workflow))
-    place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref)
+    place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref, configured_branch)
     with usage_errors():
         return new_workflow_request(workflow, given, config, place, arguments.tasks)
 
@@ -168,7 +168,7 @@ def prepare_submission(
     given = _read_params(params, pairs, workflow)
     complete_params(workflow, given)
     with usage_errors():
-        return workflow_input(workflow, given, Place(given_repository(repo), branch, ref))
+        return workflow_input(workflow, given, Place(given_repository(repo), branch, ref, configured_branch))
 
 
 def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:

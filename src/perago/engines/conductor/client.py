@@ -113,6 +113,13 @@ class ConductorClient(Api):
                 self._refuse(task, f"Perago cannot run this task: {exc}")
         return attempts
 
+    def last_poll(self, task_type: str, domain: str | None = None) -> int | None:
+        """When a worker last polled for a task type, in milliseconds by the server's clock; None for never."""
+        found = self.get("/tasks/queue/polldata", {"taskType": task_type})
+        polls = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+        times = [one.get("lastPollTime") for one in polls if one.get("domain") == domain]
+        return max((time for time in times if isinstance(time, int)), default=None)
+
     # ---- reading
 
     def get_task(self, task_id: str, *, timeout: float = CALL_SECONDS) -> ConductorAttempt:

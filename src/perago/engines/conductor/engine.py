@@ -201,6 +201,10 @@ class ConductorEngine:
         """Register a TaskDef, replacing one of the same name."""
         self._client.put_taskdef(taskdef)
 
+    def last_poll(self, queue: tuple[str, str | None]) -> int | None:
+        """When a worker last asked for tasks of a name and a domain, by the server's clock; None for never."""
+        return self._client.last_poll(*queue)
+
     def get_workflow_definition(self, name: str, version: int | None = None) -> dict[str, Any] | None:
         """A registered workflow definition; None if there is none. Default: the latest version."""
         return self._client.get_workflow_definition(name, version)
@@ -228,16 +232,17 @@ class ConductorEngine:
         """
         workflow = ConductorWorkflow.of(self._client.get_workflow(workflow_id))
         tasks: list[ConductorTask] = []
+        taken = dict(workflow.taken_cases)
         for task in workflow.tasks:
             tasks.append(task)
             if task.sub_workflow_id is not None:
                 with suppress(TaskNotFoundError):  # its id is known before it is there
-                    within = task.reference_task_name + WITHIN
+                    within, found = task.reference_task_name + WITHIN, self.get_workflow(task.sub_workflow_id)
                     tasks += [
-                        replace(inner, reference_task_name=within + inner.reference_task_name)
-                        for inner in self.get_workflow(task.sub_workflow_id).tasks
+                        replace(inner, reference_task_name=within + inner.reference_task_name) for inner in found.tasks
                     ]
-        return replace(workflow, tasks=tuple(tasks))
+                    taken |= {within + switch: case for switch, case in found.taken_cases.items()}
+        return replace(workflow, tasks=tuple(tasks), taken_cases=taken)
 
     def has_ended(self, workflow_id: str) -> bool:
         """Whether a workflow instance has ended; a person may still retry or rerun it.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from perago.values.json_text import JsonObject
 
 _SYSTEM = frozenset({"FORK", "JOIN", "SWITCH", "SET_VARIABLE", "TERMINATE", "INLINE", "DO_WHILE"})
+_SUB_WORKFLOW = "SUB_WORKFLOW"
 ENDED = frozenset({"COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"})
 """Statuses of a workflow that has ended."""
 
@@ -20,6 +22,9 @@ class ConductorTask:
     Attributes:
         sub_workflow_id: the instance that runs for it, if it is one and that has been started.
         seconds: from its hand-out to its end, or until now by the server's last update; 0.0 before its hand-out.
+        is_sub_workflow: the server itself runs it.
+        domain: of the workers that may take it; None for those without one.
+        due_in: seconds until a worker may take it, if it waits to be retried; by the clock of this machine.
     """
 
     task_id: str
@@ -31,6 +36,10 @@ class ConductorTask:
     reason: str | None
     seconds: float
     sub_workflow_id: str | None = None
+    is_sub_workflow: bool = False
+    domain: str | None = None
+    input_data: JsonObject = field(default_factory=dict)
+    due_in: float = 0.0
 
     @property
     def has_ended(self) -> bool:
@@ -56,6 +65,7 @@ class ConductorWorkflow:
     Attributes:
         tasks: tries of tasks that workers run and of sub-workflows, in the order of scheduling.
         definition: as the server keeps it for this instance.
+        taken_cases: the case that each switch has taken, by the switch's reference name; None for the default.
     """
 
     workflow_id: str
@@ -66,6 +76,7 @@ class ConductorWorkflow:
     reason: str | None
     tasks: tuple[ConductorTask, ...]
     definition: JsonObject
+    taken_cases: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def has_ended(self) -> bool:
@@ -74,7 +85,8 @@ class ConductorWorkflow:
     @classmethod
     def of(cls, document: JsonObject) -> Self:
         """Read the server's JSON. What is missing is empty."""
-        tasks = document.get("tasks")
+        given = document.get("tasks")
+        tasks = [one for one in (given if isinstance(given, Sequence) else ()) if isinstance(one, Mapping)]
         return cls(
             workflow_id=str(document.get("workflowId", "")),
             name=str(document.get("workflowName", "")),
@@ -82,12 +94,9 @@ class ConductorWorkflow:
             input_data=_object(document.get("input")),
             output=_object(document.get("output")),
             reason=_text(document.get("reasonForIncompletion")),
-            tasks=tuple(
-                _task(task)
-                for task in (tasks if isinstance(tasks, Sequence) else ())
-                if isinstance(task, Mapping) and task.get("taskType") not in _SYSTEM
-            ),
+            tasks=tuple(_task(task) for task in tasks if task.get("taskType") not in _SYSTEM),
             definition=_object(document.get("workflowDefinition")),
+            taken_cases=_taken_cases(tasks),
         )
 
 
@@ -103,7 +112,29 @@ def _task(document: Mapping[str, Any]) -> ConductorTask:
         reason=_text(document.get("reasonForIncompletion")),
         seconds=max(ended - started, 0) / 1000 if started else 0.0,
         sub_workflow_id=_text(document.get("subWorkflowId")),
+        is_sub_workflow=document.get("taskType") == _SUB_WORKFLOW,
+        domain=_text(document.get("domain")),
+        input_data=_object(document.get("inputData")),
+        due_in=_due_in(document),
     )
+
+
+def _due_in(document: Mapping[str, Any]) -> float:
+    delay, scheduled = document.get("startDelayInSeconds"), document.get("scheduledTime")
+    if not delay or not scheduled:
+        return 0.0
+    return max(float(scheduled) / 1000 + float(delay) - time.time(), 0.0)
+
+
+def _taken_cases(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
+    """The case that each switch has taken. The server names the default case as it names others, by the value."""
+    cases: dict[str, str | None] = {}
+    for task in tasks:
+        if task.get("taskType") == "SWITCH" and task.get("status") == "COMPLETED":
+            given = _object(_object(task.get("workflowTask")).get("decisionCases"))
+            taken = _text(_object(task.get("outputData")).get("selectedCase"))
+            cases[str(task.get("referenceTaskName"))] = taken if taken in given else None
+    return cases
 
 
 def _object(value: object) -> JsonObject:

@@ -150,7 +150,7 @@ class BodyProcess:
         self._grace_seconds = grace_seconds
         self._end_seconds = end_seconds
         self._is_cancelled = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
-        self._on_log = on_log or _log
+        self._on_log = on_log or log_here
         self._on_print = on_print or _print
         self._max_lines = max_lines
 
@@ -348,7 +348,8 @@ def _print(_call: BodyCall, line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _log(message: Log) -> None:
+def log_here(message: Log) -> None:
+    """Log a body's record by this process's logger of the same name."""
     logger = logging.getLogger(message.logger or None)
     if not logger.isEnabledFor(message.level) or (message.logger.startswith(LOGGER_ROOT) and not logger.hasHandlers()):
         return

@@ -1,0 +1,110 @@
+"""The states of a workflow's tasks, as far as people see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from perago.running.text import printable
+from perago.tasks.declare import BUILTIN_TASKS
+from perago.values.record import WITHIN, TryStatus
+from perago.values.redaction import is_secret_key, mask_text
+from perago.workflows.forks import known_fork
+from perago.workflows.graph import DynamicForkNode, ForkNode, Nodes, SubWorkflowNode, SwitchNode, TaskNode, parts_of
+
+Kind = Literal["task", "map", "builtin"]
+
+Case = tuple[str, str | None]
+"""Reference name of a switch, and one of its cases; None for the default."""
+
+
+@dataclass
+class TaskState:
+    """What is shown of a task.
+
+    Attributes:
+        depth: number of forks, switches and sub-workflows around it.
+        status: of its newest try; None before the first.
+        text: its phase or progress; what it did, once it has ended.
+        since: start of that try, monotonic seconds.
+        seconds: of a try that has ended.
+        kind: a map is one row for all its tasks; a task of Perago is only shown if it fails.
+        within: reference name of the map that it belongs to.
+        param: of a map, the param that takes the item; None if it is not known.
+        item: of a map's task, its item as text; "" if it is not known.
+        retry_at: when its next try is due, monotonic seconds; None if none is.
+        cases: the cases of switches that it is in.
+        is_left_out: one of those switches has taken another case.
+    """
+
+    reference_name: str
+    depth: int = 0
+    kind: Kind = "task"
+    within: str | None = None
+    param: str | None = None
+    cases: frozenset[Case] = frozenset()
+    status: TryStatus | None = None
+    tries: int = 0
+    text: str = ""
+    since: float = 0.0
+    seconds: float | None = None
+    item: str = ""
+    retry_at: float | None = None
+    is_left_out: bool = False
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_running(self) -> bool:
+        return self.status is TryStatus.IN_PROGRESS
+
+    @property
+    def has_failed(self) -> bool:
+        return self.status not in (None, TryStatus.IN_PROGRESS, TryStatus.COMPLETED, TryStatus.CANCELED)
+
+
+def states_of(
+    nodes: Nodes, depth: int = 0, within: str = "", cases: frozenset[Case] = frozenset()
+) -> Iterator[TaskState]:
+    """The tasks and maps of a graph in order."""
+    for index, node in enumerate(nodes):
+        fork = known_fork(nodes, index)
+        if fork is not None and fork.mapped is not None:
+            yield TaskState(within + fork.mapped, depth, "map", param=fork.param, cases=cases)
+        match node:
+            case TaskNode():
+                kind: Kind = "builtin" if node.task_name in BUILTIN_TASKS else "task"
+                yield TaskState(within + node.reference_name, depth, kind, cases=cases)
+            case SubWorkflowNode():
+                yield TaskState(within + node.reference_name, depth, cases=cases)
+                if node.graph is not None:
+                    yield from states_of(node.graph.nodes, depth + 1, within + node.reference_name + WITHIN, cases)
+            case SwitchNode():
+                for case, part in (*node.cases.items(), (None, node.default)):
+                    yield from states_of(part, depth + 1, within, cases | {(within + node.reference_name, case)})
+            case _:
+                for part in parts_of(node):
+                    yield from states_of(part, depth + isinstance(node, ForkNode | DynamicForkNode), within, cases)
+
+
+def state_of(states: dict[str, TaskState], name: str) -> TaskState:
+    """The state of a task, which a dynamic fork may have added."""
+    of, _, number = name.rpartition("_")
+    of_map = number.isdecimal() and of in states and states[of].kind == "map"
+    return states.setdefault(name, TaskState(name, depth=1 + name.count(WITHIN), within=of if of_map else None))
+
+
+def item_text(param: str | None, input_data: Mapping[str, Any]) -> str:
+    """The item of a map's task, as text for people; "" if it is not known, long, or a secret by the param's name.
+
+    Args:
+        param: the param that takes the item.
+        input_data: of the task.
+    """
+    params = input_data.get("params")
+    if param is None or not isinstance(params, Mapping) or is_secret_key(param):
+        return ""
+    item = params.get(param)
+    if isinstance(item, Mapping):  # the first field of an object names it, if anything does
+        item = next(iter(item.values()), None)
+    return printable(mask_text(str(item))) if isinstance(item, str | int | float) else ""
