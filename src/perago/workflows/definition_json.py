@@ -48,7 +48,8 @@ _KINDS = (
     "TERMINATE",
 )
 _TERMINATION = ("COMPLETED", "FAILED", "TERMINATED")
-_MAX_DEPTH = 50
+MAX_DEPTH = 50
+"""Maximum number of forks, switches and sub-workflows around a task."""
 
 _OF_NO_EFFECT = frozenset(
     {
@@ -283,8 +284,8 @@ def _check_sequence(nodes: Nodes, names: set[str]) -> None:
 
 
 def _nodes(tasks: list[Any], where: str, depth: int) -> Nodes:
-    if depth > _MAX_DEPTH:
-        raise WorkflowDefinitionError(f"{where} is nested more than {_MAX_DEPTH} deep; use fewer levels")
+    if depth > MAX_DEPTH:
+        raise WorkflowDefinitionError(f"{where} is nested more than {MAX_DEPTH} deep; use fewer levels")
     return tuple(_node(task, f"{where}[{index}]", depth) for index, task in enumerate(tasks))
 
 
