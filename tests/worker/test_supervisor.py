@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import os
 import re
@@ -114,6 +115,9 @@ def test_a_malformed_task_fails_with_a_reason_and_stops_nothing(supervise, mode)
         assert "params.text" in worker.reason(bad)
         worse = worker.schedule("light.echo", input_data={"parameters": 1}, retries=0)
         assert "params" in worker.reason(worse)
+        deep = worker.schedule("light.echo", {"text": json.loads("[" * 900 + "]" * 900)}, retries=0)
+        assert "nested" in worker.reason(deep)
+        assert "Perago itself" not in worker.reason(deep)
         assert worker.completed(worker.schedule("light.echo", {"text": "fine"}))["text"] == "fine"
 
 

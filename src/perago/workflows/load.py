@@ -17,7 +17,7 @@ from perago.values.json_text import JsonObject, parse_json
 from perago.workflows.builtin import builtin_task
 from perago.workflows.check import check_sub_workflow_names, check_wiring
 from perago.workflows.definition import WorkflowDefinition, workflow_of
-from perago.workflows.definition_json import from_json
+from perago.workflows.definition_json import MAX_JSON_DEPTH, from_json
 from perago.workflows.expressions import Expression, expressions_in
 from perago.workflows.extent import check_extent
 from perago.workflows.forks import all_tasks, task_names
@@ -151,8 +151,10 @@ def _read(path: Path) -> WorkflowGraph:
         document = parse_json(path.read_bytes())
     except OSError as exc:
         raise WorkflowDefinitionError(f"{path} cannot be read: {exc.strerror}") from None
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         raise WorkflowDefinitionError(f"{path} is not JSON: {exc}") from None
+    except RecursionError:
+        raise WorkflowDefinitionError(f"{path} is JSON nested more than {MAX_JSON_DEPTH} deep") from None
     try:
         return from_json(document)
     except WorkflowDefinitionError as exc:

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from perago.errors import WorkflowDefinitionError
-from perago.tasks.params import describe_faults
-from perago.values.json_text import JsonObject
+from perago.tasks.params import TOO_DEEP, describe_faults
+from perago.values.json_text import JsonObject, is_too_deep
 from perago.values.redaction import MASK
 from perago.values.stamps import canonical_json
 from perago.workflows.definition import WorkflowDefinition
@@ -26,6 +26,8 @@ def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[s
                 f"workflow {definition.name!r} takes no params, but {', '.join(given)} are given"
             )
         return {}
+    if is_too_deep(given):
+        raise WorkflowDefinitionError(f"workflow {definition.name!r}: {TOO_DEEP}")
     try:
         validated = definition.params_model.model_validate(given, extra="forbid")
     except ValidationError as exc:
