@@ -23,6 +23,7 @@ from perago.worker.supervisor.lock import only_supervisor
 from perago.worker.supervisor.slot import SlotState, Wear
 from perago.worker.supervisor.status import read_status
 from servers.machine import slowness
+from small_disk import small_disk_at
 from waiting import wait_for
 from worker_engine import MemoryWorkerEngine
 
@@ -335,6 +336,23 @@ def test_what_a_body_prints_stands_in_its_task_s_log_and_floods_nothing(supervis
     assert len(lines) == 1001
     assert "INFO first" in log
     assert len(log) < 300_000
+
+
+def test_what_a_warm_body_prints_is_bounded_and_needs_no_disk(supervise, caplog, tmp_path, monkeypatch):
+    caplog.set_level(logging.INFO)
+    with small_disk_at(tmp_path, "4m") as disk:
+        monkeypatch.setenv("TMPDIR", str(disk))
+        with supervise() as worker:
+            for _ in range(2):
+                caplog.clear()
+                name = worker.schedule("light.print_under_the_lock", retries=0)
+                assert worker.completed(name)["text"] == str(64 * 1024**2)
+                log_of(worker, name, "not logged")
+                lines = [one.getMessage() for one in caplog.records if one.name.endswith("print_under_the_lock")]
+                assert lines[0] == "x" * 63
+                assert lines[1000:] == [f"[{1024**2 - 1000} more lines were printed but not logged]"]
+            worker.completed(worker.schedule("light.echo", {"text": "quiet"}))
+            assert sum(map(os.path.getsize, disk.iterdir())) == 0, "files with names"
 
 
 @pytest.mark.parametrize("task", ["space.leave_open", "space.leave_open_async"])

@@ -34,7 +34,7 @@ from perago.values.trace_context import trace_context_of
 from perago.worker.body.environment import explained, withhold
 from perago.worker.process.messages import Failure, Finishing, Load, Metric, Result, Start, read_message
 from perago.worker.process.outbox import Outbox, failure_of, have_plain_forks, send_logs_to
-from perago.worker.process.zygote import CancelFlag
+from perago.worker.process.shared_flag import SharedFlag
 
 
 def load(order: Load, outbox: Outbox) -> dict[str, TaskDefinition]:
@@ -108,7 +108,7 @@ class OutboxMetrics(MetricRecorder):
         self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=masked))
 
 
-def run_body(channel: socket.socket, cancelled: CancelFlag, tasks: Mapping[str, TaskDefinition] | None = None) -> None:
+def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, TaskDefinition] | None = None) -> None:
     """Take one call from the channel, run it, send its result, and shut down as Python does.
 
     A fork that leaves the body returns from here at once, or raises its error. It ends like any program; the attempt
@@ -147,7 +147,7 @@ def run_body(channel: socket.socket, cancelled: CancelFlag, tasks: Mapping[str, 
     end_process(opened)
 
 
-def _invoke(start: Start, task: TaskDefinition, outbox: Outbox, cancelled: CancelFlag) -> Mapping[str, object]:
+def _invoke(start: Start, task: TaskDefinition, outbox: Outbox, cancelled: SharedFlag) -> Mapping[str, object]:
     trace = trace_context_of(start.trace)
     os.environ.update({} if trace is None else trace.as_environment())
     context = TaskContext(

@@ -261,7 +261,7 @@ class Offspring(Process):
         far_output.close()
 
     def cancel(self) -> None:
-        """Set its `CancelFlag`."""
+        """Set its flag of cancellation."""
         self._order(CANCEL)
 
     def poll(self, seconds: float | None) -> list[object]:
