@@ -2,7 +2,7 @@
 
 Its only connection is the one for orders, which are single bytes. The order to start a process comes with a socket for
 it and a pipe for its output; further orders are for that process, as in `reaper`. After the process and its descendants
-have ended, the zygote answers with the exit code. It also keeps the output of its companion, see `kept_output`. It ends
+have ended, the zygote answers as a reaper does. It also keeps the output of its companion, see `kept_output`. It ends
 with its caller.
 """
 
@@ -23,7 +23,7 @@ from typing import IO, NoReturn
 
 from perago.worker.process.kept_output import FOLLOW, HAND_OVER, Keeper
 from perago.worker.process.reaper import (
-    EXIT_CODE,
+    END,
     SignalNumbers,
     adopt_orphans,
     carry_out,
@@ -31,6 +31,7 @@ from perago.worker.process.reaper import (
     collect,
     die_with,
     end_children,
+    living_children,
     own_socket,
     signal_group,
 )
@@ -125,6 +126,7 @@ class _Zygote:
             if signals.reader in ready and signals.ask_to_end() and self._companion is None:
                 self._end(-signal.SIGKILL)
             collect(self._ended)
+            self._spared -= self._ended.keys()  # ids are reused
             if self._process is not None and self._process in self._ended:
                 self._tell_end(self._process)
             if self._companion is not None and self._companion in self._ended:
@@ -209,9 +211,11 @@ class _Zygote:
         """End the descendants of the process, and answer."""
         end_children(self._spared, self._ended)
         signal_group(process, signal.SIGKILL)  # its id is not reused yet: ids are assigned in turn
+        left = living_children(self._spared, self._ended)
+        self._spared |= set(left)  # told once: the next body has not started them
         self._process = None
         with suppress(OSError):  # the caller has ended
-            self._orders.sendall(EXIT_CODE.pack(self._ended.pop(process)))
+            self._orders.sendall(END.pack(self._ended.pop(process), next(iter(left), 0)))
 
     def _end(self, exit_code: int) -> NoReturn:
         """End this process and its descendants, with the exit code or signal of another one."""
