@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 REPO = ("--repo", "data.git", "--branch", "main")
+DEEP = '{"text": ' + "[" * 900 + "]" * 900 + "}"
+DEEPER = "[" * 5000 + "]" * 5000
 
 
 @pytest.fixture
@@ -36,6 +38,10 @@ def untouched(repository, perago):
         (("cli_single", "--repo", "data.git", "--branch", "nope"), "has no branch 'nope'; it has 'main'. Create it"),
         (("cli_single", *REPO, "--ref", "ffffffffff"), "there is no commit 'ffffffffff'"),
         (("cli_single", *REPO, "--params", "{"), "--params is not JSON"),
+        (("cli_single", *REPO, "--params", DEEP), "--params is nested more than 200 deep"),
+        (("cli_single", *REPO, "--params", DEEPER), "--params is nested more than 200 deep"),
+        (("cli_single", *REPO, "--param", f"text={DEEPER}"), "--param text is nested more than 200 deep"),
+        (("cli_workflow:plain", *REPO, "--params", DEEP), "--params is nested more than 200 deep"),
         (("cli_single", *REPO, "--params", "@nowhere.json"), "nowhere.json cannot be read"),
         (("cli_single", *REPO, "--param", "text"), "--param takes key=value"),
         (
@@ -71,6 +77,21 @@ def test_params_that_do_not_validate_are_told_all_at_once_with_their_paths(untou
     assert said.code == 2
     for path in ("params.numbers.0", "params.numbers.2", "params.label"):
         assert path in said.err
+
+
+@pytest.mark.parametrize("levels", [900, 5000])
+def test_a_definition_or_params_in_a_file_that_are_nested_too_deeply_are_refused(untouched, perago, levels):
+    deep = untouched.path / "deep.json"
+    inner = "[" * levels + "]" * levels
+    deep.write_text(f'{{"text": {inner}}}')
+    said = perago("run", "cli_single", *REPO, "--params", f"@{deep}")
+    assert said.code == 2
+    assert "error: --params is nested more than 200 deep" in said.err
+    deep.write_text(f'{{"name": "w", "tasks": [], "description": {inner}}}')
+    for command in ("run", "check"):
+        said = perago(command, str(deep), "--tasks", "cli_workflow")
+        assert said.code == 2
+        assert "JSON nested more than 400 deep" in " ".join(said.err.split())
 
 
 def test_settings_that_are_wrong_stop_a_run(untouched, perago):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -167,6 +168,63 @@ def test_who_makes_the_former_default_first_publishes_nothing_through_anothers_r
         host.shell(MALLORY, swapping(host.temporary / "perago/workspaces"))
 
     code, said = meanwhile(host, alice, act)
+    assert (code, published(alice)) == (0, ["a.txt", "mine.txt"]), said
+
+
+BECOME = """
+#define _GNU_SOURCE
+#include <unistd.h>
+int main(void) {
+    if (setresuid(geteuid(), geteuid(), geteuid()) || getuid() != %d) return 1;
+    if (write(1, "x", 1) != 1) return 2;
+    for (int second = 0; second < 900; second++) sleep(1);
+}
+"""
+
+LEAVES = """
+import subprocess
+from pathlib import Path
+from pydantic import BaseModel
+from perago import WorkspaceSpec, task
+
+class Nothing(BaseModel):
+    pass
+
+@task(name="leaves", owner_email="alice@example.org", workspace=WorkspaceSpec())
+def leaves(workspace: Path, params: Nothing) -> Nothing:
+    if Path("left.pid").exists():
+        (workspace / "mine.txt").write_text("of the second try")
+        return Nothing()
+    (workspace / "left.txt").write_text("of the first try")
+    started = subprocess.Popen(["./become"], stdout=subprocess.PIPE)
+    started.stdout.read(1)
+    Path("left.pid").write_text(str(started.pid))
+    return Nothing()
+"""
+
+
+@pytest.fixture
+def become(host: Host, alice: Path) -> Iterator[None]:
+    """A set-user-ID program `become` in Alice's home, which becomes Mallory wholly: she may not end it."""
+    if shutil.which("cc") is None or os.statvfs(alice).f_flag & os.ST_NOSUID:
+        pytest.skip("needs a C compiler, and a directory for temporary files that allows set-user-ID programs")
+    (alice / "become.c").write_text(BECOME % MALLORY)
+    subprocess.run(["cc", "-o", alice / "become", alice / "become.c"], check=True)
+    os.chown(alice / "become", MALLORY, MALLORY)
+    (alice / "become").chmod(0o4755)
+    (alice / "leaving.py").write_text(LEAVES)
+    yield
+    for pid in alice.glob("left.pid"):
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_try_that_leaves_a_program_of_another_user_publishes_nothing_and_names_it(host, alice, become, start):
+    once_more = ("run", "leaving:leaves", "--retries", "1", *ON_MAIN)
+    code, said = host.perago(ALICE, alice, *once_more, PERAGO_BODY_START=start)
+    pid = (alice / "left.pid").read_text()
+    assert f"the body left process {pid} (become) running as user {MALLORY}" in " ".join(said.split())
+    assert Path(f"/proc/{pid}").exists()
     assert (code, published(alice)) == (0, ["a.txt", "mine.txt"]), said
 
 

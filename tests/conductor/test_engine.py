@@ -163,6 +163,15 @@ def test_an_input_that_the_server_has_moved_elsewhere_fails_plainly(conductor, e
     assert "its input is larger than the server keeps" in task["reasonForIncompletion"]
 
 
+def test_an_input_that_is_nested_too_deeply_fails_plainly(conductor, engine, make_flow):
+    flow = make_flow(inputs=["params"])
+    flow.start(input_data={"params": json.loads('{"text": ' + "[" * 900 + "]" * 900 + "}")})
+    conductor.wait_while_none(lambda: engine.poll([flow.task], 1, "w") or flow.ended())
+    (task,) = conductor.tasks(flow.started[0])
+    assert task["status"] == "FAILED_WITH_TERMINAL_ERROR"
+    assert "its input is nested more than 200 deep" in task["reasonForIncompletion"]
+
+
 # ---- giving back
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ from perago.worker.supervisor.lock import only_supervisor
 from perago.worker.supervisor.slot import SlotState, Wear
 from perago.worker.supervisor.status import read_status
 from servers.machine import slowness
+from small_disk import small_disk_at
 from waiting import wait_for
 from worker_engine import MemoryWorkerEngine
 
@@ -114,6 +116,9 @@ def test_a_malformed_task_fails_with_a_reason_and_stops_nothing(supervise, mode)
         assert "params.text" in worker.reason(bad)
         worse = worker.schedule("light.echo", input_data={"parameters": 1}, retries=0)
         assert "params" in worker.reason(worse)
+        deep = worker.schedule("light.echo", {"text": json.loads("[" * 900 + "]" * 900)}, retries=0)
+        assert "nested" in worker.reason(deep)
+        assert "Perago itself" not in worker.reason(deep)
         assert worker.completed(worker.schedule("light.echo", {"text": "fine"}))["text"] == "fine"
 
 
@@ -333,6 +338,23 @@ def test_what_a_body_prints_stands_in_its_task_s_log_and_floods_nothing(supervis
     assert len(lines) == 1001
     assert "INFO first" in log
     assert len(log) < 300_000
+
+
+def test_what_a_warm_body_prints_is_bounded_and_needs_no_disk(supervise, caplog, tmp_path, monkeypatch):
+    caplog.set_level(logging.INFO)
+    with small_disk_at(tmp_path, "4m") as disk:
+        monkeypatch.setenv("TMPDIR", str(disk))
+        with supervise() as worker:
+            for _ in range(2):
+                caplog.clear()
+                name = worker.schedule("light.print_under_the_lock", retries=0)
+                assert worker.completed(name)["text"] == str(64 * 1024**2)
+                log_of(worker, name, "not logged")
+                lines = [one.getMessage() for one in caplog.records if one.name.endswith("print_under_the_lock")]
+                assert lines[0] == "x" * 63
+                assert lines[1000:] == [f"[{1024**2 - 1000} more lines were printed but not logged]"]
+            worker.completed(worker.schedule("light.echo", {"text": "quiet"}))
+            assert sum(map(os.path.getsize, disk.iterdir())) == 0, "files with names"
 
 
 @pytest.mark.parametrize("task", ["space.leave_open", "space.leave_open_async"])

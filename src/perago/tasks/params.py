@@ -16,12 +16,13 @@ from pydantic_core import ErrorDetails, PydanticSerializationError, to_json, to_
 from perago.errors import TaskExecutionError, TaskInputError
 from perago.tasks.context import LOGGER_ROOT
 from perago.tasks.declare import TaskDefinition
-from perago.values.json_text import JsonObject, with_finite_numbers
+from perago.values.json_text import MAX_DEPTH, JsonObject, is_too_deep, with_finite_numbers
 from perago.values.redaction import is_secret_key
 
 M = TypeVar("M", bound=BaseModel)
 
 _ENCODER = json.JSONEncoder(allow_nan=False)
+TOO_DEEP = f"params are nested more than {MAX_DEPTH} deep; put such data into a file of the workspace"
 MAX_FAULTS = 50
 """Number of faults in one message; the others are counted."""
 
@@ -43,6 +44,8 @@ def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
     Raises:
         TaskInputError: lists all faults with their paths, but no values.
     """
+    if is_too_deep(raw):
+        raise TaskInputError(f"task {task.name!r}: {TOO_DEEP}")
     try:
         return read_model(task.params_model, raw, extra="forbid" if task.strict_params else "ignore")
     except ValidationError as exc:
@@ -88,13 +91,15 @@ def params_as_json(params: BaseModel | Mapping[str, Any] | None) -> JsonObject:
         TaskInputError: they cannot be written as JSON.
     """
     given: object = {} if params is None else params
-    if isinstance(given, BaseModel):
-        given = given.model_dump(by_alias=True, exclude_unset=True, warnings=False)
-    if not isinstance(given, Mapping):
-        raise TaskInputError(f"params is a {type(given).__name__}; give an instance of the params' model, or a dict")
     try:
+        if isinstance(given, BaseModel):
+            given = given.model_dump(by_alias=True, exclude_unset=True, warnings=False)
+        if not isinstance(given, Mapping):
+            raise TaskInputError(
+                f"params is a {type(given).__name__}; give an instance of the params' model, or a dict"
+            )
         found: JsonObject = with_finite_numbers(to_jsonable_python(_revealed(given)))
-    except PydanticSerializationError as exc:
+    except (ValueError, RecursionError) as exc:  # nested too deeply, or of a type that JSON does not have
         raise TaskInputError(f"params cannot be written as JSON: {exc}") from None
     return found
 

@@ -59,7 +59,7 @@ class TryRecord:
 
     Attributes:
         input_refs: the commits that its input names, sorted: one, those of a join, or none without a workspace.
-        output: of a COMPLETED try, else None.
+        output: of a COMPLETED try, else None; also if it is nested too deeply to be from Perago.
         ended_time: milliseconds since the epoch by the engine's clock; None if live or unknown.
         retried_task_id: the try that this one retries; None for a first try.
         sub_workflow: if the engine runs a sub-workflow as an instance of its own, the id of that instance; "" if there

@@ -206,14 +206,8 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
     for node in [node for one in graph.with_sub_workflows() for node in one.all_nodes()]:
         if not isinstance(node, ForkNode):
             continue
-        writers = [list(_writers(branch, tasks)) for branch in node.branches]
-        refused = {
-            name: [other for other, beside in _beside(writers, branch) if _may_refuse(spec, beside)]
-            for branch in writers
-            for name, spec in branch
-        }
-        if strict := [name for name, others in refused.items() if others]:
-            beside = dict.fromkeys(name for names in refused.items() for name in (names[0], *names[1]) if names[1])
+        beside, strict = _refused([list(_writers(branch, tasks)) for branch in node.branches])
+        if strict:
             found.append(
                 f"tasks {', '.join(map(repr, beside))} publish beside each other in fork {node.reference_name!r}, and "
                 f"{', '.join(map(repr, strict))} will be refused when another has published first what it could see; "
@@ -231,9 +225,33 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
     return found
 
 
-def _beside(writers: list[list[Writer]], branch: list[Writer]) -> Iterator[Writer]:
-    """The tasks of the other branches."""
-    return (writer for other in writers if other is not branch for writer in other)
+def _refused(branches: list[list[Writer]]) -> tuple[list[str], list[str]]:
+    """The tasks of a fork of which one may refuse another, and those of them that may be refused, in order.
+
+    Those with equal workspaces are compared once: a fork may have thousands.
+    """
+    alike: dict[tuple[str, str], tuple[WorkspaceSpec, set[int]]] = {}
+    for index, branch in enumerate(branches):
+        for _, spec in branch:
+            alike.setdefault((spec.root, spec.isolation), (spec, set()))[1].add(index)
+    refuse: dict[tuple[str, str], set[int]] = {}
+    refused: dict[tuple[str, str], set[int]] = {}
+    for one, (spec, own) in alike.items():
+        for other, (beside, theirs) in alike.items():
+            if _may_refuse(spec, beside):
+                refused.setdefault(one, set()).update(theirs)
+                refuse.setdefault(other, set()).update(own)
+
+    def named(by: Mapping[tuple[str, str], set[int]]) -> list[str]:
+        return [
+            name
+            for index, branch in enumerate(branches)
+            for name, spec in branch
+            if any(other != index for other in by.get((spec.root, spec.isolation), ()))
+        ]
+
+    strict = named(refused)
+    return list(dict.fromkeys([*strict, *named(refuse)])), strict
 
 
 def _may_refuse(spec: WorkspaceSpec, beside: WorkspaceSpec) -> bool:

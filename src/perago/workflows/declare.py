@@ -18,6 +18,7 @@ from perago.workflows.check import check_sub_workflow_names
 from perago.workflows.definition import WORKFLOW_ATTRIBUTE, WorkflowDefinition
 from perago.workflows.definition_json import check_graph
 from perago.workflows.expressions import expression
+from perago.workflows.extent import check_extent
 from perago.workflows.flow import Flow, Output
 from perago.workflows.graph import WorkflowGraph
 from perago.workflows.standin import Facts, StandIn, facts_of
@@ -83,6 +84,7 @@ def workflow(
             output_model=output_model,
         )
         check_graph(graph)
+        check_extent(graph)
         check_sub_workflow_names(graph, flow.tasks)
         definition = WorkflowDefinition(fn=fn, graph=graph, tasks=flow.tasks, uses_workspace=flow.uses_workspace)
         setattr(fn, WORKFLOW_ATTRIBUTE, definition)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from perago.errors import WorkflowDefinitionError
-from perago.values.json_text import JsonObject
+from perago.values.json_text import JsonObject, is_too_deep
 from perago.values.record import WITHIN
 from perago.workflows.expressions import TASK_FIELDS, WORKFLOW, WORKFLOW_FIELDS, Expression, expressions_in
 from perago.workflows.graph import (
@@ -48,7 +48,11 @@ _KINDS = (
     "TERMINATE",
 )
 _TERMINATION = ("COMPLETED", "FAILED", "TERMINATED")
-_MAX_DEPTH = 50
+MAX_DEPTH = 50
+"""Maximum number of forks, switches and sub-workflows around a task."""
+
+MAX_JSON_DEPTH = 400
+"""Maximum levels of objects and arrays in a definition: 4 for each sub-workflow around a task, 200 for its params."""
 
 _OF_NO_EFFECT = frozenset(
     {
@@ -182,6 +186,10 @@ def from_json(document: object) -> WorkflowGraph:
     Raises:
         WorkflowDefinitionError: it is none, or has something that Perago does not run.
     """
+    if is_too_deep(document, MAX_JSON_DEPTH):
+        raise WorkflowDefinitionError(
+            f"the definition is JSON nested more than {MAX_JSON_DEPTH} deep; use fewer levels"
+        )
     return _graph(document, "", 0)
 
 
@@ -283,8 +291,8 @@ def _check_sequence(nodes: Nodes, names: set[str]) -> None:
 
 
 def _nodes(tasks: list[Any], where: str, depth: int) -> Nodes:
-    if depth > _MAX_DEPTH:
-        raise WorkflowDefinitionError(f"{where} is nested more than {_MAX_DEPTH} deep; use fewer levels")
+    if depth > MAX_DEPTH:
+        raise WorkflowDefinitionError(f"{where} is nested more than {MAX_DEPTH} deep; use fewer levels")
     return tuple(_node(task, f"{where}[{index}]", depth) for index, task in enumerate(tasks))
 
 

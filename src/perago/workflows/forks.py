@@ -58,8 +58,11 @@ def all_tasks(nodes: Nodes) -> Iterator[TaskNode]:
         yield from fork.tasks
 
 
-def known_forks(nodes: Nodes) -> Iterator[KnownFork]:
+def known_forks(nodes: Nodes, *, within: bool = True) -> Iterator[KnownFork]:
     """The dynamic forks of which something is known, in order.
+
+    Args:
+        within: also those in branches and cases.
 
     Raises:
         WorkflowDefinitionError: a list of tasks is none, or a map has params that it does not take.
@@ -68,7 +71,7 @@ def known_forks(nodes: Nodes) -> Iterator[KnownFork]:
         found = known_fork(nodes, index)
         if found is not None:
             yield found
-        for part in parts_of(node):
+        for part in parts_of(node) if within else ():
             yield from known_forks(part)
 
 

@@ -187,12 +187,15 @@ class WorkflowGraph:
         """All nodes, those of branches and cases too, in order; not those of sub-workflows."""
         return all_of(self.nodes)
 
-    def with_sub_workflows(self) -> Iterator[WorkflowGraph]:
-        """This workflow, then those within it, at any depth."""
-        yield self
-        for node in self.all_nodes():
-            if isinstance(node, SubWorkflowNode):
-                yield from node.found.with_sub_workflows()
+    def with_sub_workflows(self) -> list[WorkflowGraph]:
+        """This workflow, then those within it, at any depth; each once, however often it is named."""
+        found, known = [self], {id(self)}
+        for graph in found:  # grows meanwhile
+            for node in graph.all_nodes():
+                if isinstance(node, SubWorkflowNode) and id(node.found) not in known:
+                    known.add(id(node.found))
+                    found.append(node.found)
+        return found
 
     def named_sub_workflows(self) -> list[WorkflowGraph]:
         """The sub-workflows that a server has to know by their names, each before those that name it."""

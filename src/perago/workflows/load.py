@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -17,8 +18,9 @@ from perago.values.json_text import JsonObject, parse_json
 from perago.workflows.builtin import builtin_task
 from perago.workflows.check import check_sub_workflow_names, check_wiring
 from perago.workflows.definition import WorkflowDefinition, workflow_of
-from perago.workflows.definition_json import from_json
+from perago.workflows.definition_json import MAX_JSON_DEPTH, from_json
 from perago.workflows.expressions import Expression, expressions_in
+from perago.workflows.extent import check_extent
 from perago.workflows.forks import all_tasks, task_names
 from perago.workflows.graph import SubWorkflowNode, WorkflowGraph, each_replaced, inputs_of
 from perago.workflows.wiring import did_you_mean
@@ -226,8 +228,10 @@ def _read(path: Path) -> WorkflowGraph:
         document = parse_json(path.read_bytes())
     except OSError as exc:
         raise WorkflowDefinitionError(f"{path} cannot be read: {exc.strerror}") from None
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         raise WorkflowDefinitionError(f"{path} is not JSON: {exc}") from None
+    except RecursionError:
+        raise WorkflowDefinitionError(f"{path} is JSON nested more than {MAX_JSON_DEPTH} deep") from None
     try:
         return from_json(document)
     except WorkflowDefinitionError as exc:
@@ -287,28 +291,54 @@ def _declared_workflows(module: str) -> list[WorkflowDefinition]:
     return [] if imported is None else _own_workflows(imported)
 
 
-def with_sub_workflows(
-    graph: WorkflowGraph, find: Callable[[SubWorkflowNode], WorkflowGraph], around: tuple[WorkflowGraph, ...] = ()
-) -> WorkflowGraph:
-    """A workflow whose sub-workflows are found, at any depth.
+def with_sub_workflows(graph: WorkflowGraph, find: Callable[[SubWorkflowNode], WorkflowGraph]) -> WorkflowGraph:
+    """A workflow whose sub-workflows are found, at any depth; each definition once, however often it is named.
 
     Args:
         find: gives the workflow that a node names.
-        around: the workflows that it is within, from the outside in.
 
     Raises:
-        WorkflowDefinitionError: one is not found, or contains itself.
+        WorkflowDefinitionError: one is not found, or contains itself; or the whole expands to too much.
     """
-    within = (*around, graph)
+    try:
+        whole = _SubWorkflows(find).within(graph, ())
+        check_extent(whole)
+    except RecursionError:
+        raise WorkflowDefinitionError(
+            f"workflow {graph.name!r} and its sub-workflows are nested too deeply; use fewer levels"
+        ) from None
+    return whole
 
-    def found(node: SubWorkflowNode) -> SubWorkflowNode:
-        inner = node.graph or find(node)
+
+class _SubWorkflows:
+    def __init__(self, find: Callable[[SubWorkflowNode], WorkflowGraph]) -> None:
+        self._find = find
+        self._named: dict[tuple[str, int | None], WorkflowGraph] = {}
+        self._whole: dict[int, tuple[WorkflowGraph, WorkflowGraph]] = {}  # by identity: as read, and with what it names
+
+    def within(self, graph: WorkflowGraph, around: tuple[WorkflowGraph, ...]) -> WorkflowGraph:
+        """A workflow with its sub-workflows.
+
+        Args:
+            around: the workflows that it is within, from the outside in.
+        """
+        if id(graph) not in self._whole:
+            replaced = each_replaced(graph.nodes, partial(self._found, within=(*around, graph)))
+            self._whole[id(graph)] = graph, replace(graph, nodes=replaced)
+        return self._whole[id(graph)][1]
+
+    def _found(self, node: SubWorkflowNode, within: tuple[WorkflowGraph, ...]) -> SubWorkflowNode:
+        inner = node.graph or self._of_name(node)
         if any((one.name, one.version) == (inner.name, inner.version) for one in within):
             path = " > ".join(one.name for one in (*within, inner))
             raise WorkflowDefinitionError(f"workflow {inner.name!r} contains itself ({path}), and would never end")
-        return replace(node, graph=with_sub_workflows(inner, find, within))
+        return replace(node, graph=self.within(inner, within))
 
-    return replace(graph, nodes=each_replaced(graph.nodes, found))
+    def _of_name(self, node: SubWorkflowNode) -> WorkflowGraph:
+        name = (node.workflow_name, node.version)
+        if name not in self._named:
+            self._named[name] = self._find(node)
+        return self._named[name]
 
 
 def _tasks_of(graph: WorkflowGraph, known: _Known) -> dict[str, TaskDefinition]:

@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from perago.errors import WorkflowDefinitionError
-from perago.tasks.params import describe_faults, params_as_json, read_model
+from perago.tasks.params import TOO_DEEP, describe_faults, params_as_json, read_model
 from perago.tasks.secrets import mask_by_type
-from perago.values.json_text import JsonObject, with_finite_numbers
+from perago.values.json_text import JsonObject, is_too_deep, with_finite_numbers
 from perago.values.redaction import MASK
 from perago.values.stamps import canonical_json
 from perago.workflows.definition import WorkflowDefinition
@@ -27,6 +27,8 @@ def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[s
                 f"workflow {definition.name!r} takes no params, but {', '.join(given)} are given"
             )
         return {}
+    if is_too_deep(given):
+        raise WorkflowDefinitionError(f"workflow {definition.name!r}: {TOO_DEEP}")
     try:
         validated = read_model(definition.params_model, given, extra="forbid")
     except ValidationError as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime as dt
+import json
 import math
 from typing import Annotated, Any, Literal
 
@@ -24,9 +25,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from perago import TaskInputError, build_taskdef, task
+from perago import Flow, TaskInputError, WorkflowDefinitionError, build_taskdef, task, workflow
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import MAX_FAULTS, params_as_json, unknown_params, validate_params
+from perago.workflows.definition import workflow_of
+from perago.workflows.params import workflow_params
 
 
 class Leaf(BaseModel):
@@ -154,6 +157,34 @@ def test_an_instance_of_the_model_is_taken():
 @pytest.mark.parametrize("raw", [None, [], "{}", 5, Leaf()])
 def test_what_is_no_object_is_refused(raw):
     assert fault_of(Deep, raw).startswith("task 't': params (")
+
+
+class Anything(BaseModel):
+    value: Any = None
+
+
+def test_params_that_are_nested_too_deeply_are_refused_in_words():
+    def nested(levels: int) -> dict[str, Any]:
+        return {"value": json.loads("[" * levels + "]" * levels)}
+
+    assert validate_params(declare(Anything), nested(199)) == Anything(**nested(199))
+    for levels in (200, 900):
+        assert fault_of(Anything, nested(levels)).startswith("task 't': params are nested more than 200 deep")
+        given = workflow_of(workflow(name="w", owner_email="a@example.org")(takes_anything))
+        with pytest.raises(WorkflowDefinitionError, match="workflow 'w': params are nested more than 200 deep"):
+            workflow_params(given, nested(levels))
+    for params in (nested(900), Anything(**nested(900))):
+        with pytest.raises(TaskInputError, match="params cannot be written as JSON"):
+            params_as_json(params)
+
+
+def takes_anything(flow: Flow, params: Anything) -> None:
+    flow.run(takes_nothing)
+
+
+@task(name="nothing", owner_email="a@example.org")
+def takes_nothing(params: Anything) -> Anything:
+    return params
 
 
 class Faulty(BaseModel):

@@ -110,6 +110,13 @@ def hold_the_lock(params: Params, context: TaskContext) -> Answer:
     return Answer(text="held")
 
 
+@task(name="light.print_under_the_lock", owner_email=OWNER)
+def print_under_the_lock(params: Params) -> Answer:
+    """Prints 64 MiB in lines of 64 bytes without giving up the interpreter lock, as a C library may."""
+    lines = (b"x" * 63 + b"\n") * (1024 * 1024)
+    return Answer(text=str(ctypes.PyDLL(None).write(1, lines, len(lines))))
+
+
 @task(name="light.hold_the_lock_on_a_short_lease", owner_email=OWNER, controls=SHORT_LEASE)
 def hold_the_lock_on_a_short_lease(params: Params, context: TaskContext) -> Answer:
     context.progress(1, None, str(os.getpid()))

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Union, get_args, get_origin
 import click
 from pydantic import BaseModel
 
-from perago.values.json_text import with_finite_numbers
+from perago.values.json_text import MAX_DEPTH, is_too_deep, with_finite_numbers
 
 MAX_PARAMS_BYTES = 64 * 1024 * 1024
 """Size limit of the params: that of a message to a body's process (`worker.process.messages.MAX_MESSAGE_BYTES`)."""
@@ -49,7 +49,7 @@ def read_params(params: str | None, pairs: Sequence[str], model: type[BaseModel]
 def _read_object(params: str) -> dict[str, Any]:
     text = _read_text(params)
     try:
-        value = _loads(text)
+        value = _loads(text, "--params")
     except ValueError as exc:
         takes = "It takes a JSON object, - for one on stdin, or @FILE for one in a file"
         hint = f"; did you mean '@{params}'?" if _looks_like_a_file(params) else ""
@@ -82,7 +82,7 @@ def _read_text(params: str) -> str:
 
 def _read_value(text: str, model: type[BaseModel], key: str) -> Any:
     try:
-        value = _loads(text)
+        value = _loads(text, f"--param {key}")
     except ValueError:
         return text
     return text if not isinstance(value, str) and value is not None and _wants_text(model, key) else value
@@ -100,8 +100,14 @@ def _wants_text(model: type[BaseModel], key: str) -> bool:
     return False
 
 
-def _loads(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse_constant)
+def _loads(text: str, what: str) -> Any:
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if not is_too_deep(value):
+            return value
+    except RecursionError:
+        pass
+    raise click.UsageError(f"{what} is nested more than {MAX_DEPTH} deep; put such data into a file of the workspace")
 
 
 def _refuse_constant(name: str) -> NoReturn:

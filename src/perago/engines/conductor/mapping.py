@@ -7,7 +7,7 @@ from typing import Any
 
 from perago.engines.conductor.attempt import ConductorAttempt
 from perago.values.joins import input_refs
-from perago.values.json_text import JsonObject
+from perago.values.json_text import MAX_DEPTH, JsonObject, is_too_deep
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
@@ -59,7 +59,10 @@ def polled_attempt_of(task: object) -> ConductorAttempt:
             "its input is larger than the server keeps with a task (3072 KB), and is in external storage; pass the "
             "name of a file in the workspace instead"
         )
-    return attempt_of(task)
+    attempt = attempt_of(task)
+    if any(map(is_too_deep, attempt.input_data.values())):
+        raise ValueError(f"its input is nested more than {MAX_DEPTH} deep; put such data into a file of the workspace")
+    return attempt
 
 
 def refusal(task: object, reason: str) -> dict[str, Any] | None:
@@ -79,6 +82,7 @@ def try_of(task: Document) -> TryRecord:
         ValueError: a field is missing or of the wrong type.
     """
     status = TryStatus(_text(task, "status"))
+    output = _object(task, "outputData") if status is TryStatus.COMPLETED else None
     return TryRecord(
         task_id=_text(task, "taskId"),
         reference_task_name=_text(task, "referenceTaskName"),
@@ -87,7 +91,7 @@ def try_of(task: Document) -> TryRecord:
         poll_count=_number_or(task, "pollCount", 0),
         status=status,
         input_refs=input_refs(_object(task, "inputData")),
-        output=_object(task, "outputData") if status is TryStatus.COMPLETED else None,
+        output=None if output is None or is_too_deep(output) else output,
         ended_time=None if status.is_live else _number_or(task, "endTime", 0) or None,
         retried_task_id=_text_or(task, "retriedTaskId", "") or None,
         sub_workflow=_text_or(task, "subWorkflowId", "") if task.get("taskType") == _SUB_WORKFLOW else None,

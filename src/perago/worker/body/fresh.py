@@ -6,7 +6,7 @@ import os
 import sys
 
 from perago.worker.process.reaper import die_with, own_socket
-from perago.worker.process.zygote import CancelFlag
+from perago.worker.process.shared_flag import SharedFlag
 
 if __name__ == "__main__":
     die_with(os.getppid())
@@ -14,4 +14,4 @@ if __name__ == "__main__":
 
     channel_handle, flag_handle = map(int, sys.argv[1:3])
     os.set_inheritable(flag_handle, False)
-    run_body(own_socket(channel_handle), CancelFlag(flag_handle))
+    run_body(own_socket(channel_handle), SharedFlag(flag_handle))

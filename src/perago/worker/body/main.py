@@ -33,7 +33,7 @@ from perago.values.trace_context import trace_context_of
 from perago.worker.body.environment import explained, withhold
 from perago.worker.process.messages import Failure, Finishing, Load, Metric, Result, Start, read_message
 from perago.worker.process.outbox import Outbox, failure_of, have_plain_forks, send_logs_to
-from perago.worker.process.zygote import CancelFlag
+from perago.worker.process.shared_flag import SharedFlag
 
 
 def load(order: Load, outbox: Outbox) -> dict[str, TaskDefinition]:
@@ -129,7 +129,7 @@ class OutboxMetrics(MetricRecorder):
         self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=masked))
 
 
-def run_body(channel: socket.socket, cancelled: CancelFlag, tasks: Mapping[str, TaskDefinition] | None = None) -> None:
+def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, TaskDefinition] | None = None) -> None:
     """Take one call from the channel, run it, and send its result. The process has to end after that as Python does.
 
     A fork that leaves the body returns from here, too, or raises its error. The attempt belongs to its parent.
@@ -165,7 +165,7 @@ def run_body(channel: socket.socket, cancelled: CancelFlag, tasks: Mapping[str, 
         outbox.send(Finishing(threads=threads))
 
 
-def _invoke(start: Start, task: TaskDefinition, outbox: Outbox, cancelled: CancelFlag) -> Mapping[str, object]:
+def _invoke(start: Start, task: TaskDefinition, outbox: Outbox, cancelled: SharedFlag) -> Mapping[str, object]:
     trace = trace_context_of(start.trace)
     os.environ.update({} if trace is None else trace.as_environment())
     context = TaskContext(

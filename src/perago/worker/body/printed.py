@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from perago.values.redaction import MARGIN_LENGTH, mask_lines, mask_text
+from perago.worker.process.kept_output import KeptOutput
 
 MAX_LINES = 1000
 """Lines of one body that a worker forwards; it counts the others."""
 
 
 _STANDARD = (1, 2)
-
-
-_CHUNK_BYTES = 1024 * 1024
 
 
 MAX_LINE_BYTES = 16 * 1024
@@ -52,10 +50,15 @@ class Printed:
         while len(self._rest) > MAX_LINE_BYTES + MARGIN_LENGTH and self._split():
             continue
 
-    def end(self) -> None:
-        """End of the output: forward the last line, report the number of omitted lines, and reset."""
+    def end(self, left_out: int = 0) -> None:
+        """End of the output: forward the last line, report the number of omitted lines, and reset.
+
+        Args:
+            left_out: lines behind the last byte that was fed, which continue its line.
+        """
         if self._rest:
             self._take_lines(self._rest)
+        self._left_out += left_out - bool(left_out and self._rest)
         if self._left_out:
             self._tell(f"[{self._left_out} more lines were printed but not logged]")
         self._rest, self._lines, self._left_out = b"", 0, 0
@@ -96,21 +99,21 @@ class Printed:
 
 
 class PrintedHere:
-    """The output of a body in this process, and of the processes it starts.
+    """The output of a body in this process, and of the processes it starts. The zygote keeps it until the body ends.
 
-    It goes to a file until the body has ended. A pipe would have to be read while the body runs, and a body that prints
-    from a C library may hold the interpreter lock while it waits for the reader.
+    Args:
+        orders: to the zygote.
     """
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 - open until the process ends
+    def __init__(self, orders: socket.socket) -> None:
+        self._kept = KeptOutput(orders)
 
     @contextmanager
     def to(self, printed: Printed) -> Iterator[None]:
-        """Collect the output in the file while the context is open, then forward its lines."""
-        kept = [os.dup(number) for number in _STANDARD]
+        """Keep the output while the context is open, then forward its lines."""
+        before = [os.dup(number) for number in _STANDARD]
         for number in _STANDARD:
-            os.dup2(self._file.fileno(), number)
+            os.dup2(self._kept.writer, number)
         try:
             yield
         finally:
@@ -118,15 +121,9 @@ class PrintedHere:
                 if stream is not None:
                     with suppress(OSError, ValueError):  # closed by the body
                         stream.flush()
-            for number, before in zip(_STANDARD, kept, strict=True):
-                os.dup2(before, number)
-                os.close(before)
-            self._forward(printed)
-
-    def _forward(self, printed: Printed) -> None:
-        if os.fstat(self._file.fileno()).st_size:
-            self._file.seek(0)
-            while data := self._file.read(_CHUNK_BYTES):
-                printed.feed(data)
-            self._file.truncate(0)
-        printed.end()
+            for number, was in zip(_STANDARD, before, strict=True):
+                os.dup2(was, number)
+                os.close(was)
+            data, lines_left_out = self._kept.take()
+            printed.feed(data)
+            printed.end(lines_left_out)

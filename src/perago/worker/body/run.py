@@ -183,7 +183,7 @@ class BodyProcess:
                 ending.go_on()
                 for value in process.poll(_TICK_SECONDS):
                     inbox.take(value)
-            return self._outcome(call, inbox, ending, process.exit_code)
+            return self._outcome(call, inbox, ending, process)
 
     def _look_for_cause(self, call: BodyCall, ending: _Ending, inbox: _Inbox, deadline: float | None) -> None:
         if ending.cause not in (None, "finished"):
@@ -195,8 +195,8 @@ class BodyProcess:
         elif inbox.outcome is not None and ending.cause is None:
             ending.begin("finished")
 
-    def _outcome(self, call: BodyCall, inbox: _Inbox, ending: _Ending, exit_code: int) -> JsonObject:
-        outcome, task = inbox.outcome, f"task {call.task.name!r}"
+    def _outcome(self, call: BodyCall, inbox: _Inbox, ending: _Ending, process: Offspring) -> JsonObject:
+        outcome, exit_code, task = inbox.outcome, process.exit_code or 0, f"task {call.task.name!r}"
         what = "the body" if call.guards is None else f"a {call.guards} guard"
         if ending.cause == "timed out":
             error = f"{task}: {what} took longer than {self._timeout_seconds:g} s and was stopped"
@@ -219,6 +219,8 @@ class BodyProcess:
                 f"{task}: {what} returned, but then its process {_describe_exit(exit_code)}, so that files may be "
                 f"incomplete"
             )
+        if process.left_running:
+            raise TaskExecutionError(f"{task}: {_describe_survivor(process.left_running, what)}")
         return outcome.result
 
 
@@ -377,6 +379,20 @@ def _describe_death(exit_code: int, what: str) -> str:
         return f"{what}'s process exited with code {exit_code} before {what} returned; {one} must not end its process"
     hint = ", perhaps because the machine ran out of memory" if -exit_code == signal.SIGKILL else ""
     return f"{what}'s process {_describe_exit(exit_code)}{hint}"
+
+
+def _describe_survivor(pid: int, what: str) -> str:
+    """Of a process that could not be ended: it could still write into the workspace."""
+    import psutil
+
+    name, user = "unknown program", "another user"
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        name, user = process.name(), f"user {process.uids().effective}"
+    return (
+        f"{what} left process {pid} ({name}) running as {user}, and it could not be ended. It may still change files, "
+        f"so nothing is published. End it; in {what}, wait for such programs"
+    )
 
 
 def _describe_exit(exit_code: int) -> str:

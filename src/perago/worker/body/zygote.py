@@ -35,7 +35,8 @@ def run_zygote(
     from perago.worker.body.main import Randomness, load, run_body
     from perago.worker.process.messages import Load, read_message
     from perago.worker.process.outbox import Outbox, failure_of
-    from perago.worker.process.zygote import CancelFlag, serve
+    from perago.worker.process.shared_flag import SharedFlag
+    from perago.worker.process.zygote import serve
 
     order = Load.model_validate(read_message(channel))
     randomness = Randomness()
@@ -51,7 +52,7 @@ def run_zygote(
         gc.collect()
         gc.freeze()  # a collection in a fork would only copy these objects
     companion = None if start_companion is None else start_companion(tasks)
-    cancelled = CancelFlag()
+    cancelled = SharedFlag()
     channel.close()
     body_channel = serve(orders, cancelled, FRESH, may_fork=tasks is not None, companion=companion)
     randomness.begin_fork()

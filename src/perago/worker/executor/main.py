@@ -128,7 +128,7 @@ class _Executor:
             on_print=self._tell_line,
             max_lines=MAX_LINES,
         )
-        self._printed_here = PrintedHere()
+        self._printed_here = PrintedHere(orders)
         self._body: Offspring | None = None
 
     def serve(self) -> None:

@@ -35,11 +35,14 @@ class Process(ABC):
         control: to its reaper or zygote: sends orders, receives the exit code.
 
     Attributes:
-        exit_code: exit code of the process, negative for a signal; None while it runs. Once set, no process is left.
+        exit_code: exit code of the process, negative for a signal; None while it runs. Once set, no process is left,
+            except `left_running`.
+        left_running: id of a descendant that could not be ended; 0 if there is none.
     """
 
     def __init__(self, channel: socket.socket, control: socket.socket) -> None:
         self.exit_code: int | None = None
+        self.left_running = 0
         self._outgoing = bytearray()
         self._is_writing = False
         self._decoder = Decoder()
@@ -133,10 +136,10 @@ class Process(ABC):
     def _take_exit_code(self, _events: int) -> list[object]:
         packed = b""
         with suppress(ConnectionError):  # it was killed with an order unread
-            packed = self._control.recv(reaper.EXIT_CODE.size)
+            packed = self._control.recv(reaper.END.size)
         self._selector.unregister(self._control)
-        if len(packed) == reaper.EXIT_CODE.size:
-            (self.exit_code,) = reaper.EXIT_CODE.unpack(packed)
+        if len(packed) == reaper.END.size:
+            self.exit_code, self.left_running = reaper.END.unpack(packed)
         else:  # the reaper or zygote was killed, and the process with it
             self.exit_code = self._exit_code_unheard()
         return self._receive_rest()
@@ -261,7 +264,7 @@ class Offspring(Process):
         far_output.close()
 
     def cancel(self) -> None:
-        """Set its `CancelFlag`."""
+        """Set its flag of cancellation."""
         self._order(CANCEL)
 
     def poll(self, seconds: float | None) -> list[object]:

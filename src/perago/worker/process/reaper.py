@@ -4,7 +4,7 @@ A reaper is small and runs no task code, so it can always act, even if the watch
 the ordering process was killed. It leads a session of its own; the watched process leads a process group in it.
 
 Orders are single bytes over a socket pair; a closed socket is the order to kill. At the end the reaper answers with the
-exit code (negative for a signal), packed as `EXIT_CODE`.
+exit code (negative for a signal) and the id of a descendant that it could not end (else 0), packed as `END`.
 
 It imports only the standard library to stay small.
 """
@@ -24,10 +24,11 @@ from pathlib import Path
 
 TERMINATE = b"T"
 KILL = b"K"
-EXIT_CODE = struct.Struct(">i")
+END = struct.Struct(">iI")
 
 STRAYS_SECONDS = 5.0
-"""Seconds for killed processes to end. Only one stuck in the kernel takes longer than milliseconds."""
+"""Seconds for killed processes to end. They take milliseconds, except one that is stuck in the kernel or has become
+another user."""
 
 TRACKER_SECONDS = 5.0
 """Seconds for a resource tracker to remove its program's leftovers: shared memory and folders of mapped arrays."""
@@ -103,8 +104,9 @@ def _reap(process: int, control: socket.socket) -> None:
             collect(ended)
         end_children()
         signal_group(process, signal.SIGKILL)  # its id is not reused yet: ids are assigned in turn
+        left = next(iter(living_children()), 0)
     with suppress(OSError):  # the caller has ended
-        control.sendall(EXIT_CODE.pack(ended[process]))
+        control.sendall(END.pack(ended[process], left))
 
 
 class SignalNumbers:
@@ -172,7 +174,7 @@ def signal_group(leader: int, number: signal.Signals) -> None:
     """Signal a process and its group, or only the process if it has left its group."""
     with suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
         os.killpg(leader, number)
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError, PermissionError):  # it has become another user
         if os.getpgid(leader) != leader:
             os.kill(leader, number)
 
@@ -192,7 +194,8 @@ def _kill_tree(process: int) -> None:
 
 
 def end_children(spared: Set[int] = frozenset(), ended: dict[int, int] | None = None) -> bool:
-    """Kill and collect the children of this process; returns whether any was still running.
+    """Kill and collect the children of this process; returns whether any was still running. Gives up after
+    `STRAYS_SECONDS`; what then lives is in `living_children`.
 
     On Linux a process that adopts orphans gets all its descendants, one after the other. A resource tracker comes last
     and does not count: it removes its program's shared memory after the whole program has ended.
@@ -201,14 +204,18 @@ def end_children(spared: Set[int] = frozenset(), ended: dict[int, int] | None = 
         spared: ids of children that continue, and do not count.
         ended: receives the exit codes of the collected children, as in `collect`.
     """
-    codes = {} if ended is None else ended
 
     def running() -> list[int]:
-        return [child for child in children() if child not in spared] if collect(codes) else []
+        return living_children(spared, ended)
+
+    def strays() -> list[int]:
+        return [child for child in running() if not _is_tracker(child)]
 
     if not running():
         return False
-    ran = _kill(lambda: [child for child in running() if not _is_tracker(child)])
+    ran = bool(strays())
+    if not _kill(strays):
+        return ran
     deadline = time.monotonic() + TRACKER_SECONDS
     while running() and time.monotonic() < deadline:
         time.sleep(_PAUSE_SECONDS)
@@ -216,17 +223,23 @@ def end_children(spared: Set[int] = frozenset(), ended: dict[int, int] | None = 
     return ran
 
 
+def living_children(spared: Set[int] = frozenset(), ended: dict[int, int] | None = None) -> list[int]:
+    """The ids of this process's running children; collects the others. Args as `end_children`."""
+    is_any_left = collect({} if ended is None else ended)
+    return [child for child in children() if child not in spared] if is_any_left else []
+
+
 def _kill(targets: Callable[[], list[int]]) -> bool:
-    """Kill processes until none is left; returns whether there were any."""
-    ran = False
+    """Kill processes until none is left; returns False if some are after `STRAYS_SECONDS`."""
     deadline = time.monotonic() + STRAYS_SECONDS
-    while (living := targets()) and time.monotonic() < deadline:
-        ran = True
+    while living := targets():
+        if time.monotonic() >= deadline:
+            return False
         for pid in living:
-            with suppress(OSError):  # it has ended
+            with suppress(OSError):  # it has ended, or has become another user
                 os.kill(pid, signal.SIGKILL)
         time.sleep(_PAUSE_SECONDS)
-    return ran
+    return True
 
 
 def children() -> Iterator[int]:

@@ -2,12 +2,12 @@
 
 Its only connection is the one for orders, which are single bytes. The order to start a process comes with a socket for
 it and a pipe for its output; further orders are for that process, as in `reaper`. After the process and its descendants
-have ended, the zygote answers with the exit code. A zygote ends with its caller.
+have ended, the zygote answers as a reaper does. It also keeps the output of its companion, see `kept_output`. It ends
+with its caller.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import resource
 import selectors
@@ -15,15 +15,15 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
+from perago.worker.process.kept_output import FOLLOW, HAND_OVER, Keeper
 from perago.worker.process.reaper import (
-    EXIT_CODE,
+    END,
     SignalNumbers,
     adopt_orphans,
     carry_out,
@@ -31,9 +31,11 @@ from perago.worker.process.reaper import (
     collect,
     die_with,
     end_children,
+    living_children,
     own_socket,
     signal_group,
 )
+from perago.worker.process.shared_flag import SharedFlag
 
 FORK = b"F"
 SPAWN = b"S"
@@ -49,33 +51,8 @@ _THREAD_GONE_SECONDS = 0.1  # the kernel lists a thread a moment longer than it 
 _HANDLED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
-class CancelFlag:
-    """Whether a process is cancelled: one byte that it shares with its zygote and its forks.
-
-    Args:
-        handle: of the file that holds it, owned by this process. Default: a new file.
-    """
-
-    def __init__(self, handle: int | None = None) -> None:
-        if handle is None:
-            with tempfile.TemporaryFile() as file:
-                handle = os.dup(file.fileno())
-            os.ftruncate(handle, mmap.PAGESIZE)
-        self.handle = handle
-        self._page = mmap.mmap(handle, mmap.PAGESIZE)
-
-    def set(self) -> None:
-        self._page[0] = 1
-
-    def clear(self) -> None:
-        self._page[0] = 0
-
-    def is_set(self) -> bool:
-        return self._page[0] != 0
-
-
 def serve(
-    orders: socket.socket, cancelled: CancelFlag, fresh: str, *, may_fork: bool, companion: int | None = None
+    orders: socket.socket, cancelled: SharedFlag, fresh: str, *, may_fork: bool, companion: int | None = None
 ) -> socket.socket:
     """Start a process for each order. Returns only in forks, with the socket that came with the order.
 
@@ -130,7 +107,7 @@ def _count_threads() -> int:
 
 class _Zygote:
     def __init__(
-        self, orders: socket.socket, cancelled: CancelFlag, fresh: str, companion: int | None, *, may_fork: bool
+        self, orders: socket.socket, cancelled: SharedFlag, fresh: str, companion: int | None, *, may_fork: bool
     ) -> None:
         self._orders = orders
         self._cancelled = cancelled
@@ -138,6 +115,7 @@ class _Zygote:
         self._companion = companion
         self._may_fork = may_fork
         self._process: int | None = None
+        self._keeper: Keeper | None = None
         self._ended: dict[int, int] = {}
         self._spared = frozenset(children())  # the companion, and processes that modules started on import
 
@@ -148,20 +126,30 @@ class _Zygote:
             if signals.reader in ready and signals.ask_to_end() and self._companion is None:
                 self._end(-signal.SIGKILL)
             collect(self._ended)
+            self._spared -= self._ended.keys()  # ids are reused
             if self._process is not None and self._process in self._ended:
                 self._tell_end(self._process)
             if self._companion is not None and self._companion in self._ended:
                 self._end(self._ended[self._companion])
+            if self._keeper is not None and self._keeper.reader in ready and self._keeper.read() == b"":
+                selector.unregister(self._keeper.reader)
             if self._orders in ready:
-                channel = self._take_order()
+                channel = self._take_order(selector)
                 if channel is not None:
                     return channel
 
-    def _take_order(self) -> socket.socket | None:
+    def _take_order(self, selector: selectors.BaseSelector) -> socket.socket | None:
         """Carry out one order; returns a socket only in a fork."""
         order, handles = b"", list[int]()
         with suppress(ConnectionError):
             order, handles, _, _ = socket.recv_fds(self._orders, 1, 2)
+        if order == FOLLOW and handles:
+            self._keeper = Keeper(handles[0], SharedFlag(handles[1]))
+            selector.register(self._keeper.reader, selectors.EVENT_READ)
+            return None
+        if order == HAND_OVER and self._keeper is not None:
+            self._keeper.hand_over(self._orders)
+            return None
         if handles and self._process is None:
             return self._start(own_socket(handles[0]), handles[1], order)
         if not order and self._companion is not None:  # it has ended and will be collected
@@ -183,6 +171,8 @@ class _Zygote:
             if order == FORK and self._may_fork and not has_threads():
                 pid = self._fork()
                 if pid == 0:
+                    if self._keeper is not None:
+                        self._keeper.close()
                     os.dup2(output, _STDOUT)
                     os.dup2(output, _STDERR)
                     return channel.dup()
@@ -221,9 +211,11 @@ class _Zygote:
         """End the descendants of the process, and answer."""
         end_children(self._spared, self._ended)
         signal_group(process, signal.SIGKILL)  # its id is not reused yet: ids are assigned in turn
+        left = living_children(self._spared, self._ended)
+        self._spared |= set(left)  # told once: the next body has not started them
         self._process = None
         with suppress(OSError):  # the caller has ended
-            self._orders.sendall(EXIT_CODE.pack(self._ended.pop(process)))
+            self._orders.sendall(END.pack(self._ended.pop(process), next(iter(left), 0)))
 
     def _end(self, exit_code: int) -> NoReturn:
         """End this process and its descendants, with the exit code or signal of another one."""

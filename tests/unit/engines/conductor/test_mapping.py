@@ -107,6 +107,22 @@ def test_the_output_of_a_completed_try_names_its_commit():
     assert (done.output, done.output_ref, done.ended_time) == (output, "b" * 40, 2000)
 
 
+def deep(levels):
+    return json.loads("[" * levels + "]" * levels)
+
+
+def test_an_input_that_is_nested_too_deeply_is_refused_in_words():
+    taken = {**TASK, "inputData": {"params": {"text": deep(199)}}}
+    assert mapping.polled_attempt_of(taken).input_data == taken["inputData"]
+    with pytest.raises(ValueError, match="its input is nested more than 200 deep"):
+        mapping.polled_attempt_of({**TASK, "inputData": {"params": {"text": deep(900)}}})
+
+
+def test_an_output_of_another_program_that_is_nested_too_deeply_is_left_out_of_the_record():
+    other = {**TASK, "status": "COMPLETED", "outputData": {"response": deep(900)}}
+    assert mapping.try_of(other).output is None
+
+
 @pytest.mark.parametrize("workspace", [None, "text", {"ref": 5}, {}])
 def test_an_input_without_a_workspace_has_no_ref(workspace):
     assert mapping.try_of({**TASK, "inputData": {"workspace": workspace}}).input_refs == ()
