@@ -251,8 +251,6 @@ class RunBusyError(EngineError):
 class InternalError(PeragoError, RuntimeError):
     """Perago's own code is in a state that it rules out: a defect in Perago."""
 
-    retry_can_help = False
-
 
 T = TypeVar("T")
 

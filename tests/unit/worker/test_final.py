@@ -51,6 +51,7 @@ NOT_FINAL = {
     errors.EngineError,
     errors.EngineUnavailableError,
     errors.TaskNotFoundError,
+    errors.InternalError,
     LakeFSError,
     LakeFSAccessError,
     DamagedObjectError,
