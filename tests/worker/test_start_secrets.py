@@ -17,9 +17,9 @@ SUPPORT = Path(told_secrets.__file__).parent
 
 
 @pytest.fixture
-def told(conductor_server, flow):
+def told(flow):
     """The tasks that tell secrets, in the domain of the test's worker."""
-    tasks = TaskFlow(conductor_server, "told_secrets")
+    tasks = TaskFlow(flow.api, "told_secrets")
     tasks.domain = flow.domain
     return tasks
 

@@ -144,7 +144,7 @@ WAYS: dict[str, Way] = {
     "chained": raised(fail_in_a_chain),
     "grouped": raised(fail_in_a_group),
     "command": raised(fail_as_a_command),
-    "f-string": lambda secret: f"{secret=} {secret!s:>60}",
+    "f-string": lambda value: f"{value=} {value!s:>60}",
     "pprint": lambda secret: pprint.pformat({"a": [secret] * 2, "b": {"deep": (secret,)}}, width=width_for(secret)),
     "locals": with_locals,
     "warning": warned,
