@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from perago.engines.conductor.mapping import record_of
 from servers.conductor_api import fresh, simple
 
 
@@ -53,3 +54,14 @@ def test_the_whole_is_retried_only_if_a_taskdef_has_its_name(conductor, task_nam
 def test_a_workflow_that_contains_itself_is_registered(conductor):
     name = fresh("w")
     conductor.define_workflow(name, [within("s", name=name)])
+
+
+def test_the_records_of_a_workflow_and_its_sub_workflow_name_each_other(conductor, task_name):
+    inner = conductor.define_workflow(fresh("w"), [simple(task_name, "a")])
+    outer = conductor.define_workflow(fresh("w"), [within("s", name=inner)])
+    (task,) = ended(conductor, task_name, outer, "COMPLETED")
+    around = record_of(conductor.workflow(task["workflowInstanceId"]))
+    inside = record_of(conductor.workflow(task["subWorkflowId"]))
+    assert (around.parent, around.has_sub_workflows) == (None, True)
+    assert around.find(task["taskId"]).sub_workflow == inside.workflow_instance_id
+    assert (inside.parent, inside.has_sub_workflows) == (around.workflow_instance_id, False)

@@ -5,6 +5,9 @@ import os
 import pytest
 
 from doctor_support import AGED, OF_ANY_AGE, go_on, make_old
+from perago.engines.local import LocalEngine
+from perago.running.repos.address import git_runs_directory
+from perago.values.models import RuntimeTaskResult
 
 
 def lock_of_main(project):
@@ -15,7 +18,10 @@ def lock_of_main(project):
 
 
 def test_the_branch_of_a_run_is_found_by_an_age_of_its_own(project):
-    branch = "perago-run-20260101t000000z-wf-0"
+    engine = LocalEngine(git_runs_directory(project.repository))
+    with engine.start_run(target="t", task_name="t", input_data={}) as run:
+        engine.report_result(run.attempt, RuntimeTaskResult("COMPLETED", output={"result": {}}))
+    branch = f"perago-run-20260101t000000z-{run.run_id}-0"
     project.git("branch", branch, "main")
     assert project.doctor(*OF_ANY_AGE).findings == []
     age = ("--runs-older-than", "0.001s")
