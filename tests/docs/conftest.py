@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pages import environment
+from servers.once import cache_directory, one_at_a_time
 
 
 @pytest.fixture
@@ -26,7 +27,14 @@ def server_settings(tmp_path, conductor_server, lakefs_server):
 
 
 @pytest.fixture
-def worker_of_page(server_settings):
+def alone_with_penguins():
+    """Pages register and serve the same tasks at one server: a worker would take those of another page."""
+    with one_at_a_time(cache_directory() / "pages.lock"):
+        yield
+
+
+@pytest.fixture
+def worker_of_page(alone_with_penguins, server_settings):
     """Starts a page's worker, which ends with the test."""
     started = []
 
