@@ -86,9 +86,9 @@ def late(params: Params) -> Told:
     """Leaves a thread that tells its secret again and again, also when the attempt has ended."""
 
     def tell_late() -> None:
-        for _ in range(500):
+        for _ in range(20_000):
             logging.getLogger("told").warning("told late: %s", params.phrase.get_secret_value())
-            time.sleep(0.01)
+            time.sleep(0.0005)
 
     threading.Thread(target=tell_late, daemon=True).start()
     return Told(lines=1)
