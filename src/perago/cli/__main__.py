@@ -1,6 +1,6 @@
-"""`python -m perago.cli`, as in 0.6. The same as `python -m perago`."""
+"""`python -m perago.cli`, as in 0.6: the same as `python -m perago`."""
 
-from perago.cli.app import main
+from perago.cli import main
 
 if __name__ == "__main__":
-    main()
+    main(by_module=True)
