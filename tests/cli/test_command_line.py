@@ -10,12 +10,18 @@ import sys
 
 import pytest
 
-from perago import errors
+from perago import __version__, errors
 from perago.cli.app import _COMMANDS
 from perago.cli.failure import exit_code_of, report_failure
 from perago.engines.local.summary import KILLED, RUNNING, UNREADABLE
 
 HEAVY = {"pydantic", "pydantic_settings", "pygit2", "rich", "structlog", "psutil", "asyncio"}
+
+
+@pytest.mark.parametrize("module", ["perago", "perago.cli"])
+def test_the_package_and_its_commands_can_be_run_as_modules(module):
+    said = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.strip().endswith(__version__)
 
 
 def test_help_lists_every_command_and_the_exit_codes(perago):

@@ -7,6 +7,8 @@ import json
 import pytest
 
 from conductor_stub import StubConductor
+from perago import load_runtime_config
+from perago.cli.start import warn_of_unsent_metrics
 
 TOLD = "PERAGO_LOG_ROT in the environment is not a setting and has no effect; did you mean PERAGO_LOG_ROOT?"
 
@@ -46,3 +48,19 @@ def test_a_worker_whose_settings_are_wrong_tells_it_too(project):
     said = project.run("start", "cli_single", env={"PERAGO_LOG_ROT": "x", "PERAGO_FENCE": "x"})
     assert said.code == 2
     assert f"warning: {TOLD}" in said.err
+
+
+@pytest.mark.parametrize(
+    ("tasks", "settings", "warned"),
+    [
+        (["train"], {}, True),
+        ([], {}, False),
+        (["train"], {"PERAGO_PROMETHEUS": "on", "PERAGO_HEALTH_ADDRESS": "127.0.0.1:9464"}, False),
+        (["train"], {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, False),
+        (["train"], {"OTEL_SDK_DISABLED": "true"}, False),
+    ],
+)
+def test_metrics_that_nothing_receives_are_warned_of(tmp_path, caplog, tasks, settings, warned):
+    config = load_runtime_config("cli_single", cwd=tmp_path, process_env=settings, probe_roots=False)
+    warn_of_unsent_metrics(tasks, config)
+    assert ("what train record as metrics is discarded" in caplog.text) == warned

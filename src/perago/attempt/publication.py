@@ -132,6 +132,7 @@ class PublicationTarget:
         changed = bool(changes)
         is_light = len(changes.written) <= LIGHT_FILES and written_bytes <= LIGHT_BYTES
         if not changed and self.ports.complete_noop_workspace is None:
+            self._attempt_fence()  # an attempt that is no longer current fails for that reason
             raise PublishFenceError(
                 f"the body changed nothing, and without complete_noop_workspace it is unknown whether branch "
                 f"{self.workspace_input.branch!r} still points at the input; pass the store's complete_noop_workspace"

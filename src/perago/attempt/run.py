@@ -171,8 +171,10 @@ def run_workspace_task_attempt(
         cleanup_staging: removes what staging left; called whenever staging returned.
         complete_noop_workspace: returns the commit that a writable task without changes completes with. Without it,
             such an attempt fails.
-        owner_worker_id: worker id for the owner marker and the stamp. Default: host and process id.
-        execution_id: unique for this attempt, at most 64 characters. Default: a fresh one.
+        owner_worker_id: worker id for the owner marker and the stamp. Default: `PERAGO_WORKER_ID` of the environment,
+            or host and process id.
+        execution_id: unique for this attempt, at most 64 characters. Default: the attempt's `execution_id` if it has
+            one, or a fresh one.
         metrics: receives the body's metrics. Default: discard them.
         failure_reason_max_length: characters of a failure's reason that are kept, at least 1.
         status_of: the status of an attempt that raised. Default: FAILED_WITH_TERMINAL_ERROR for a violated pre guard
@@ -215,8 +217,8 @@ def run_workspace_task_attempt(
         validate_reads=validate_reads,
     )
     context = RunContext(
-        execution_id=execution_id or uuid.uuid4().hex,
-        worker_id=owner_worker_id or f"{platform.node()}-{os.getpid()}",
+        execution_id=execution_id or getattr(attempt, "execution_id", None) or uuid.uuid4().hex,
+        worker_id=owner_worker_id or os.environ.get("PERAGO_WORKER_ID") or f"{platform.node()}-{os.getpid()}",
         metrics=metrics,
         failure_reason_max_length=failure_reason_max_length,
         status_of=status_of,

@@ -140,6 +140,7 @@ def run_worker(arguments: StartArguments) -> int:
 
         def check(declared: Sequence[DeclaredTask]) -> None:
             check_tasks(declared, arguments, config, engine)
+            warn_of_unsent_metrics([task.name for task in declared if task.has_metrics], config)
             tasks.extend(task.name for task in declared)
 
         supervisor = Supervisor(
@@ -177,6 +178,17 @@ def run_worker(arguments: StartArguments) -> int:
             _end_at_once(INTERRUPTED)
         _end_in_time()
     return DONE
+
+
+def warn_of_unsent_metrics(tasks: Sequence[str], config: RuntimeConfig) -> None:
+    """Log a warning if tasks record metrics and nothing receives them. 0.6 refused to start."""
+    if tasks and config.metrics is None and config.prometheus == "off" and not config.telemetry_disabled:
+        write(
+            logging.WARNING,
+            f"what {', '.join(tasks)} record as metrics is discarded, because nothing receives it: set "
+            f"OTEL_EXPORTER_OTLP_ENDPOINT or PERAGO_PROMETHEUS=on",
+            {},
+        )
 
 
 def _sweep_cache(config: RuntimeConfig) -> None:

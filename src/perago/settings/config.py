@@ -148,7 +148,7 @@ class RuntimeConfig(_Config):
     worker_id_prefix: Annotated[str, Setting(values.read_letters_and_digits)]
     """Prefix of worker IDs, in ASCII letters and digits. Default: `appfeatures` for `app.features`."""
     worker_id: Text = None
-    """The worker's complete ID. Default: made of prefix, host and process."""
+    """The worker's complete ID. Default: prefix, host, and a digest of the workspace root, the same at each start."""
     execution_mode: Literal["process", "thread"] = "process"
     """Whether a worker runs bodies in processes or in threads: `process` or `thread`."""
     body_start: Literal["fork", "spawn"] = "spawn" if sys.platform == "darwin" else "fork"

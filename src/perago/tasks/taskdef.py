@@ -25,8 +25,8 @@ _WILDCARDS = frozenset("*?[")
 def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
     """The task's TaskDef, as JSON values.
 
-    Warns (`UserWarning`) if the response timeout is shorter than the task's publish budget, or longer than Conductor
-    accepts, and if a guard is on a path that the workspace excludes.
+    Warns (`UserWarning`) if a read-only task has a publish budget, if the response timeout is shorter than the task's
+    publish budget, or longer than Conductor accepts, and if a guard is on a path that the workspace excludes.
 
     Raises:
         TaskDefinitionError: a model of the task has no JSON schema; see `schema.model_schema`.
@@ -36,6 +36,7 @@ def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
         result = model_schema(task.output_model, closed=True, computed=True)
     except TaskDefinitionError as exc:
         raise TaskDefinitionError(f"task {task.name!r}: {exc}") from exc
+    _warn_of_idle_budget(task)
     _warn_of_short_timeout(task)
     _warn_of_long_timeout(task)
     _warn_of_guards_left_out(task)
@@ -135,6 +136,16 @@ def _schema(name: str, properties: dict[str, Any], *, closed: bool) -> dict[str,
         "additionalProperties": not closed,
     }
     return {"name": name, "version": 1, "type": "JSON", "data": data}
+
+
+def _warn_of_idle_budget(task: TaskDefinition) -> None:
+    if task.controls.publish_budget is not None and task.workspace is not None and task.workspace.read_only:
+        warnings.warn(
+            f"task {task.name!r}: publish_budget has no effect, because the task is read_only and publishes nothing; "
+            f"remove it",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _warn_of_short_timeout(task: TaskDefinition) -> None:

@@ -69,6 +69,10 @@ class _WorkspaceRef(BaseModel):
 class WorkspaceInput(_WorkspaceRef):
     """The commit of a branch that an attempt starts from."""
 
+    def published_output(self, ref: str) -> WorkspaceOutput:
+        """The output with this repository, branch and spelling, and another commit."""
+        return WorkspaceOutput.from_input(self, ref)
+
 
 class WorkspaceOutput(_WorkspaceRef):
     """The commit that an attempt completes with."""
@@ -263,22 +267,25 @@ _NUMBER_LENGTH = 10
 _DIGEST_LENGTH = 16
 
 
-def staging_branch_name(attempt: Attempt) -> str:
+def staging_branch_name(task: Attempt) -> str:
     """The name of a branch for what this execution stages.
 
     It starts with readable parts, each cut (workflow instance, reference task name, task id, retry count, execution id
     if present). It ends with a digest of all of them uncut, which makes it unique.
 
+    Args:
+        task: the engine's task object, or an execution.
+
     Returns:
         at most 200 characters of `[a-z0-9-]`, starting with a letter.
     """
-    identity = AttemptIdentity.of(attempt)
+    identity = AttemptIdentity.of(task)
     parts = (
         identity.workflow_instance_id,
         identity.reference_task_name,
         identity.task_id,
         str(identity.retry_count),
-        getattr(attempt, "execution_id", None),
+        getattr(task, "execution_id", None),
     )
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_DIGEST_LENGTH]
     lengths = (_PART_LENGTH, _PART_LENGTH, _PART_LENGTH, _NUMBER_LENGTH, _PART_LENGTH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import platform
@@ -37,8 +38,14 @@ MakeExecutor = Callable[[Journal], AbstractContextManager[Executor]]
 
 
 def worker_id_of(config: RuntimeConfig) -> str:
-    """The configured id, or a unique one: prefix, host and process."""
-    return config.worker_id or f"{config.worker_id_prefix}-{platform.node()}-{os.getpid()}"
+    """The configured id, or one that is the same at each start: prefix, host, and a digest of the workspace root.
+
+    A root has one worker at a time.
+    """
+    if config.worker_id:
+        return config.worker_id
+    root = hashlib.blake2b(os.fsencode(config.workspace_root), digest_size=3).hexdigest()
+    return f"{config.worker_id_prefix}-{platform.node()}-{root}"
 
 
 def worker_settings(

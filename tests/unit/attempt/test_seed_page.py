@@ -438,3 +438,20 @@ def test_a_terminal_error_of_the_body_is_told_apart(world, root):
     result = world.run(root)
     assert result.status == "FAILED_WITH_TERMINAL_ERROR"
     assert result.reason_for_incompletion == "never again"
+
+
+def test_the_ids_of_attempt_and_worker_are_defaults(world, root, monkeypatch):
+    monkeypatch.setenv("PERAGO_WORKER_ID", "songs0001")
+    world.attempt = SimpleNamespace(**{**vars(world.attempt), "execution_id": "given-1"})
+    world.run(root)
+    assert world.owner["worker_id"] == "songs0001"
+    assert world.executions[-1].execution_id == "given-1"
+    world.run(root, execution_id="own", owner_worker_id="songs0002")
+    assert (world.owner["worker_id"], world.executions[-1].execution_id) == ("songs0002", "own")
+
+
+def test_a_no_op_without_its_callable_that_is_stale_fails_as_stale(world, root):
+    world.fresh = [SimpleNamespace(**{**vars(world.attempt), "status": "CANCELED"})]
+    result = world.run(root, text="nothing", complete_noop_workspace=None)
+    assert "no longer belongs to this attempt" in result.reason_for_incompletion
+    assert world.events == ["download", "fence"]

@@ -35,6 +35,7 @@ def test_the_reference_type_is_answered_in_the_spelling_that_came_in(spelling):
     assert workspace_input.refType == workspace_input.ref_type == "commit"
     assert workspace_input.model_dump() == {**REF, spelling: "commit"}
     output = WorkspaceOutput.from_input(workspace_input, "b" * 40)
+    assert workspace_input.published_output("b" * 40) == output
     assert output.model_dump() == {**REF, spelling: "commit", "ref": "b" * 40}
 
 

@@ -70,7 +70,7 @@ SIGNATURES = {
     "check_guardrails": (["root", "guardrails", "phase"], {}),
     "build_taskdef": (["task"], {}),
     "write_taskdef": (["task", "output"], {}),
-    "staging_branch_name": (["attempt"], {}),
+    "staging_branch_name": (["task"], {}),
     "load_runtime_config": (["module_target"], {"cwd": None, "process_env": None, "probe_roots": True}),
     "require_file": (["path"], {}),
     "require_dir": (["path"], {}),

@@ -313,6 +313,13 @@ def test_a_response_timeout_shorter_than_the_budget_warns(response_seconds):
     assert [warning.filename for warning in caught] == [__file__]
 
 
+def test_a_budget_of_a_task_that_publishes_nothing_is_warned_of():
+    controls = TaskControls(publish_budget=budget())
+    with pytest.warns(UserWarning, match="publish_budget has no effect, because the task is read_only") as caught:
+        build_taskdef(declare(workspace=WorkspaceSpec(read_only=True), controls=controls))
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 @pytest.mark.parametrize("response_seconds", [101, 600])
 def test_a_response_timeout_that_covers_the_budget_does_not(response_seconds):
     controls = TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(response_seconds=response_seconds))

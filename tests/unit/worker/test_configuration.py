@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from perago.ports import no_queue
 from perago.running.repos.address import parse_address
 from perago.stores.git import GitStore
 from perago.worker.attempts.journal import Journal
-from perago.worker.configuration import executor_configuration, store_settings, worker_settings
+from perago.worker.configuration import executor_configuration, store_settings, worker_id_of, worker_settings
 from perago.worker.executor.runner import AttemptRunner, ExecutorStore
 from perago.worker.supervisor.housekeeping import Housekeeping, KnownRepositories
 from perago.worker.supervisor.polling import Pace
@@ -30,6 +31,17 @@ def test_executors_are_replaced_as_the_settings_say(tmp_path):
     assert wear(tmp_path) == Wear(None, None)
     given = {"PERAGO_EXECUTOR_MAX_ATTEMPTS": "100", "PERAGO_EXECUTOR_MAX_MEMORY": "512MB"}
     assert wear(tmp_path, **given) == Wear(max_attempts=100, max_memory_bytes=512 * 1024 * 1024)
+
+
+def test_a_workers_id_is_the_same_at_each_start_and_another_in_another_root(tmp_path):
+    def id_in(root, **environment):
+        given = {"PERAGO_WORKSPACE_ROOT": str(tmp_path / root), **environment}
+        return worker_id_of(load_runtime_config("app.features", cwd=tmp_path, process_env=given, probe_roots=False))
+
+    assert id_in("a") == id_in("a")
+    assert id_in("a").startswith(f"appfeatures-{platform.node()}-")
+    assert id_in("a") != id_in("b")
+    assert id_in("a", PERAGO_WORKER_ID="mine") == "mine"
 
 
 LAKEFS = {

@@ -269,6 +269,7 @@ class AttemptRunner:
                 is_read_only=task.workspace is not None and task.workspace.read_only,
                 taskdef=build_taskdef(task),
                 metric_groups=metric_groups(task),
+                has_metrics=task.metrics is not None,
                 is_builtin=task.is_builtin,
             )
             for task in self.tasks.values()

@@ -148,6 +148,7 @@ class DeclaredTask(Message):
         target: `module:function`.
         taskdef: the TaskDef that must be registered.
         metric_groups: groups of Perago's metrics that are recorded for it; see `MetricSpec`.
+        has_metrics: its bodies may record metrics of their own.
         is_builtin: Perago declares it, for workflows; it need not be registered.
     """
 
@@ -157,6 +158,7 @@ class DeclaredTask(Message):
     is_read_only: bool
     taskdef: dict[str, Any]
     metric_groups: list[Group] = Field(default_factory=lambda: sorted(ALL_GROUPS))
+    has_metrics: bool = False
     is_builtin: bool = False
 
 
