@@ -96,7 +96,8 @@ def begun_elsewhere(record: InstanceRecord, identity: AttemptIdentity) -> Runtim
     A rerun of a later task can hand out a failed try of the beginning again; it completes as the successful one did, so
     the run keeps its branch. A rerun of the beginning itself is scheduled after those tries, and begins anew.
     """
-    entry = completed_since(record, identity, identity.reference_task_name or BEGIN_TASK)
+    path = record.path_of(identity.workflow_instance_id, identity.reference_task_name or BEGIN_TASK)
+    entry = completed_since(record, identity, path)
     return None if entry is None or entry.output is None else completed(entry.output)
 
 
@@ -295,7 +296,7 @@ def published_run(
         )
     start = ids.index(run.ref) if run.ref in ids else len(ids)
     made = [
-        PublishedTask(task=commit.stamp.reference_task_name, ref=commit.id)
+        PublishedTask(task=commit.stamp.logical_task[1], ref=commit.id)
         for commit in reversed(history.commits[start:])
         if commit.stamp is not None and not commit.is_seal
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from perago.errors import EngineError, TaskNotFoundError
@@ -154,7 +154,7 @@ class MemoryEngine:
         """
         return self.attempt(attempt.task_id)
 
-    def load_record(self, attempt: Attempt) -> InstanceRecord:
+    def load_record(self, attempt: Attempt, paths: Collection[str] = ()) -> InstanceRecord:
         """Every try of the attempt's workflow instance."""
         return self.record(attempt.workflow_instance_id)
 
