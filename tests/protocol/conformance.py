@@ -216,7 +216,7 @@ class OurRuns(Ours, transactional.Protocol):
         return None
 
     def is_of_run(self, commit: CommitFacts) -> bool:
-        return membership.is_of_run(commit, InstanceRecord(INSTANCE))
+        return membership.is_of_run(commit, INSTANCE, InstanceRecord(INSTANCE))
 
     def lets_in(self, run: transactional.Run) -> bool:
         branch = run_branch_name(self.asking(_NOBODY).identity)

@@ -251,10 +251,10 @@ class _RunEnd:
 
     def _is_of_run(self, commit: CommitFacts) -> bool:
         """Asks the engine only about commits of other workflow instances."""
-        if is_of_run(commit, InstanceRecord(self.identity.workflow_instance_id)):
+        instance, load_record = self.identity.workflow_instance_id, self.ports.load_record
+        if is_of_run(commit, instance, InstanceRecord(instance)):
             return True
-        load_record = self.ports.load_record
-        return load_record is not None and is_of_run(commit, load_record(self.attempt))
+        return load_record is not None and is_of_run(commit, instance, load_record(self.attempt))
 
 
 def _conflict(

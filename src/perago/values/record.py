@@ -125,6 +125,13 @@ class InstanceRecord:
         around = self.parts.get(workflow_instance_id)
         return reference_task_name if around is None else around + WITHIN + reference_task_name
 
+    def around(self, workflow_instance_id: str) -> tuple[str, ...]:
+        """The instances that a sub-workflow's is in, the root first; none if it does not count."""
+        if workflow_instance_id not in self.parts:
+            return ()
+        paths = paths_around(self.parts[workflow_instance_id])
+        return (self.workflow_instance_id, *(name for name, path in self.parts.items() if path in paths))
+
     def is_unread(self, path: str) -> bool:
         """Whether a task is in a sub-workflow whose tries are missing here."""
         return any(around in self.unread for around in paths_around(path))

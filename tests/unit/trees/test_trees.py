@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from perago.attempt import fence
+from perago.attempt import fence, membership
 from perago.attempt.fence import Applicant, Verdict
 from perago.errors import PublishFenceError, TaskNotFoundError
 from perago.testing.contract.bench import make_stamp
 from perago.values.history import CommitFacts, History
-from perago.values.models import AttemptIdentity
+from perago.values.models import AttemptIdentity, run_branch_name
 from perago.values.record import InstanceRecord, TryRecord, TryStatus, paths_around
 from perago.values.tree import WorkflowInstance, read_tree
 
@@ -216,3 +216,47 @@ def test_an_attempt_in_a_replaced_instance_is_refused():
     fence.assert_instance_counts(None, asking("x", "c"))
     with pytest.raises(PublishFenceError, match=r"workflow c, .* that workflow root has begun again"):
         fence.assert_instance_counts(seen, asking("x", "c"))
+
+
+# ---- the branch of a transactional run
+
+
+def branch_of(instance):
+    return run_branch_name(
+        AttemptIdentity(workflow_instance_id=instance, task_id="begin", retry_count=0, scheduled_time=1)
+    )
+
+
+DEEP = record(parts={"c": "s", "d": "s/t", "e": "u"})
+
+
+@pytest.mark.parametrize(
+    ("instance", "of", "expected"),
+    [
+        ("d", "d", True),
+        ("d", "c", True),
+        ("d", "root", True),
+        ("c", "d", False),
+        ("d", "e", False),
+        ("d", "another", False),
+        ("replaced", "root", False),
+    ],
+)
+def test_only_the_tasks_within_a_run_publish_to_its_branch(instance, of, expected):
+    assert membership.may_publish(branch_of(of), instance, DEEP) is expected
+    assert membership.may_publish("main", instance, DEEP)
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "instance", "expected"),
+    [
+        ("s/x", "root", "root", True),
+        ("s/x", "root", "c", True),
+        ("u/x", "root", "c", False),
+        ("s/x", "another", "root", False),
+    ],
+)
+def test_a_commit_on_a_run_s_branch_is_of_its_tree(path, root, instance, expected):
+    made = commit("3", path, root, "replaced")
+    assert membership.is_of_run(made, instance, DEEP) is expected
+    assert not membership.is_of_run(CommitFacts("1", "0"), instance, DEEP)
