@@ -306,5 +306,6 @@ def published_run(
 def _who(commit: CommitFacts) -> str:
     stamp = commit.counting_stamp
     if stamp is not None:
-        return f"task {stamp.reference_task_name!r} of workflow {stamp.workflow_instance_id}"
+        root, path = stamp.logical_task
+        return f"task {path!r} of workflow {root}"
     return commit.author or "somebody"

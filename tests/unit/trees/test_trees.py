@@ -1,12 +1,15 @@
 """The record of a workflow and its sub-workflows, what it costs to read, and the verdicts by it."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from perago.attempt import fence, membership
 from perago.attempt.fence import Applicant, Verdict
+from perago.cli.commands.log import as_object, describe_entry
 from perago.errors import PublishFenceError, TaskNotFoundError
+from perago.ports import LogEntry
 from perago.testing.contract.bench import make_stamp
 from perago.values.history import CommitFacts, History
 from perago.values.models import AttemptIdentity, run_branch_name
@@ -260,3 +263,22 @@ def test_a_commit_on_a_run_s_branch_is_of_its_tree(path, root, instance, expecte
     made = commit("3", path, root, "replaced")
     assert membership.is_of_run(made, instance, DEEP) is expected
     assert not membership.is_of_run(CommitFacts("1", "0"), instance, DEEP)
+
+
+# ---- what is shown
+
+
+def test_the_log_names_a_task_of_a_sub_workflow_by_its_root_and_path():
+    def shown(stamp):
+        now = datetime(2026, 11, 28, tzinfo=UTC)
+        entry = LogEntry(
+            id="1", parents=("0",), time=now, author="a", subject="s", added=1, modified=0, deleted=0, stamp=stamp
+        )
+        return describe_entry(entry)[0], as_object(entry)["stamp"]
+
+    within, document = shown(commit("3").stamp)
+    assert within.endswith(", run root, s/x")
+    assert (document["root_workflow_id"], document["path"], document["workflow_instance_id"]) == ("root", "s/x", "c")
+    alone, document = shown(commit("3", "x", None, "root").stamp)
+    assert alone.endswith(", run root")
+    assert (document["root_workflow_id"], document["path"]) == (None, None)
