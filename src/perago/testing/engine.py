@@ -12,7 +12,7 @@ from perago.testing.workflow import Instance, Row, Step, TaskInput
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryStatus, WorkflowStatus
-from perago.values.tree import read_tree
+from perago.values.tree import read_tree, record_of_tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +137,17 @@ class MemoryEngine:
         """Every try of an instance, except removed ones."""
         with self._lock:
             return self._instance(workflow).record()
+
+    def tree(self, workflow: str | None = None) -> InstanceRecord:
+        """Every try of a workflow and its sub-workflows that counts, by the id of any of its instances."""
+        with self._lock:
+            instances = {name: one.shown().tries for name, one in self._instances.items()}
+            return record_of_tree(self._root_of(self._instance(workflow)).id, instances)
+
+    def instances(self, workflow: str) -> list[str]:
+        """Ids of a workflow and all instances that its sub-workflows ever had."""
+        with self._lock:
+            return [name for name, one in self._instances.items() if self._root_of(one).id == workflow]
 
     def attempt(self, task_id: str) -> MemoryAttempt:
         """A task as it is now."""
@@ -268,6 +279,12 @@ class MemoryEngine:
             self._instance(workflow).restart()
 
     # ---- internal
+
+    @staticmethod
+    def _root_of(instance: Instance) -> Instance:
+        while instance.parent is not None:
+            instance = instance.parent
+        return instance
 
     def _new_instance(self, parent: Instance | None, parent_task_id: str | None) -> Instance:
         instance_id = f"workflow-{len(self._instances) + 1}"
