@@ -301,7 +301,7 @@ CAUGHT = {
     "cache shared by hard link": (10, "has wrong content"),
     "no name check": (54, "escaped.txt"),
     "heartbeat not joined": (3, "reports beside a heartbeat"),
-    "no fence before a report": (31, "not ended"),
+    "no fence before a report": (85, "not ended"),
     "a person's commit taken for abandoned": (1, "replaces the foreign commit"),
     "what a try may still adopt is replaced": (0, "replaces the foreign commit"),
     "reads are not validated, writes alone are": (3, "could see"),

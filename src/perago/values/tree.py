@@ -44,7 +44,7 @@ def read_tree(read: Callable[[str], WorkflowInstance], workflow_id: str, paths: 
     """
     instance = read(workflow_id)
     instances = {instance.workflow_id: instance.tries}
-    while instance.parent_id is not None:
+    while instance.parent_id is not None and instance.parent_id not in instances:
         instance = read(instance.parent_id).attached(instance)
         instances[instance.workflow_id] = instance.tries
     needed = {around for path in paths for around in paths_around(path)}

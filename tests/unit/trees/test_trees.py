@@ -105,6 +105,12 @@ def test_without_its_parent_there_is_no_record():
         Engine(child("c", "1", a_try("2", "x"))).record("c")
 
 
+def test_a_workflow_that_is_its_own_parent_is_read_once():
+    engine = Engine(child("c", "1", a_try("2", "x"), parent="c"))
+    assert engine.record("c").workflow_instance_id == "c"
+    assert engine.read == ["c"]
+
+
 # ---- what counts
 
 
