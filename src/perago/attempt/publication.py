@@ -196,6 +196,7 @@ class PublicationTarget:
         if not may_publish(branch, instance, None):
             with self.phases(Phase.DECIDE):
                 record = self.ports.load_record(self.attempt) if self.ports.load_record is not None else None
+                fence.assert_instance_counts(record, self.applicant)
                 assert_may_publish(branch, instance, record)
 
     def _plan(self, read_history: ReadHistory, decide: Decide) -> tuple[Plan | None, _Seen]:
