@@ -38,7 +38,7 @@ class Observation:
         root: id of the first commit of the branch.
         line: first-parent commits from the head (first) to the root (excluded).
         heads: every head that was ever observed.
-        records: records of all workflow instances whose tasks wrote to the branch.
+        records: records of all workflows whose tasks wrote to the branch, with their sub-workflows.
         files: returns the content of a commit by object name.
         snapshot: reference names of the tasks with snapshot isolation.
         scopes: reference names of the serializable tasks -> which paths each could see. All others are exclusive.
@@ -235,7 +235,7 @@ def _halves(seen: Observation) -> Iterator[str]:
     for commit in seen.line:
         stamp = commit.counting_stamp
         if stamp is not None and stamp.reference_task_name != seen.ends.get(
-            stamp.workflow_instance_id, stamp.reference_task_name
+            stamp.logical_task[0], stamp.reference_task_name
         ):
             yield f"10: {_name(commit)} is a part of a run, on the branch that the run is published to"
 
@@ -245,7 +245,7 @@ def _false_runs(seen: Observation) -> Iterator[str]:
     no less.
     """
     for publication, stamp in _publications(seen):
-        if stamp.reference_task_name != seen.ends.get(stamp.workflow_instance_id):
+        if stamp.reference_task_name != seen.ends.get(stamp.logical_task[0]):
             continue
         expected = dict(seen.files(stamp.input_ref))
         for commit in _between(seen, stamp, publication) or []:
@@ -302,27 +302,29 @@ def _between(seen: Observation, stamp: Stamp, publication: CommitFacts) -> list[
 
 
 def _is_foreign_to(seen: Observation, commit: CommitFacts, asking: Stamp) -> bool:
-    """A person's commit, another instance's, or the outcome of another logical task of this one."""
+    """A person's commit, another workflow's, or the outcome of another logical task of this one."""
     if commit.is_seal:
         return False
     stamp = commit.counting_stamp
-    if stamp is None or stamp.workflow_instance_id != asking.workflow_instance_id:
+    if stamp is None or stamp.logical_task[0] != asking.logical_task[0]:
         return True
     return stamp.logical_task != asking.logical_task and _outcome_of(seen, stamp) == commit.id
 
 
 def _outcome_of(seen: Observation, stamp: Stamp) -> str | None:
     """The commit that the logical task of a stamp completed with, as recorded."""
+    workflow, path = stamp.logical_task
     for record in seen.records:
-        if record.workflow_instance_id == stamp.workflow_instance_id:
+        if record.workflow_instance_id == workflow:
             for entry in _completed(record):
-                if entry.reference_task_name == stamp.reference_task_name:
+                if entry.reference_task_name == path:
                     return entry.output_ref
     return None
 
 
 def _completed(record: InstanceRecord) -> list[TryRecord]:
-    return [entry for entry in record.tries if entry.status is TryStatus.COMPLETED]
+    """Its completed tries of tasks; a sub-workflow completes with what its tasks did."""
+    return [entry for entry in record.tries if entry.status is TryStatus.COMPLETED and entry.sub_workflow is None]
 
 
 def _name(commit: CommitFacts) -> str:

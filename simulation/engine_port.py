@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from perago.engines.conductor.lease import FRACTION, heartbeat_interval, pause_before_heartbeat
@@ -100,8 +100,8 @@ class EnginePort:
     def load_current_attempt(self, attempt: Attempt, /) -> MemoryAttempt:
         return self._call("load_current_attempt", attempt, lambda: self._server.tasks.load_current_attempt(attempt))
 
-    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
-        return self._call("load_record", attempt, lambda: self._server.tasks.load_record(attempt))
+    def load_record(self, attempt: Attempt, paths: Collection[str] = (), /) -> InstanceRecord:
+        return self._call("load_record", attempt, lambda: self._server.tasks.load_record(attempt, paths))
 
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
         self._call("report_result", attempt, lambda: self._server.report(attempt, result))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from contextvars import Token
 from dataclasses import dataclass, replace
@@ -115,11 +115,11 @@ class SimulatedProcess:
         self._sent.append(json.loads(message.model_dump_json()))
         self._bell.set()
 
-    def ask(self, what: Literal["current", "record"]) -> dict[str, Any]:
+    def ask(self, what: Literal["current", "record"], paths: Collection[str] = ()) -> dict[str, Any]:
         """Ask the supervisor, which asks the engine; raises the engine's error."""
         self._numbers += 1
         number = self._numbers
-        self.post(Ask(number=number, what=what))
+        self.post(Ask(number=number, what=what, paths=tuple(paths)))
         while number not in self._answers:
             self._answered.wait()
         answer = self._answers.pop(number)
@@ -301,9 +301,9 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
         del attempt
         return ExecutorAttempt(**self.process.ask("current"))
 
-    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
+    def load_record(self, attempt: Attempt, paths: Collection[str] = (), /) -> InstanceRecord:
         del attempt
-        return record_from_json(self.process.ask("record"))
+        return record_from_json(self.process.ask("record", paths))
 
     def _invoke(self, job: Job, call: BodyCall) -> dict[str, Any]:
         run = self.parts.make_body_run(job)

@@ -85,8 +85,8 @@ class Incidents:
     def _workflow_of(self, caller: Caller) -> str | None:
         """The caller's workflow, or any."""
         attempt = caller.attempt
-        if attempt is not None and attempt.workflow_instance_id in self._world.workflows:
-            return attempt.workflow_instance_id
+        if attempt is not None and (root := self._world.root_of(attempt)) in self._world.workflows:
+            return root
         return self._world.random.choice(sorted(self._world.workflows)) if self._world.workflows else None
 
     def _crash(self, incident: Incident, caller: Caller) -> None:
@@ -163,7 +163,7 @@ class Incidents:
 
     def _is_scoped(self, caller: Caller) -> bool:
         attempt = caller.attempt
-        plan = None if attempt is None else self._world.workflows.get(attempt.workflow_instance_id)
+        plan = None if attempt is None else self._world.workflows.get(self._world.root_of(attempt))
         return plan is not None and plan.scoped
 
     def _commit(self, caller: Caller, path: str, incident: Incident) -> None:
@@ -194,10 +194,10 @@ class Incidents:
         workflow = self._workflow_of(caller)
         if workflow is None:
             return
-        tries = self._world.engine.tasks.record(workflow).tries
+        tries = self._tasks_of(workflow, inside=True)
         live = [entry.task_id for entry in tries if entry.status is TryStatus.IN_PROGRESS]
         if self._world.workflows[workflow].big:  # the next execution cannot adopt what this report tells of
-            live = [task_id for task_id in live if task_id not in self._world.network.reported(workflow)]
+            live = [task_id for task_id in live if task_id not in self._reported(workflow)]
         if live:
             self._attempt_admin(lambda: self._world.engine.tasks.requeue(self._world.random.choice(live)), "requeued")
 
@@ -207,13 +207,26 @@ class Incidents:
             self._attempt_admin(lambda: self._world.engine.tasks.terminate(workflow), f"{workflow} terminated")
             self.later(12.0 * incident.amount, lambda: self._world.engine.tasks.retry_workflow(workflow), "admin")
 
+    def _tasks_of(self, workflow: str, *, inside: bool = False) -> list[TryRecord]:
+        """The tries of tasks of a workflow. A rerun from within a sub-workflow, or from it, is not a use that we model.
+
+        Args:
+            inside: those of its sub-workflows as well.
+        """
+        tasks = self._world.engine.tasks
+        tries = (tasks.tree(workflow) if inside else tasks.record(workflow)).tries
+        return [entry for entry in tries if entry.sub_workflow is None]
+
+    def _reported(self, workflow: str) -> set[str]:
+        return self._world.network.reported(self._world.engine.tasks.instances(workflow))
+
     def _rerun(self, incident: Incident, caller: Caller) -> None:
         """Rerun now from any task, or later from a task that followed failed ones."""
         workflow = self._workflow_of(caller)
         if workflow is None:
             return
         if incident.amount < 0.5:
-            self._rerun_from(workflow, self._world.engine.tasks.record(workflow).tries, 2 * incident.amount)
+            self._rerun_from(workflow, self._tasks_of(workflow), 2 * incident.amount)
         else:
             share = 2 * incident.amount - 1
             self.later(LATER_SECONDS * share, lambda: self._rerun_later(workflow, share), "admin")
@@ -222,12 +235,13 @@ class Incidents:
         """Hand out the failed tries before the chosen task again: two tries, or one, if there are any."""
         tries = self._world.engine.tasks.record(workflow).tries
         failed = [sum(_failed_before(entry, other) for other in tries[:n]) for n, entry in enumerate(tries)]
-        wanted = min(2, max(failed, default=0))
-        chosen = [entry for entry, count in zip(tries, failed, strict=True) if count >= wanted]
+        tasks = [(entry, count) for entry, count in zip(tries, failed, strict=True) if entry.sub_workflow is None]
+        wanted = min(2, max((count for _, count in tasks), default=0))
+        chosen = [entry for entry, count in tasks if count >= wanted]
         self._rerun_from(workflow, chosen, share)
 
     def _rerun_from(self, workflow: str, tries: Sequence[TryRecord], share: float) -> None:
-        if not tries or self._world.network.reported(workflow):
+        if not tries or self._reported(workflow):
             return  # a rerun between a fence and its report: no worker can handle that
         chosen = tries[int(share * len(tries))]
         with suppress(EngineError):

@@ -16,7 +16,7 @@ from perago.workspace.patterns import visible_to
 from simulation.checker import Observation, changed_by, changes, published_by, violations
 from simulation.plan import WorkflowPlan
 from simulation.tasks import SCOPE, SECRET, TASKS
-from simulation.workflows import BEGIN, SHARED, WHO, definitions, name_of, task_type
+from simulation.workflows import BEGIN, SHARED, WHO, definitions, leaf, name_of, task_type
 from simulation.world import HOSTILE, World, branch_of, input_branch
 
 
@@ -60,7 +60,7 @@ def _observe(world: World, branch: str) -> Observation:
         root=root,
         line=memory.read_history(memory.input(branch, root)).on_branch(branch).commits,
         heads=world.store.heads[branch],
-        records=[_on_branch(world.engine.tasks.record(name), branch) for name in workflows],
+        records=[_on_branch(world.engine.tasks.tree(name), branch) for name in workflows],
         files=lru_cache(memory.files),
         snapshot=[name for name, isolation, _ in _tasks(world) if isolation == "snapshot"],
         scopes={name: sees for name, isolation, sees in _tasks(world) if isolation == "serializable"},
@@ -107,7 +107,7 @@ def _false_content(world: World, seen: Observation) -> Iterator[str]:
         if stamp is None or stamp.completes is not None:
             continue
         wrote = world.written.get(stamp.execution_id)
-        if stamp.reference_task_name == seen.ends.get(stamp.workflow_instance_id):
+        if stamp.reference_task_name == seen.ends.get(stamp.logical_task[0]):
             continue
         if wrote is None:
             yield f"{commit.id[:12]} was published by {stamp.execution_id}, whose body did not end"
@@ -159,7 +159,7 @@ def _forgotten(world: World) -> Iterator[str]:
 def _not_completed(world: World) -> Iterator[str]:
     """Every try that started after the faults stopped has completed, or was refused for a good reason."""
     for workflow, plan in world.workflows.items():
-        for entry in world.engine.tasks.record(workflow).tries:
+        for entry in world.engine.tasks.tree(workflow).tries:
             key = (entry.task_id, entry.scheduled_time, entry.poll_count)
             polled_at = world.engine.polled_at.get(key)
             ended_well = entry.status in (TryStatus.COMPLETED, TryStatus.CANCELED)  # cancelled because a sibling failed
@@ -178,7 +178,7 @@ def _not_on_head(world: World) -> Iterator[str]:
         if world.people or not is_alone or world.engine.tasks.status(workflow) is not WorkflowStatus.COMPLETED:
             continue
         head = memory.files(plan.branch)
-        for entry in world.engine.tasks.record(workflow).tries:
+        for entry in world.engine.tasks.tree(workflow).tries:
             stamp = None if entry.output_ref is None else memory.stamp_of(entry.output_ref)
             if stamp is None or stamp.logical_task != (workflow, entry.reference_task_name):
                 continue
@@ -198,12 +198,12 @@ def _is_excused(world: World, plan: WorkflowPlan, entry: TryRecord, reason: str)
         return True
     seen = _observe(world, branch)
     foreign = [commit for commit in seen.line if _is_of_another(commit, entry)]
-    sees = seen.scopes.get(entry.reference_task_name)
+    sees = seen.scopes.get(leaf(entry))
     if sees is not None:
         foreign = [commit for commit in foreign if any(map(sees, _touched(world, seen, commit)))]
     if any(commit.id[:12] in reason for commit in foreign):
         return True
-    is_snapshot = entry.reference_task_name in seen.snapshot
+    is_snapshot = leaf(entry) in seen.snapshot
     return is_snapshot and bool(foreign) and "of the paths that this attempt changed" in reason
 
 
@@ -213,7 +213,7 @@ def _touched(world: World, seen: Observation, commit: CommitFacts) -> Collection
     if stamp is None:
         return changed_by(seen, commit).keys()
     wrote: Collection[str] = world.written.get(stamp.execution_id, {}).keys()
-    if stamp.completes is None and stamp.reference_task_name == seen.ends.get(stamp.workflow_instance_id):
+    if stamp.completes is None and stamp.reference_task_name == seen.ends.get(stamp.logical_task[0]):
         wrote = changes(seen.files(stamp.input_ref), seen.files(published_by(stamp))).keys()
     return {*changed_by(seen, commit), *wrote}
 
@@ -227,7 +227,7 @@ def _strayed(world: World) -> Iterator[str]:
 
 def _is_of_another(commit: CommitFacts, entry: TryRecord) -> bool:
     stamp = commit.counting_stamp
-    return stamp is None or stamp.reference_task_name != entry.reference_task_name
+    return stamp is None or stamp.reference_task_name != leaf(entry)
 
 
 # ---------------------------------------------------------------- all or nothing
@@ -277,7 +277,7 @@ def _written(files: Mapping[str, bytes], paths: Collection[str], number: int) ->
 
 def _half_done(world: World, workflow: str, plan: WorkflowPlan) -> Iterator[str]:
     """An end that has completed has published the commit that it was given, which has what all tasks completed with."""
-    memory, record = world.store.memory, world.engine.tasks.record(workflow)
+    memory, record = world.store.memory, world.engine.tasks.tree(workflow)
     entry = next((one for one in record.of(_end(world, workflow)) if one.output_ref is not None), None)
     if entry is None or entry.output_ref is None:
         return
@@ -286,9 +286,9 @@ def _half_done(world: World, workflow: str, plan: WorkflowPlan) -> Iterator[str]
     ref = next(ref for ref in refs if refs.issubset(memory.history(ref)))
     names = {name_of(world.numbers[workflow], who) for who in WHO[plan.shape]}
     for other in record.tries:
-        if other.reference_task_name in names and other.output_ref not in (None, *memory.history(ref)):
+        if leaf(other) in names and other.output_ref not in (None, *memory.history(ref)):
             yield f"10: {entry.task_id} has published {ref[:12]}, which is without {other.task_id}"
-    names -= {other.reference_task_name for other in record.tries if other.output_ref is not None}
+    names -= {leaf(other) for other in record.tries if other.output_ref is not None}
     if names:
         yield f"10: {entry.task_id} has published {ref[:12]} before {sorted(names)}"
     stamp = memory.stamp_of(entry.output_ref)
@@ -308,5 +308,5 @@ def _not_of_run(world: World, seen: Observation, workflow: str) -> Iterator[str]
         line = world.store.memory.history(published_by(stamp))
         for ref, parent in pairwise(line[: line.index(stamp.input_ref) + 1]):
             made = world.store.memory.stamp_of(ref)
-            if made is None or made.expected_head != parent or made.workflow_instance_id != workflow:
+            if made is None or made.expected_head != parent or made.logical_task[0] != workflow:
                 yield f"10: {publication.id[:12]} has published {ref[:12]} of {workflow}, which no task has made"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -113,9 +113,9 @@ class Network:
         with self._reporting(caller) as arrived:
             return self._call(server, point, caller, lambda: arrived(request()))
 
-    def reported(self, workflow: str) -> set[str]:
-        """Ids of the tasks of a workflow for which a report has been sent, and has not arrived."""
-        return {each.task_id for each in self._reports.values() if each.workflow_instance_id == workflow}
+    def reported(self, instances: Collection[str]) -> set[str]:
+        """Ids of the tasks of these workflow instances for which a report has been sent, and has not arrived."""
+        return {each.task_id for each in self._reports.values() if each.workflow_instance_id in instances}
 
     def _call(self, server: str, point: str, caller: Caller, request: Callable[[], T]) -> T:
         self._counts[point] += 1

@@ -103,7 +103,7 @@ SCARCE = {
 }
 """Rare calls -> factor by which they are chosen more often."""
 
-Shape = Literal["single", "sequence", "fork", "join", "read-only"]
+Shape = Literal["single", "sequence", "fork", "join", "read-only", "tree"]
 Noop = Literal["never", "sometimes", "always"]
 
 NOOPS: list[Noop] = ["never", "never", "sometimes", "always"]
@@ -204,6 +204,10 @@ def make_plan(seed: int) -> Plan:
     workflows = tuple(replace(each, shape=_joined(each.shape, joining)) for each in workflows)
     workflows = tuple(replace(each, scoped=narrow.random() < 0.4 and not has_one_type) for each in workflows)
     if not has_one_type:
+        trees = random.Random(f"tree {seed}")
+        workflows = tuple(replace(each, shape=_deeper(each.shape, trees)) for each in workflows)
+        if any(each.shape == "tree" for each in workflows):
+            incidents += _felling(trees)
         whole = random.Random(f"transactional {seed}")
         workflows = tuple(_for_run(each, points, whole) for each in _beside_each_other(workflows, points))
     return Plan(
@@ -219,6 +223,19 @@ def make_plan(seed: int) -> Plan:
 def _joined(shape: Shape, rng: random.Random) -> Shape:
     """Some forks have a task behind them that takes the workspaces of both branches."""
     return "join" if shape == "fork" and rng.random() < 0.4 else shape
+
+
+def _deeper(shape: Shape, rng: random.Random) -> Shape:
+    """Some sequences are in a sub-workflow, with a task behind it."""
+    return "tree" if shape == "sequence" and rng.random() < 0.5 else shape
+
+
+def _felling(rng: random.Random) -> list[Incident]:
+    """People end a workflow with a sub-workflow early, and in most cases rerun a task behind it later."""
+    early, later, share = rng.randint(2, 6), rng.randint(7, 9), rng.random()
+    ends = Incident(kind="terminate", point="load_record", number=early, when="before", amount=rng.random())
+    reruns = Incident(kind="rerun", point="load_record", number=later, when="before", amount=0.5 + share / 2)
+    return [ends, reruns][: rng.choice([0, 1, 2, 2])]
 
 
 def _beside_each_other(workflows: tuple[WorkflowPlan, ...], points: set[str]) -> tuple[WorkflowPlan, ...]:

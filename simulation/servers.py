@@ -126,8 +126,9 @@ class SimulatedEngine:
 
     def sweep(self, workflows: Iterable[str]) -> None:
         """Time out tasks without a heartbeat."""
-        for workflow in workflows:
-            for entry in self.tasks.record(workflow).tries:
+        instances = [name for workflow in workflows for name in self.tasks.instances(workflow)]
+        for instance in instances:
+            for entry in self.tasks.record(instance).tries:
                 silent = self._baton.now - self._signs.get(entry.task_id, self._baton.now)
                 if entry.status is TryStatus.IN_PROGRESS and silent > RESPONSE_SECONDS:
                     with suppress(EngineError):

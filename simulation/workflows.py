@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from perago.tasks.declare import TaskDefinition
 from perago.values.json_text import JsonObject
-from perago.values.record import InstanceRecord
+from perago.values.record import WITHIN, InstanceRecord, TryRecord
 from perago.workflows.expressions import WORKFLOW, Expression, expression, replaced, value_at
 from perago.workflows.graph import END_TASK, ForkNode, JoinNode, Node, Nodes, TaskNode
 from perago.workflows.transaction import BEGUN, enclosed
@@ -20,7 +20,7 @@ SHARED = "shared"
 BEGIN = str(BEGUN).removeprefix("${").partition(".")[0]
 """Reference name of the task that begins a run."""
 
-WHO = {"single": "a", "read-only": "a", "sequence": "ab", "fork": "lr", "join": "lrb"}
+WHO = {"single": "a", "read-only": "a", "sequence": "ab", "fork": "lr", "join": "lrb", "tree": "abr"}
 """The tasks of a workflow, by its shape."""
 
 
@@ -34,6 +34,15 @@ def task_type(plan: WorkflowPlan, who: str = "a") -> str:
 def definitions(plan: WorkflowPlan) -> dict[str, TaskDefinition]:
     """The definitions of its tasks, by name."""
     return {name: TASKS[name] for name in (task_type(plan, who) for who in WHO[plan.shape])}
+
+
+WITHIN_SUB = "ab"
+"""The tasks of the shape "tree" that are in its sub-workflow."""
+
+
+def leaf(entry: TryRecord) -> str:
+    """The name of a try's task in its own workflow instance; it is unique in a simulation."""
+    return entry.reference_task_name.rpartition(WITHIN)[2]
 
 
 def name_of(number: int, who: str) -> str:
@@ -58,6 +67,9 @@ def nodes_of(number: int, plan: WorkflowPlan) -> Nodes:
         case "sequence":
             first, second = _node(number, plan, "a", begun), _node(number, plan, "b", _left_by(number, "a"))
             nodes, left = (first, second), _left_by(number, "b")
+        case "tree":
+            first, second = _node(number, plan, "a", begun), _node(number, plan, "b", _left_by(number, "a"))
+            nodes, left = (first, second, _node(number, plan, "r", _left_by(number, "b"))), _left_by(number, "r")
         case "fork":
             nodes, left = (fork, join), joined
         case "join":
@@ -96,7 +108,9 @@ def input_of(
     def look_up(found: Expression) -> object:
         if found.begins_with == WORKFLOW:
             return value_at({"input": workflow_input}, found.path[1:])
-        outputs = [entry.output for entry in record.of(found.begins_with) if entry.output is not None]
+        outputs = [
+            entry.output for entry in record.tries if leaf(entry) == found.begins_with and entry.output is not None
+        ]
         if not outputs:
             missing.append(found)
             return None

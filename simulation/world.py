@@ -6,16 +6,18 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from perago.errors import BranchNotFoundError, EngineError, PublishFenceError
 from perago.ports import Event, Phase
+from perago.testing.workflow import Step
 from perago.values.joins import input_refs, joined
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult, run_branch_name, run_branch_time
-from perago.values.record import InstanceRecord, TryRecord, WorkflowStatus
+from perago.values.record import WITHIN, InstanceRecord, TryRecord, WorkflowStatus
 from perago.worker.attempts.job import Job
 from perago.workflows.graph import END_TASK, TaskNode
 from perago.workspace.patterns import visible_to
@@ -27,7 +29,7 @@ from simulation.plan import Plan, WorkflowPlan
 from simulation.servers import SWEEP_SECONDS, SimulatedEngine, SimulatedStore
 from simulation.tasks import SCOPE, SCOPED, TASKS, BodyRun
 from simulation.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
-from simulation.workflows import SHARED, input_of, nodes_of, ordered, task_type
+from simulation.workflows import SHARED, WITHIN_SUB, input_of, leaf, name_of, nodes_of, ordered, task_type
 
 CHAOS_SECONDS = 60.0
 """Duration of faults, in virtual seconds."""
@@ -179,7 +181,9 @@ class World:
         return not is_somebody_busy and not any(map(self._is_under_way, self.workflows))
 
     def _is_under_way(self, workflow: str) -> bool:
-        tries = self.engine.tasks.record(workflow).tries
+        tries = [
+            entry for name in self.engine.tasks.instances(workflow) for entry in self.engine.tasks.record(name).tries
+        ]
         return any(entry.status.is_live and not self.engine.is_stranded(entry) for entry in tries)
 
     def _what_is_left(self) -> str:
@@ -218,20 +222,44 @@ class World:
         given: dict[str, object] = self.store.memory.input(plan.branch).model_dump()
         if plan.transactional and plan.at_head:
             given = {name: given[name] for name in ("repository", "branch")}
-        for node, after in ordered(nodes_of(number, plan)):
-            self.engine.tasks.schedule(
-                node.task_name,
-                partial(self._input_of, node, {"workspace": given}),
-                reference_task_name=node.reference_name,
-                after=after,
-                workflow=workflow,
-            )
         self.workflows[workflow], self.numbers[workflow] = plan, number
+        steps = [
+            Step(
+                task_name=node.task_name,
+                reference_task_name=node.reference_name,
+                input_data=partial(self._input_of, node, {"workspace": given}),
+                after=after,
+            )
+            for node, after in ordered(nodes_of(number, plan))
+        ]
+        names = [name_of(number, who) for who in WITHIN_SUB] if plan.shape == "tree" else []
+        inner = [step for step in steps if step.reference_task_name in names]
+        within = tuple(replace(step, after=()) if step is inner[0] else step for step in inner)
+        around = name_of(number, "s")
+        for step in steps:
+            after = tuple(around if name in names else name for name in step.after)
+            if step in inner[:1]:
+                self.engine.tasks.schedule_sub_workflow(around, lambda _: within, after=after, workflow=workflow)
+            elif step not in inner:
+                self.engine.tasks.schedule(
+                    step.task_name,
+                    step.input_data,
+                    reference_task_name=step.reference_task_name,
+                    after=after,
+                    workflow=workflow,
+                )
 
     def _input_of(self, node: TaskNode, workflow_input: JsonObject, record: InstanceRecord) -> JsonObject:
         tries = record.of(node.reference_name)
         earlier = self.engine.tasks.attempt(tries[-1].task_id).input_data if tries else None
-        return input_of(node, workflow_input, record, earlier)
+        own = {entry.reference_task_name for entry in record.tries}
+        tree = self.engine.tasks.tree(record.workflow_instance_id)
+        others = tuple(entry for entry in tree.tries if leaf(entry) not in own)
+        return input_of(node, workflow_input, replace(record, tries=(*record.tries, *others)), earlier)
+
+    def root_of(self, attempt: Attempt | AttemptIdentity) -> str:
+        """The workflow that started the instance of a task, or the one around it."""
+        return self.engine.tasks.tree(attempt.workflow_instance_id).workflow_instance_id
 
     # ---- callbacks
 
@@ -245,7 +273,7 @@ class World:
         return f"e{self._executions}"
 
     def _make_body_run(self, job: Job) -> BodyRun:
-        plan, name = self.workflows[job.identity.workflow_instance_id], job.attempt.task_def_name
+        plan, name = self.workflows[self.root_of(job.identity)], job.attempt.task_def_name
         refs, branch = input_refs(job.attempt.input_data), input_branch(job.attempt.input_data)
         files = self.store.memory.files(next(ref for ref in self.store.memory.history(branch) if ref in refs))
         root = ""
@@ -280,6 +308,8 @@ class World:
         elif event.kind == "failed":
             self.baton.tell(f"{event.phase} failed: {type(event.error).__name__}: {str(event.error)[:200]}")
             self.counts[f"{event.phase} failed: {type(event.error).__name__}"] += 1
+            if "has begun again" in str(event.error):
+                self.counts["trees: refused in a replaced instance"] += 1
             if is_scoped and "could see" in str(event.error):
                 self.counts["scoped: refused"] += 1
             if is_end and isinstance(event.error, PublishFenceError):
@@ -296,11 +326,14 @@ class World:
 
     def _check_report(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Check that a newly recorded COMPLETED result names a commit of the branch, and is the only one."""
-        record = self.engine.tasks.record(attempt.workflow_instance_id)
+        record = self.engine.tasks.tree(attempt.workflow_instance_id)
         entry = record.find(attempt.task_id)
         if result.status != "COMPLETED" or entry is None or entry.output_ref is None:
             return
         self.counts["completions"] += 1
+        self.counts["trees: completions in a sub-workflow"] += (
+            bool(record.parts) and WITHIN in entry.reference_task_name
+        )
         branch = branch_of(entry)
         if branch in self.moved:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -236,9 +236,13 @@ class LoadCurrentAttempt(Protocol):
 
 
 class LoadRecord(Protocol):
-    """Read every try of the attempt's workflow instance. The verdict on stamps is based on it."""
+    """Read every try of the attempt's workflow, from the outermost one on. The verdict on stamps is based on it.
 
-    def __call__(self, attempt: Attempt, /) -> InstanceRecord: ...
+    An engine that runs sub-workflows as instances of their own reads those that the attempt is in, and those of the
+    tasks with these paths. It lists others as unread.
+    """
+
+    def __call__(self, attempt: Attempt, paths: Collection[str] = (), /) -> InstanceRecord: ...
 
 
 class ReportResult(Protocol):

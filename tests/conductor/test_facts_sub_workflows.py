@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.engines.conductor.mapping import record_of
+from perago.engines.conductor.mapping import instance_of
 from servers.conductor_api import fresh, simple
 
 
@@ -60,8 +60,63 @@ def test_the_records_of_a_workflow_and_its_sub_workflow_name_each_other(conducto
     inner = conductor.define_workflow(fresh("w"), [simple(task_name, "a")])
     outer = conductor.define_workflow(fresh("w"), [within("s", name=inner)])
     (task,) = ended(conductor, task_name, outer, "COMPLETED")
-    around = record_of(conductor.workflow(task["workflowInstanceId"]))
-    inside = record_of(conductor.workflow(task["subWorkflowId"]))
-    assert (around.parent, around.has_sub_workflows) == (None, True)
-    assert around.find(task["taskId"]).sub_workflow == inside.workflow_instance_id
-    assert (inside.parent, inside.has_sub_workflows) == (around.workflow_instance_id, False)
+    around = instance_of(conductor.workflow(task["workflowInstanceId"]))
+    inside = instance_of(conductor.workflow(task["subWorkflowId"]))
+    (entry,) = around.tries
+    assert (entry.task_id, entry.sub_workflow) == (task["taskId"], inside.workflow_id)
+    assert (around.parent_id, around.parent_task_id) == (None, None)
+    assert (inside.parent_id, inside.parent_task_id) == (around.workflow_id, task["taskId"])
+
+
+def begun_anew(conductor, task_name: str):
+    """A workflow whose sub-workflow of `a` and `b` was cancelled in `b` and begun anew: its id, and both instances."""
+    inner = conductor.define_workflow(fresh("w"), [simple(task_name, "a"), simple(task_name, "b")])
+    workflow = conductor.start_workflow(conductor.define_workflow(fresh("w"), [within("s", name=inner)]), {})
+    conductor.update(conductor.wait_for_task(task_name), "COMPLETED")
+    before = conductor.wait_for_task(task_name)["workflowInstanceId"]
+    conductor.terminate(workflow)
+    conductor.retry(workflow)
+    return workflow, before, conductor.wait_for_task(task_name)["workflowInstanceId"]
+
+
+def test_an_instance_names_its_parent_for_good_and_a_task_the_instance_that_it_waits_for(conductor, task_name):
+    workflow, *both = begun_anew(conductor, task_name)
+    older, newer = conductor.tasks(workflow)
+    assert [task["subWorkflowId"] for task in (older, newer)] == both
+    assert (newer["retriedTaskId"], older["retried"]) == (older["taskId"], True)
+    shown = [conductor.workflow(instance) for instance in both]
+    assert [one["parentWorkflowId"] for one in shown] == [workflow, workflow]
+    assert [one["parentWorkflowTaskId"] for one in shown] == [older["taskId"], newer["taskId"]]
+    assert [task["status"] for task in shown[0]["tasks"]] == ["COMPLETED", "CANCELED"]
+
+
+def test_a_task_without_parent_says_so(conductor, task_name):
+    workflow = conductor.start_workflow(conductor.define_workflow(fresh("w"), [simple(task_name, "a")]), {})
+    assert "parentWorkflowId" not in conductor.workflow(workflow)
+    conductor.terminate(workflow)
+
+
+def test_a_retry_within_an_instance_takes_up_the_one_that_it_had_replaced_too(conductor, task_name):
+    """Both are handed out, and the workflow waits for both; only the outcome of the last counts."""
+    workflow, before, after = begun_anew(conductor, task_name)
+    (task,) = conductor.tasks(after)
+    conductor.update(task, "FAILED")
+    conductor.wait_for_end(workflow)
+    conductor.retry(after)
+    assert {conductor.wait_for_task(task_name)["workflowInstanceId"] for _ in range(2)} == {before, after}
+    older, newer = conductor.tasks(workflow)
+    assert [task["status"] for task in (older, newer)] == ["IN_PROGRESS", "IN_PROGRESS"]
+    conductor.terminate(workflow)
+
+
+def test_resuming_sub_workflows_takes_up_a_replaced_instance_and_nothing_else(conductor, task_name):
+    """It looks for the first task that came to nothing: the workflow stays FAILED beside the instance that runs."""
+    workflow, before, after = begun_anew(conductor, task_name)
+    (task,) = conductor.tasks(after)
+    conductor.update(task, "FAILED")
+    conductor.wait_for_end(workflow)
+    conductor.expect("POST", f"/workflow/{workflow}/retry", query={"resumeSubworkflowTasks": True})
+    assert conductor.wait_for_task(task_name)["workflowInstanceId"] == before
+    assert conductor.workflow(workflow)["status"] == "FAILED"
+    assert conductor.workflow(after)["status"] == "FAILED"
+    conductor.terminate(before)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from perago.engines.conductor import ConductorEngine
-from perago.testing.contract import WorkflowContract
+from perago.testing.contract import TreeContract, WorkflowContract
 from perago.testing.contract.engine import INPUT
 from servers.conductor_api import fresh, simple
 
@@ -33,7 +33,7 @@ def begun_anew(test):
     return begin_until_joined
 
 
-class TestConductorWorkflows(WorkflowContract):
+class TestConductorWorkflows(WorkflowContract, TreeContract):
     test_when_its_tries_are_spent_the_workflow_fails_and_siblings_are_cancelled = begun_anew(
         WorkflowContract.test_when_its_tries_are_spent_the_workflow_fails_and_siblings_are_cancelled
     )
@@ -61,6 +61,8 @@ class TestConductorWorkflows(WorkflowContract):
 
     def begin(self, shape, *, is_patient=True):
         seconds = 60 if is_patient else 2
+        if shape == "tree":
+            return self._start(self._tree(seconds))
         first, second = ("l", "r") if shape == "fork" else ("a", "b")
         is_optional = shape == "optional"
         first_task = self._task(first, seconds, retryCount=0 if is_optional else 1, optional=is_optional)
@@ -75,6 +77,21 @@ class TestConductorWorkflows(WorkflowContract):
             }
             join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": [first, second]}
             tasks = [fork, join]
+        return self._start(tasks)
+
+    def _tree(self, seconds):
+        given = {name: f"${{workflow.input.{name}}}" for name in INPUT}
+        inner = [self._task(who, seconds, retryCount=1) for who in ("c", "d")]
+        sub = {
+            "name": "s",
+            "taskReferenceName": "s",
+            "type": "SUB_WORKFLOW",
+            "subWorkflowParam": {"name": self.api.define_workflow(fresh("inner"), inner)},
+            "inputParameters": given,
+        }
+        return [sub, self._task("b", seconds, retryCount=1)]
+
+    def _start(self, tasks):
         workflow = self.api.start_workflow(self.api.define_workflow(fresh("flow"), tasks), INPUT)
         self.begun.append(workflow)
         return workflow
@@ -95,7 +112,7 @@ class TestConductorWorkflows(WorkflowContract):
             return polled or None
 
         (attempt,) = self.api.wait_while_none(look)
-        assert attempt.workflow_instance_id == workflow
+        assert self._engine.load_record(attempt).workflow_instance_id == workflow
         return attempt
 
     def _see_that_no_join_failed(self, workflow):

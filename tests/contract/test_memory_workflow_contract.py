@@ -6,11 +6,12 @@ import pytest
 
 from perago.errors import EngineError
 from perago.testing import MemoryEngine
-from perago.testing.contract import WorkflowContract
+from perago.testing.contract import TreeContract, WorkflowContract
 from perago.testing.contract.engine import INPUT, WORKSPACE
+from perago.testing.workflow import Step
 
 
-class TestMemoryWorkflows(WorkflowContract):
+class TestMemoryWorkflows(WorkflowContract, TreeContract):
     @pytest.fixture(autouse=True)
     def made(self):
         self._engine = MemoryEngine(retries=1)
@@ -20,11 +21,23 @@ class TestMemoryWorkflows(WorkflowContract):
 
     def begin(self, shape, *, is_patient=True):
         workflow = self._engine.start_workflow()
+        if shape == "tree":
+            steps = self._steps()
+            self._engine.schedule_sub_workflow("s", lambda _: steps, workflow=workflow)
+            self._engine.schedule("b", INPUT, after=("s",), workflow=workflow)
+            return workflow
         first, second, after = ("l", "r", ()) if shape == "fork" else ("a", "b", ("a",))
         retries = 0 if shape == "optional" else 1
         self._engine.schedule(first, INPUT, workflow=workflow, retries=retries, optional=shape == "optional")
         self._engine.schedule(second, self._input_after(shape), workflow=workflow, after=after)
         return workflow
+
+    @staticmethod
+    def _steps():
+        def step(name, *after):
+            return Step(task_name=name, reference_task_name=name, input_data=INPUT, after=after, retries=1)
+
+        return [step("c"), step("d", "c")]
 
     @staticmethod
     def _input_after(shape):
@@ -37,7 +50,7 @@ class TestMemoryWorkflows(WorkflowContract):
     def poll(self, workflow, who):
         attempt = self._engine.poll(who)
         assert attempt is not None
-        assert attempt.workflow_instance_id == workflow
+        assert self._engine.load_record(attempt).workflow_instance_id == workflow
         return attempt
 
     def is_running(self, workflow):

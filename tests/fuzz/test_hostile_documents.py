@@ -98,7 +98,7 @@ def test_a_task_of_conductor_is_an_attempt_or_a_value_error(found):
 def test_a_workflow_of_conductor_is_a_record_or_a_value_error(workflow, tasks):
     for found in (workflow, {**workflow, "tasks": tasks}):
         try:
-            record = mapping.record_of(found)
+            record = mapping.instance_of(found)
         except ValueError as exc:
             check_told(exc)
         else:

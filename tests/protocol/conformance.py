@@ -28,8 +28,9 @@ from perago.values.models import (
 from perago.values.plans import compared, foreign_changes
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from perago.values.spec import Isolation
+from perago.values.tree import WorkflowInstance, read_tree
 from perago.workspace.merge import changed_reads, merge_paths
-from tests.protocol import model, transactional
+from tests.protocol import model, transactional, trees
 
 INSTANCE, ANOTHER = "workflow", "another"
 _STATUS = {"ENDED": TryStatus.COMPLETED_WITH_ERRORS}
@@ -193,7 +194,7 @@ class OurWorld(model.World):
         if w.pc == "S" and isinstance(self.P.start_plan(s, w, len(s.chain) - 1), Refuse):
             yield f"{self.id(w)} refused before its body", self.with_worker(s, w, w._replace(pc="X", plan=()))
             return
-        yield from super().work(s, w, faults)
+        yield from model.World.work(self, s, w, faults)
 
 
 class OurRuns(Ours, transactional.Protocol):
@@ -215,7 +216,7 @@ class OurRuns(Ours, transactional.Protocol):
         return None
 
     def is_of_run(self, commit: CommitFacts) -> bool:
-        return membership.is_of_run(commit, InstanceRecord(INSTANCE))
+        return membership.is_of_run(commit, INSTANCE, InstanceRecord(INSTANCE))
 
     def lets_in(self, run: transactional.Run) -> bool:
         branch = run_branch_name(self.asking(_NOBODY).identity)
@@ -244,10 +245,82 @@ class OurRunsWorld(transactional.World):
     protocol = OurRuns
 
 
+@lru_cache(maxsize=200_000)
+def _tree_facts(commit: model.Commit, index: int, empty: bool, blind: bool) -> CommitFacts:
+    facts = _facts(commit, index, empty, blind)
+    if facts.stamp is None or commit.who not in ("p", "q"):
+        return facts
+    stamp = replace(facts.stamp, workflow_instance_id="an instance of s")
+    return replace(facts, stamp=stamp.in_tree((INSTANCE, f"s/{commit.who}")))
+
+
+@lru_cache(maxsize=200_000)
+def instances(rows: tuple, kids: tuple) -> dict[str, WorkflowInstance]:
+    """The workflow instances as an engine shows them."""
+    outer = [replace(_try(row), sub_workflow=_attached(row)) for row in rows if not row.run or row.name == "s"]
+    found = {INSTANCE: WorkflowInstance(INSTANCE, tuple(outer))}
+    for k, (parent_task, _) in enumerate(kids):
+        inner = tuple(_try(row) for row in rows if row.run == (k,) and row.name != "s")
+        found[f"s-{k}"] = WorkflowInstance(f"s-{k}", inner, INSTANCE, str(parent_task))
+    return found
+
+
+def _attached(row: model.Row) -> str | None:
+    if row.name != "s":
+        return None
+    return f"s-{row.run[0]}" if row.run and row.status != "SCHEDULED" else ""
+
+
+class OurTrees(Ours, trees.Protocol):
+    """Trees of workflows: names, the record and the verdicts are those of `perago`."""
+
+    def asking(self, w: model.Worker) -> fence.Applicant:
+        asking = super().asking(w)
+        if not w.run:
+            return asking
+        return replace(asking, identity=replace(asking.identity, workflow_instance_id=f"s-{w.run[0]}"))
+
+    def seen(self, s: model.State, w: model.Worker, head: int) -> tuple[History, InstanceRecord, fence.Applicant]:
+        line = range(head, w.inp, -1)
+        commits = [_tree_facts(s.chain[i], i, s.chain[i].tree == s.chain[i - 1].tree, self.cfg.blind) for i in line]
+        found = History(str(head), str(w.inp), tuple(commits))
+        record = self.record_for(s, w)
+        if unread := fence.unread_paths(found, record):
+            record = self.record_for(s, w, unread)
+        asking = self.asking(w)
+        return fence.in_tree(found, record), record, asking.in_tree(record)
+
+    def record_for(self, s: model.State, w: model.Worker, paths: frozenset[str] = frozenset()) -> InstanceRecord:
+        shown = instances(s.rows, s.tx.kids)
+        return read_tree(shown.__getitem__, self.asking(w).identity.workflow_instance_id, paths)
+
+    def counts_for_parent(self, s: model.State, w: model.Worker) -> bool:
+        try:
+            fence.assert_instance_counts(self.record_for(s, w), self.asking(w))
+        except PublishFenceError:
+            return False
+        return True
+
+    def start_plan(self, s: model.State, w: model.Worker, head: int) -> Plan | None:
+        return super().start_plan(s, w, head) if self.counts_for_parent(s, w) else Refuse(str(head), ())
+
+    def decide(self, s: model.State, w: model.Worker, head: int) -> tuple:
+        return super().decide(s, w, head) if self.counts_for_parent(s, w) else ("refuse", ())
+
+
+class OurTreesWorld(trees.World):
+    """The model's world of trees; an attempt that would be refused is refused before its body."""
+
+    protocol = OurTrees
+    work = OurWorld.work
+
+
 def explore(name: str, limit_s: float, *, stop_first: bool = False) -> tuple[int, bool, dict[str, str]]:
     """Explore a scenario: states, whether all were seen, and what broke (property -> shortest trace)."""
     if name in transactional.SCENARIOS:
         rules, cfg, world_type = transactional.FIXED, transactional.SCENARIOS[name], OurRunsWorld
+    elif name in trees.SCENARIOS:
+        rules, cfg, world_type = trees.FIXED, trees.SCENARIOS[name], OurTreesWorld
     else:
         rules, cfg, world_type = model.LEAN, model.SCENARIOS[name], OurWorld
     explored = model.explore(rules, cfg, limit_s, stop_first=stop_first, world_type=world_type)
@@ -257,7 +330,7 @@ def explore(name: str, limit_s: float, *, stop_first: bool = False) -> tuple[int
 
 
 if __name__ == "__main__":
-    for scenario in sys.argv[1:] or (*model.SCENARIOS, *transactional.SCENARIOS):
+    for scenario in sys.argv[1:] or (*model.SCENARIOS, *transactional.SCENARIOS, *trees.SCENARIOS):
         states, complete, broken = explore(scenario, limit_s=900)
         verdict = "holds" if not broken else f"BROKEN {sorted(broken)}"
         print(f"{scenario}: {states} states, {'complete' if complete else 'cut off'}: {verdict}", flush=True)

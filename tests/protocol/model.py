@@ -224,9 +224,13 @@ class Protocol:
             return False
         return c.expected == i - 1 or not self.R.stamp_needs_parent
 
+    def running(self, s: State, r: Row) -> bool:
+        """Whether the workflow instance of a row runs."""
+        return s.wf == "RUN"
+
     def current(self, s: State, exe: tuple) -> bool:
         r = row_of(s.rows, exe[0])
-        return bool(r) and s.wf == "RUN" and r.status == "IN_PROGRESS" and (r.sched, r.poll) == exe[1:]
+        return bool(r) and self.running(s, r) and r.status == "IN_PROGRESS" and (r.sched, r.poll) == exe[1:]
 
     def other_code(self, code: int, w: Worker) -> bool:
         return self.R.code_digest and not self.cfg.blind and code != w.code
@@ -457,8 +461,12 @@ class World:
             return self.advance(s)
         if any(x.prev == r.tid for x in s.rows):
             return set_row(s, r._replace(status=status, retried=True))
-        if sum(x.name == r.name and x.need == r.need for x in s.rows) < self.cfg.tries:
+        if sum(x.name == r.name and x.need == r.need and x.run == r.run for x in s.rows) < self.cfg.tries:
             return new_row(s, r.name, r.inp, r.tid, r.need, r.run)
+        return self.exhausted(s, r)
+
+    def exhausted(self, s: State, r: Row) -> State:
+        """The last try of a task ended badly."""
         if self.cfg.optional and r.name == "l":
             return self.advance(set_row(s, r._replace(status="ENDED")))
         return self.stop(s)
@@ -505,18 +513,18 @@ class World:
             return t._replace(used=t.used[:k] + (t.used[k] + 1,) + t.used[k + 1:])
 
         for r in s.rows:
-            if r.status == "SCHEDULED" and s.wf == "RUN":
+            if r.status == "SCHEDULED" and self.P.running(s, r):
                 q = r._replace(status="IN_PROGRESS", poll=r.poll + 1)
                 for code in (s.gen, s.gen + 1) if cfg.mixed else (s.gen,):
                     w = Worker(r.name, (r.tid, r.sched, q.poll), r.inp, code, "S", -1, None, (), None, r.run)
                     yield f"poll {self.id(w)}" + (f" by code {code}" if cfg.mixed else ""), \
                         self.with_worker(set_row(s, q), None, w)
-            if r.status == "IN_PROGRESS" and s.wf == "RUN" and room:
+            if r.status == "IN_PROGRESS" and self.P.running(s, r) and room:
                 if used["timeouts"] < cfg.timeouts and not r.retried:
                     yield f"timeout of {r.name}{r.tid}", spend(self.retried(s, r, "TIMED_OUT"), "timeouts")
                 if used["requeues"] < cfg.requeues:
                     yield f"requeue of {r.name}{r.tid}", spend(set_row(s, r._replace(status="SCHEDULED")), "requeues")
-            if r.status == "COMPLETED" and room and used["reverts"] < cfg.reverts and s.wf == "RUN":
+            if r.status == "COMPLETED" and room and used["reverts"] < cfg.reverts and self.P.running(s, r):
                 later = s.rows[s.rows.index(r) + 1:]
                 if self.cfg.slow_bound and any(x.poll or x.sched != x.tid for x in later):
                     continue
@@ -628,7 +636,7 @@ class World:
             yield f"{me}: slow report COMPLETED c{w.plan[1]} is written", self.after_report(self.write(s, w, w.snap), w)
         elif w.pc == "B":
             r = row_of(s.rows, w.exe[0])
-            again = r is not None and r.status == "IN_PROGRESS" and s.wf == "RUN"
+            again = r is not None and r.status == "IN_PROGRESS" and P.running(s, r)
             if again and (not R.repost_only_own or P.current(s, w.exe)):
                 yield f"{me} reads back IN_PROGRESS, posts again", go(s, pc="R" if R.repost_only_own else "W1")
             else:
@@ -638,7 +646,7 @@ class World:
                 yield f"{me} is stale, reports nothing", self.with_worker(s, w, None)
                 return
             t, r = self.with_worker(s, w, None), row_of(s.rows, w.exe[0])
-            if r and r.status in LIVE and s.wf == "RUN":
+            if r and r.status in LIVE and P.running(s, r):
                 t = self.retried(t, r, "FAILED")
             yield f"{me} reports FAILED", t
 
@@ -686,7 +694,7 @@ class World:
 
     def report(self, s: State, w: Worker, faults: bool) -> Iterator[tuple[str, State]]:
         me, r = self.id(w), row_of(s.rows, w.exe[0])
-        if r is None or r.status not in LIVE or s.wf != "RUN":
+        if r is None or r.status not in LIVE or not self.P.running(s, r):
             yield f"{me}: report dropped by the server", self.after_report(s, w)
             return
         yield f"{me}: COMPLETED c{w.plan[1]} recorded", self.after_report(self.write(s, w, r), w)
@@ -768,11 +776,11 @@ class World:
         return None
 
     @staticmethod
-    def joined(chain: tuple, inp: int, outs: dict) -> str | None:
-        """What b was given is not exactly what its branches completed with."""
+    def joined(chain: tuple, inp: int, outs: dict, before: tuple = ("l", "r")) -> str | None:
+        """What b was given is not exactly what the tasks before it completed with."""
         tree, root = dict(chain[inp].tree), dict(ROOT.tree)
         by_people = {p for k in range(inp + 1) if chain[k].person for p, _ in chain[k].writes}
-        for n in ("l", "r"):
+        for n in before:
             for i in outs.get(n, ()):
                 own = dict(chain[i].writes) if chain[i].who == n else {}
                 for p in {p for p in tree.keys() | own.keys() if p[0] == n} - by_people:

@@ -107,7 +107,7 @@ def test_publishing_a_run_that_somebody_has_committed_to_is_noticed(monkeypatch)
 
 
 def test_publishing_a_run_that_another_workflow_has_published_to_is_noticed(monkeypatch):
-    monkeypatch.setattr(membership, "is_of_run", lambda commit, _: commit.counting_stamp is not None)
+    monkeypatch.setattr(membership, "is_of_run", lambda commit, *_: commit.counting_stamp is not None)
     assert "which no run has left" in broken_with("run-forged")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from unittest.mock import patch
@@ -18,12 +18,15 @@ from perago.attempt import run as attempt_run
 from perago.attempt import stamp as stamping
 from perago.attempt.fence import Verdict
 from perago.errors import EngineError
+from perago.testing import engine as memory_engine
 from perago.testing import store as memory_store
 from perago.values import stamps
 from perago.values.history import CommitFacts
 from perago.values.joins import WorkspaceJoin
 from perago.values.models import run_branch_time
+from perago.values.record import InstanceRecord
 from perago.values.spec import WorkspaceSpec
+from perago.values.tree import WorkflowInstance
 from perago.worker.attempts.job import Job
 from perago.worker.supervisor import dispatcher
 from perago.worker.supervisor.completion import TakesNext
@@ -223,6 +226,13 @@ class Bug:
     patched: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
+def _own_instance_alone(
+    read: Callable[[str], WorkflowInstance], workflow_id: str, paths: Collection[str] = ()
+) -> InstanceRecord:
+    del paths
+    return InstanceRecord(workflow_id, read(workflow_id).tries)
+
+
 BUGS = {
     "reset instead of publish": Bug(reset_instead_of_publish),
     "no second attempt fence": Bug(no_second_attempt_fence),
@@ -279,6 +289,9 @@ BUGS = {
     "what a person commits to a run's branch is published": Bug(
         patched=lambda: patch.object(transaction, "published_run", _whatever_is_there)
     ),
+    "a sub-workflow is judged by its own instance": Bug(
+        patched=lambda: patch.object(memory_engine, "read_tree", _own_instance_alone)
+    ),
 }
 
 CAUGHT = {
@@ -288,7 +301,7 @@ CAUGHT = {
     "cache shared by hard link": (10, "has wrong content"),
     "no name check": (54, "escaped.txt"),
     "heartbeat not joined": (3, "reports beside a heartbeat"),
-    "no fence before a report": (31, "not ended"),
+    "no fence before a report": (85, "not ended"),
     "a person's commit taken for abandoned": (1, "replaces the foreign commit"),
     "what a try may still adopt is replaced": (0, "replaces the foreign commit"),
     "reads are not validated, writes alone are": (3, "could see"),
@@ -311,6 +324,7 @@ CAUGHT = {
     "of a run, writes alone are validated": (3, "could see"),
     "a run's branch is published as it is by now": (192, "was to publish"),
     "what a person commits to a run's branch is published": (86, "which no task has made"),
+    "a sub-workflow is judged by its own instance": (20, "began without faults"),
 }
 """Bug -> its seed, and part of what is broken. Whoever changes the simulator looks for them anew, with
 `python planted_bugs.py`."""

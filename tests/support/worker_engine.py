@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perago.errors import EngineError, TaskNotFoundError
@@ -57,9 +57,9 @@ class MemoryWorkerEngine:
         self._expect_it_here()
         return self.tasks.load_current_attempt(attempt)
 
-    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
+    def load_record(self, attempt: Attempt, paths: Collection[str] = (), /) -> InstanceRecord:
         self._expect_it_here()
-        return self.tasks.load_record(attempt)
+        return self.tasks.load_record(attempt, paths)
 
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
         self._expect_it_here()

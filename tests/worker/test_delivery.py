@@ -45,9 +45,9 @@ class Line:
         now = self.engine.load_current_attempt(attempt)
         return now if self.ends_as is None or now.status == "IN_PROGRESS" else replace(now, status=self.ends_as)
 
-    def load_record(self, attempt):
+    def load_record(self, attempt, paths=()):
         self._expect_up()
-        return self.engine.load_record(attempt)
+        return self.engine.load_record(attempt, paths)
 
     def report_result(self, attempt, result):
         self._expect_up()

@@ -80,7 +80,7 @@ def test_a_look_that_store_or_engine_cannot_answer_leaves_the_executor_as_it_is(
             poll_count=1,
             status=TryStatus.COMPLETED,
         )
-        patch.setattr(engine, "load_record", lambda _: InstanceRecord(attempt.workflow_instance_id, (other,)))
+        patch.setattr(engine, "load_record", lambda _, __: InstanceRecord(attempt.workflow_instance_id, (other,)))
         elsewhere = repository.rename(repository.with_name("away"))
         with pytest.raises(StoreError):
             executor.look(job)

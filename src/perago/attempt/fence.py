@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from perago.errors import StaleAttemptError
+from perago.errors import PublishFenceError, StaleAttemptError
 from perago.values.history import (
     CommitFacts,
     Complete,
     Conflict,
     History,
+    LogicalTask,
     Merge,
     Plan,
     Publish,
@@ -75,7 +76,8 @@ class Applicant:
 
     Attributes:
         identity: needs a scheduled time for adoption: without one a rerun cannot be recognised.
-        reference_task_name: identifies the logical task, together with the workflow instance.
+        reference_task_name: of the task in its workflow instance; after `in_tree`, its path from the root.
+        root_workflow_id: instance of the outermost workflow. None: its own instance.
         input_ref: full id of the input commit.
         input_refs: the commits that the input names; several for a join. Empty for `input_ref` alone.
         isolation: what it does beside foreign commits; see `WorkspaceSpec`.
@@ -88,14 +90,22 @@ class Applicant:
     code_digest: str
     isolation: Isolation = "exclusive"
     input_refs: tuple[str, ...] = ()
+    root_workflow_id: str | None = None
+
+    def in_tree(self, record: InstanceRecord | None) -> Applicant:
+        """The applicant by its name in the tree of its workflow."""
+        if record is None:
+            return self
+        path = record.path_of(self.identity.workflow_instance_id, self.reference_task_name)
+        return replace(self, reference_task_name=path, root_workflow_id=record.workflow_instance_id)
 
     def has_input_of(self, entry: TryRecord) -> bool:
         """Whether a try was given the same commits, which are resolved alike for all tries."""
         return entry.input_refs == (self.input_refs or (self.input_ref,))
 
     @property
-    def logical_task(self) -> tuple[str, str]:
-        return (self.identity.workflow_instance_id, self.reference_task_name)
+    def logical_task(self) -> LogicalTask:
+        return (self.root_workflow_id or self.identity.workflow_instance_id, self.reference_task_name)
 
 
 class Verdict(enum.StrEnum):
@@ -107,19 +117,22 @@ class Verdict(enum.StrEnum):
 
 
 def judge(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant) -> Verdict:
-    """The verdict on a commit, by the engine's record of the asking attempt's workflow instance.
+    """The verdict on a commit, by the engine's record of the asking attempt's workflow, sub-workflows included.
 
-    Without a record, or for a commit of another instance, nothing is known, and the commit is foreign.
+    Without a record, or for a commit of another workflow, nothing is known, and the commit is foreign.
     """
     stamp = commit.counting_stamp
-    if stamp is None or record is None or stamp.workflow_instance_id != record.workflow_instance_id:
+    if stamp is None or record is None or not _is_of(stamp, record):
         return Verdict.FOREIGN
-    tries = record.of(stamp.reference_task_name)
+    _, path = stamp.logical_task
+    tries = record.of(path)
     if _completed_with(tries, commit.id):
         return Verdict.EFFECTIVE
     made_by = record.find(stamp.task_id)
+    if made_by is None and record.is_unread(path):
+        return Verdict.FOREIGN  # the instance of its sub-workflow may still be unknown, or is no longer kept
     if made_by is None:
-        return Verdict.ABANDONED  # removed by a restart, or by a rerun of an earlier task
+        return Verdict.ABANDONED  # removed by a restart or a rerun, or in an instance that has been replaced
     if stamp.scheduled_time is None:
         return Verdict.FOREIGN
     if made_by.scheduled_time != stamp.scheduled_time:
@@ -128,9 +141,52 @@ def judge(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant)
         return Verdict.ABANDONED  # its logical task completed with another commit
     if stamp.logical_task == asking.logical_task:
         return Verdict.ABANDONED  # our own, and not adoptable
-    if any(entry.status.ends_task for entry in tries) and not made_by.status.is_live:
+    if record.is_passed_over(path) and not made_by.status.is_live:
         return Verdict.ABANDONED  # no later try will come
     return Verdict.FOREIGN  # a later try of its logical task may still adopt it
+
+
+def _is_of(stamp: Stamp, record: InstanceRecord) -> bool:
+    """Whether a stamp is of the record's workflow or of one of its sub-workflows."""
+    return stamp.logical_task[0] == record.workflow_instance_id
+
+
+def in_tree(history: History, record: InstanceRecord | None) -> History:
+    """The history with the names that tasks have in the tree, also in stamps of Perago versions that knew no trees."""
+    if record is None or not record.parts:
+        return history
+
+    def named(stamp: Stamp | None) -> Stamp | None:
+        if stamp is None or stamp.root_workflow_id is not None or stamp.workflow_instance_id not in record.parts:
+            return stamp
+        path = record.path_of(stamp.workflow_instance_id, stamp.reference_task_name)
+        return stamp.in_tree((record.workflow_instance_id, path))
+
+    return replace(history, commits=tuple(replace(commit, stamp=named(commit.stamp)) for commit in history.commits))
+
+
+def unread_paths(history: History, record: InstanceRecord) -> frozenset[str]:
+    """The tasks whose tries the record lacks, although they have published since the input."""
+    stamps = (commit.counting_stamp for commit in history.commits)
+    paths = {stamp.logical_task[1] for stamp in stamps if stamp is not None and _is_of(stamp, record)}
+    return frozenset(path for path in paths if record.is_unread(path))
+
+
+def assert_instance_counts(record: InstanceRecord | None, asking: Applicant) -> None:
+    """The attempt's sub-workflow has not been replaced by another instance of it.
+
+    An engine may hand out tasks of a replaced instance, and wait for them to end.
+
+    Raises:
+        PublishFenceError: it has been replaced.
+    """
+    instance = asking.identity.workflow_instance_id
+    if record is not None and not record.has_instance(instance):
+        raise PublishFenceError(
+            f"Not published: workflow {instance}, which this task is in, is a sub-workflow that workflow "
+            f"{record.workflow_instance_id} has begun again or removed since. Only the task of the same name in the "
+            f"newest instance counts. There is nothing to do"
+        )
 
 
 def plan_start(history: History, record: InstanceRecord | None, asking: Applicant) -> Plan | Validate | None:
@@ -204,7 +260,7 @@ def _refuse(
 def _is_unsettled(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant) -> bool:
     """Whether the verdict on a foreign commit may change: its task is of this workflow, and has not ended."""
     stamp = commit.counting_stamp
-    if stamp is None or record is None or stamp.workflow_instance_id != record.workflow_instance_id:
+    if stamp is None or record is None or not _is_of(stamp, record):
         return False
     return stamp.scheduled_time is not None and judge(commit, record, asking) is Verdict.FOREIGN
 
@@ -290,7 +346,7 @@ def _adopt_from_history(history: History, record: InstanceRecord | None, asking:
     return Seal(history.head, ref, stamp)
 
 
-def _newest_of(history: History, logical_task: tuple[str, str]) -> tuple[CommitFacts, Stamp] | None:
+def _newest_of(history: History, logical_task: LogicalTask) -> tuple[CommitFacts, Stamp] | None:
     """The newest commit of a logical task, seals included."""
     for commit in history.commits:
         stamp = commit.counting_stamp
@@ -378,7 +434,7 @@ def _sort(
 def _is_superseded(commit: CommitFacts, history: History, record: InstanceRecord | None) -> bool:
     """Whether its logical task, in this instance, has a newer commit: then no try adopts this one."""
     stamp = commit.counting_stamp
-    if stamp is None or record is None or stamp.workflow_instance_id != record.workflow_instance_id:
+    if stamp is None or record is None or not _is_of(stamp, record):
         return False
     newest, by = _newest_of(history, stamp.logical_task) or (commit, stamp)
     return commit.id not in (newest.id, by.completes)

@@ -11,28 +11,30 @@ from perago.values.record import InstanceRecord
 def may_publish(branch: str, workflow_instance_id: str, record: InstanceRecord | None) -> bool:
     """Whether a task may publish to a branch: always, unless it is the branch of a run that the task is not part of.
 
-    A sub-workflow with an instance of its own is part of the run around it. The record names only the instance next
-    around it, so each sub-workflow is believed.
+    A sub-workflow with an instance of its own is part of the run around it.
 
     Args:
         workflow_instance_id: the task's.
-        record: of that instance; None if it is unknown.
+        record: of its workflow; None if it is unknown.
     """
     if run_branch_time(branch) is None or is_run_branch_of(branch, workflow_instance_id):
         return True
-    return record is not None and record.parent is not None
+    around = () if record is None else record.around(workflow_instance_id)
+    return any(is_run_branch_of(branch, instance) for instance in around)
 
 
-def is_of_run(commit: CommitFacts, record: InstanceRecord) -> bool:
-    """Whether a commit on a run's branch is the run's, by the record of the instance that began the run.
+def is_of_run(commit: CommitFacts, workflow_instance_id: str, record: InstanceRecord) -> bool:
+    """Whether a commit on a run's branch is the run's. Commits of its sub-workflows are, also of replaced ones.
 
-    Commits of its sub-workflows are. The record names only the outermost of their instances, so the stamps of a run
-    with sub-workflows are believed.
+    Args:
+        workflow_instance_id: of the instance that began the run.
+        record: of its workflow.
     """
     stamp = commit.counting_stamp
-    if stamp is None:
-        return False
-    return stamp.workflow_instance_id == record.workflow_instance_id or record.has_sub_workflows
+    if stamp is None or stamp.workflow_instance_id == workflow_instance_id:
+        return stamp is not None
+    root, path = stamp.logical_task
+    return root == record.workflow_instance_id and path.startswith(record.path_of(workflow_instance_id, ""))
 
 
 def assert_may_publish(branch: str, workflow_instance_id: str, record: InstanceRecord | None) -> None:

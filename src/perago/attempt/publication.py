@@ -96,6 +96,20 @@ class PublicationResult:
     result: JsonObject | None = None
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a plan is based on: the history, then the engine's record, and the attempt by its name in its tree."""
+
+    history: History
+    record: InstanceRecord | None
+    asking: fence.Applicant
+
+    def stamped(self, execution: TaskExecution) -> TaskExecution:
+        """The execution with this name in its stamp."""
+        stamp = execution.stamp
+        return execution if stamp is None else replace(execution, stamp=stamp.in_tree(self.asking.logical_task))
+
+
 @dataclass(frozen=True, kw_only=True)
 class PublicationTarget:
     """The branch that one attempt publishes to.
@@ -166,8 +180,10 @@ class PublicationTarget:
                 try:
                     if self.ports.read_history is None:
                         return self._without_plan(execution, workspace_dir, place)
-                    plan = self._plan(self.ports.read_history, decide)
-                    return None if plan is None else self._carry_out(plan, execution, workspace_dir, place)
+                    plan, seen = self._plan(self.ports.read_history, decide)
+                    if plan is None:
+                        return None
+                    return self._carry_out(plan, seen.stamped(execution), workspace_dir, place)
                 except HeadMovedError:
                     place.wait().lost(lost + 1)
         raise HeadMovedError(
@@ -181,24 +197,37 @@ class PublicationTarget:
         if not may_publish(branch, instance, None):
             with self.phases(Phase.DECIDE):
                 record = self.ports.load_record(self.attempt) if self.ports.load_record is not None else None
+                fence.assert_instance_counts(record, self.applicant)
                 assert_may_publish(branch, instance, record)
 
-    def _plan(self, read_history: ReadHistory, decide: Decide) -> Plan | None:
+    def _plan(self, read_history: ReadHistory, decide: Decide) -> tuple[Plan | None, _Seen]:
         with self.phases(Phase.DECIDE) as span:
             history = read_history(self.workspace_input).on_branch(self.workspace_input.branch)
-            record = self.ports.load_record(self.attempt) if self.ports.load_record is not None else None
-            plan = decide(history, record, self.applicant)
+            record = self._record(history)
+            fence.assert_instance_counts(record, self.applicant)
+            seen = _Seen(fence.in_tree(history, record), record, self.applicant.in_tree(record))
+            plan = decide(seen.history, record, seen.asking)
             if isinstance(plan, Validate):
-                plan = self._validated(plan, history, record)
+                plan = self._validated(plan, seen)
             span.note(head=history.head, commits=len(history.commits), plan=_name(plan), how=how_of(plan))
             if isinstance(plan, Refuse):
                 raise self._refusal(plan)
-        return plan
+        return plan, seen
 
-    def _validated(self, plan: Validate, history: History, record: InstanceRecord | None) -> Plan | None:
+    def _record(self, history: History) -> InstanceRecord | None:
+        """The engine's record, with the sub-workflows that have published since the input."""
+        if self.ports.load_record is None:
+            return None
+        record = self.ports.load_record(self.attempt)
+        unread = fence.unread_paths(history, record)
+        return self.ports.load_record(self.attempt, unread) if unread else record
+
+    def _validated(self, plan: Validate, seen: _Seen) -> Plan | None:
         validate_reads = required(self.ports.validate_reads, "only an applicant that can validate gets such a plan")
         conflict = validate_reads(self.workspace_input, self.spec, plan.merge)
-        return plan.then if conflict is None else fence.refuse_conflict(conflict, history, record, self.applicant)
+        if conflict is None:
+            return plan.then
+        return fence.refuse_conflict(conflict, seen.history, seen.record, seen.asking)
 
     def _without_plan(self, execution: TaskExecution, workspace_dir: Path, place: _PlaceInQueue) -> PublicationResult:
         """Let the store decide, without the engine's record."""

@@ -14,6 +14,7 @@ from typing import Any
 from perago.attempt.fence import (
     Applicant,
     assert_current_attempt_snapshot,
+    in_tree,
     is_same_execution,
     may_be_completed_elsewhere,
     plan_completed_elsewhere,
@@ -105,7 +106,9 @@ def last_look(
     def look() -> RuntimeTaskResult | None:
         identity = AttemptIdentity.of(attempt)
         reference_task_name = identity.reference_task_name or task.name
-        if not may_be_completed_elsewhere(load_record(attempt), identity.task_id, reference_task_name):
+        before = load_record(attempt)
+        path = before.path_of(identity.workflow_instance_id, reference_task_name)
+        if not may_be_completed_elsewhere(before, identity.task_id, path):
             return None
         if task.name == BEGIN_TASK:
             return begun_elsewhere(load_record(attempt), identity)
@@ -119,7 +122,8 @@ def last_look(
             code_digest=code_digest(task),
         )
         history = read_history(workspace_input).on_branch(workspace_input.branch)
-        plan = plan_completed_elsewhere(history, load_record(attempt), asking)
+        record = load_record(attempt)
+        plan = plan_completed_elsewhere(in_tree(history, record), record, asking.in_tree(record))
         return None if plan is None else completed(workspace_output(workspace_input, plan.ref, plan.result or {}))
 
     return look

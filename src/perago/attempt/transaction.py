@@ -96,7 +96,8 @@ def begun_elsewhere(record: InstanceRecord, identity: AttemptIdentity) -> Runtim
     A rerun of a later task can hand out a failed try of the beginning again; it completes as the successful one did, so
     the run keeps its branch. A rerun of the beginning itself is scheduled after those tries, and begins anew.
     """
-    entry = completed_since(record, identity, identity.reference_task_name or BEGIN_TASK)
+    path = record.path_of(identity.workflow_instance_id, identity.reference_task_name or BEGIN_TASK)
+    entry = completed_since(record, identity, path)
     return None if entry is None or entry.output is None else completed(entry.output)
 
 
@@ -250,10 +251,10 @@ class _RunEnd:
 
     def _is_of_run(self, commit: CommitFacts) -> bool:
         """Asks the engine only about commits of other workflow instances."""
-        if is_of_run(commit, InstanceRecord(self.identity.workflow_instance_id)):
+        instance, load_record = self.identity.workflow_instance_id, self.ports.load_record
+        if is_of_run(commit, instance, InstanceRecord(instance)):
             return True
-        load_record = self.ports.load_record
-        return load_record is not None and is_of_run(commit, load_record(self.attempt))
+        return load_record is not None and is_of_run(commit, instance, load_record(self.attempt))
 
 
 def _conflict(
@@ -295,7 +296,7 @@ def published_run(
         )
     start = ids.index(run.ref) if run.ref in ids else len(ids)
     made = [
-        PublishedTask(task=commit.stamp.reference_task_name, ref=commit.id)
+        PublishedTask(task=commit.stamp.logical_task[1], ref=commit.id)
         for commit in reversed(history.commits[start:])
         if commit.stamp is not None and not commit.is_seal
     ]
@@ -305,5 +306,6 @@ def published_run(
 def _who(commit: CommitFacts) -> str:
     stamp = commit.counting_stamp
     if stamp is not None:
-        return f"task {stamp.reference_task_name!r} of workflow {stamp.workflow_instance_id}"
+        root, path = stamp.logical_task
+        return f"task {path!r} of workflow {root}"
     return commit.author or "somebody"

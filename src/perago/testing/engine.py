@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from perago.errors import EngineError, TaskNotFoundError
@@ -12,6 +12,7 @@ from perago.testing.workflow import Instance, Row, Step, TaskInput
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryStatus, WorkflowStatus
+from perago.values.tree import read_tree, record_of_tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +59,7 @@ class MemoryEngine:
     def start_workflow(self) -> str:
         """Start another workflow instance; returns its id."""
         with self._lock:
-            instance_id = f"workflow-{len(self._instances) + 1}"
-            self._instances[instance_id] = Instance(instance_id, self._tick, self._new_task_id)
-            return instance_id
+            return self._new_instance(None, None).id
 
     def schedule(
         self,
@@ -98,6 +97,38 @@ class MemoryEngine:
         with self._lock:
             self._instance(workflow).schedule(step)
 
+    def schedule_sub_workflow(
+        self,
+        reference_task_name: str,
+        steps: Callable[[InstanceRecord], Sequence[Step]],
+        *,
+        after: tuple[str, ...] = (),
+        optional: bool = False,
+        workflow: str | None = None,
+    ) -> None:
+        """Add a sub-workflow to a workflow's definition. It is started as an instance of its own.
+
+        It has one try. Its output is that of its last task.
+
+        Args:
+            steps: makes its tasks, each time that it begins, by the record of the workflow around it.
+            after, optional, workflow: as for `schedule`.
+
+        Raises:
+            EngineError: as for `schedule`.
+        """
+        step = Step(
+            task_name=reference_task_name,
+            reference_task_name=reference_task_name,
+            input_data={},
+            after=after,
+            retries=0,
+            optional=optional,
+            sub_workflow=steps,
+        )
+        with self._lock:
+            self._instance(workflow).schedule(step)
+
     def status(self, workflow: str | None = None) -> WorkflowStatus:
         with self._lock:
             return self._instance(workflow).status
@@ -106,6 +137,17 @@ class MemoryEngine:
         """Every try of an instance, except removed ones."""
         with self._lock:
             return self._instance(workflow).record()
+
+    def tree(self, workflow: str | None = None) -> InstanceRecord:
+        """Every try of a workflow and its sub-workflows that counts, by the id of any of its instances."""
+        with self._lock:
+            instances = {name: one.shown().tries for name, one in self._instances.items()}
+            return record_of_tree(self._root_of(self._instance(workflow)).id, instances)
+
+    def instances(self, workflow: str) -> list[str]:
+        """Ids of a workflow and all instances that its sub-workflows ever had."""
+        with self._lock:
+            return [name for name, one in self._instances.items() if self._root_of(one).id == workflow]
 
     def attempt(self, task_id: str) -> MemoryAttempt:
         """A task as it is now."""
@@ -154,9 +196,10 @@ class MemoryEngine:
         """
         return self.attempt(attempt.task_id)
 
-    def load_record(self, attempt: Attempt) -> InstanceRecord:
-        """Every try of the attempt's workflow instance."""
-        return self.record(attempt.workflow_instance_id)
+    def load_record(self, attempt: Attempt, paths: Collection[str] = ()) -> InstanceRecord:
+        """Every try of the attempt's workflow, from the outermost one on."""
+        with self._lock:
+            return read_tree(lambda name: self._instance(name).shown(), attempt.workflow_instance_id, paths)
 
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Record a result. A result for an ended task or workflow is silently dropped.
@@ -236,6 +279,18 @@ class MemoryEngine:
             self._instance(workflow).restart()
 
     # ---- internal
+
+    @staticmethod
+    def _root_of(instance: Instance) -> Instance:
+        while instance.parent is not None:
+            instance = instance.parent
+        return instance
+
+    def _new_instance(self, parent: Instance | None, parent_task_id: str | None) -> Instance:
+        instance_id = f"workflow-{len(self._instances) + 1}"
+        made = Instance(instance_id, self._tick, self._new_task_id, self._new_instance, parent, parent_task_id)
+        self._instances[instance_id] = made
+        return made
 
     def _instance(self, workflow: str | None) -> Instance:
         instance = self._instances.get(self._first if workflow is None else workflow)

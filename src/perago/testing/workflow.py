@@ -5,7 +5,7 @@ It behaves as measured on a Conductor server, including races. It has no fence: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
 from perago.values.record import CAME_TO_NOTHING, InstanceRecord, TryRecord, TryStatus, WorkflowStatus
+from perago.values.tree import WorkflowInstance
 
 TaskInput = JsonObject | Callable[[InstanceRecord], JsonObject]
 """A task's input, or a function of the present record that makes it for each try."""
@@ -24,6 +25,8 @@ class Step:
     """A logical task of the definition.
 
     Attributes:
+        sub_workflow: makes the steps of a sub-workflow, by the present record of the workflow around it. It is called
+            when the sub-workflow begins, or begins anew, as an instance of its own.
         after: reference names of its predecessors.
         retries: number of retries.
         optional: whether the workflow continues after its last try has failed.
@@ -35,6 +38,7 @@ class Step:
     after: tuple[str, ...] = ()
     retries: int = 3
     optional: bool = False
+    sub_workflow: Callable[[InstanceRecord], Sequence[Step]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +75,27 @@ class Instance:
     Args:
         tick: the engine's clock in milliseconds; strictly increasing.
         new_id: creates task ids.
+        new_child: creates an instance for a sub-workflow.
+        parent, parent_task_id: for a sub-workflow, the instance that has started it, and the task there.
     """
 
-    def __init__(self, instance_id: str, tick: Callable[[], int], new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        instance_id: str,
+        tick: Callable[[], int],
+        new_id: Callable[[], str],
+        new_child: Callable[[Instance, str], Instance],
+        parent: Instance | None = None,
+        parent_task_id: str | None = None,
+    ) -> None:
         self.id = instance_id
         self.status = WorkflowStatus.RUNNING
+        self.parent = parent
+        self.parent_task_id = parent_task_id
         self._tick = tick
         self._new_id = new_id
+        self._new_child = new_child
+        self._children: dict[str, Instance] = {}
         self._steps: dict[str, Step] = {}
         self._rows: list[Row] = []
 
@@ -93,6 +111,11 @@ class Instance:
 
     def record(self) -> InstanceRecord:
         return InstanceRecord(self.id, tuple(row.record for row in self._rows))
+
+    def shown(self) -> WorkflowInstance:
+        """The instance by itself, with its sub-workflows as tries."""
+        parent_id = None if self.parent is None else self.parent.id
+        return WorkflowInstance(self.id, self.record().tries, parent_id, self.parent_task_id)
 
     def find(self, task_id: str) -> Row | None:
         return next((row for row in self._rows if row.task_id == task_id), None)
@@ -120,7 +143,10 @@ class Instance:
         self._stop(WorkflowStatus.TERMINATED)
 
     def retry(self) -> None:
-        """Schedule another try for each logical task whose last one did not complete."""
+        """Schedule another try for each logical task whose last one did not complete.
+
+        A sub-workflow begins anew. To go on within one that has failed, retry its own instance.
+        """
         if self.status not in (WorkflowStatus.FAILED, WorkflowStatus.TERMINATED):
             raise self._conflict("be retried")
         last = {row.record.reference_task_name: row for row in self._rows}.values()
@@ -131,6 +157,21 @@ class Instance:
         for row in wanting:
             self._add(self._step_of(row), retried=row)
         self._advance()
+        if self.parent is not None:
+            self.parent.child_resumed(self)
+
+    def child_resumed(self, child: Instance) -> None:
+        """The instance of a sub-workflow goes on: run again, unless that has begun anew since."""
+        row = self._row_of(child)
+        if row is None or row.is_retried:
+            return
+        self.status = WorkflowStatus.RUNNING
+        self._put(row.with_record(status=TryStatus.IN_PROGRESS, ended_time=None))
+        for other in self.rows:
+            if other.status in CAME_TO_NOTHING and not other.is_retried and other.task_id != row.task_id:
+                self._add(self._step_of(other), retried=other)
+        if self.parent is not None:
+            self.parent.child_resumed(self)
 
     def rerun(self, row: Row) -> None:
         """Run a task again under its old id. Rows scheduled after it are removed.
@@ -148,6 +189,9 @@ class Instance:
         self._rows = [entry if entry.record.reference_task_name == name else _revived(entry) for entry in before]
         self._rows.append(replace(again, reason=None, is_retried=False))
         self.status = WorkflowStatus.RUNNING
+        for entry in self.rows:
+            if entry.record.sub_workflow is not None and entry.status is TryStatus.SCHEDULED:
+                self._begin_child(entry, self._step_of(entry))
 
     def restart(self) -> None:
         """Start again: all rows are removed, and new ones get new ids."""
@@ -207,11 +251,46 @@ class Instance:
             status=TryStatus.SCHEDULED,
             input_refs=input_refs(input_data),
             retried_task_id=None if retried is None else retried.task_id,
+            sub_workflow=None if step.sub_workflow is None else "",
         )
         seq = max((row.seq for row in self._rows), default=0) + 1
         if retried is not None:
             self._put(replace(retried, is_retried=True))
-        self._rows.append(Row(record=record, task_def_name=step.task_name, input_data=input_data, seq=seq))
+        row = Row(record=record, task_def_name=step.task_name, input_data=input_data, seq=seq)
+        self._rows.append(row)
+        if step.sub_workflow is not None:
+            self._begin_child(row, step)
+
+    def _begin_child(self, row: Row, step: Step) -> None:
+        """Start an instance for a sub-workflow."""
+        assert step.sub_workflow is not None, "only a sub-workflow has one"
+        child = self._new_child(self, row.task_id)
+        self._children[child.id] = child
+        self._put(row.with_record(status=TryStatus.IN_PROGRESS, sub_workflow=child.id))
+        for inner in step.sub_workflow(self.record()):
+            child.schedule(inner)
+
+    def _row_of(self, child: Instance) -> Row | None:
+        """The task that an instance was started for, unless it has another one by now."""
+        row = self.find(child.parent_task_id or "")
+        return row if row is not None and row.record.sub_workflow == child.id else None
+
+    def _tell_parent(self) -> None:
+        if self.parent is not None:
+            self.parent.child_ended(self)
+
+    def child_ended(self, child: Instance) -> None:
+        """End the task that an instance was started for, if it still waits."""
+        row = self._row_of(child)
+        if row is None or not row.status.is_live:
+            return
+        if child.status is WorkflowStatus.COMPLETED:
+            output = child.rows[-1].record.output
+            self._put(row.with_record(status=TryStatus.COMPLETED, output=output, ended_time=self._tick()))
+            self._advance()
+        else:
+            status = TryStatus.FAILED if child.status is WorkflowStatus.FAILED else TryStatus.CANCELED
+            self._end_badly(row, status, f"sub-workflow {child.id} is {child.status}")
 
     def _put(self, row: Row) -> Row:
         self._rows = [row if other.task_id == row.task_id else other for other in self._rows]
@@ -240,6 +319,10 @@ class Instance:
         for row in self.rows:
             if row.status.is_live:
                 self._put(row.with_record(status=TryStatus.CANCELED, ended_time=self._tick()))
+                child = self._children.get(row.record.sub_workflow or "")
+                if child is not None and child.is_running:
+                    child.terminate()
+        self._tell_parent()
 
     def _advance(self) -> None:
         """Schedule the next tasks, or end the workflow."""
@@ -256,9 +339,11 @@ class Instance:
             return
         if not waiting:
             self.status = WorkflowStatus.COMPLETED
+            self._tell_parent()
         elif any(record.of(name) for name in waiting):
             # A rerun removed the retry of a try that has failed again: the join of the tasks fails.
             self.status = WorkflowStatus.FAILED
+            self._tell_parent()
 
     def _is_through(self, reference_task_name: str) -> bool:
         tries = self.record().of(reference_task_name)

@@ -10,6 +10,10 @@ from perago.values.json_text import JsonObject
 
 # ---------------------------------------------------------------- stamps and commits
 
+LogicalTask = tuple[str, str]
+"""The instance of the outermost workflow, and the path of the task from there: `train/fit`. A sub-workflow that begins
+anew keeps the names of its tasks."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp:
@@ -17,7 +21,9 @@ class Stamp:
 
     Attributes:
         task: name of the task definition.
-        workflow_instance_id, reference_task_name: the logical task.
+        workflow_instance_id, reference_task_name: the task, as its workflow instance names it.
+        root_workflow_id, path: for a task of a sub-workflow with an instance of its own, the instance of the outermost
+            workflow, and the path of the task from there, such as `train/fit`. None for others.
         task_id, retry_count, scheduled_time, poll_count: the execution, as the engine identifies it.
         execution_id: the execution, as Perago identifies it; unique for each attempt.
         input_ref: full id of the commit that the attempt started from.
@@ -37,6 +43,8 @@ class Stamp:
     task: str
     workflow_instance_id: str
     reference_task_name: str
+    root_workflow_id: str | None = None
+    path: str | None = None
     task_id: str
     retry_count: int
     scheduled_time: int | None
@@ -59,8 +67,14 @@ class Stamp:
     traceparent: str | None = None
 
     @property
-    def logical_task(self) -> tuple[str, str]:
-        return (self.workflow_instance_id, self.reference_task_name)
+    def logical_task(self) -> LogicalTask:
+        return (self.root_workflow_id or self.workflow_instance_id, self.path or self.reference_task_name)
+
+    def in_tree(self, logical_task: LogicalTask) -> Stamp:
+        """This stamp for a task that has this name in its tree."""
+        if logical_task == self.logical_task:
+            return self
+        return replace(self, root_workflow_id=logical_task[0], path=logical_task[1])
 
     def on(self, head: str, abandoned: tuple[str, ...] = ()) -> Stamp:
         """This stamp for a commit whose first parent is `head`."""

@@ -224,6 +224,6 @@ def _describe(commit: CommitFacts) -> str:
     stamp = commit.counting_stamp
     at = "" if commit.time is None else f" at {commit.time:%Y-%m-%d %H:%M:%S %z}"
     if stamp is not None:
-        return f"{commit.id[:12]} published by task {stamp.task!r} (workflow {stamp.workflow_instance_id}){at}"
+        return f"{commit.id[:12]} published by task {stamp.task!r} (workflow {stamp.logical_task[0]}){at}"
     made_by = f" by {commit.author}" if commit.author else ""
     return f"{commit.id[:12]}{made_by}{at}" + (f" ({commit.subject})" if commit.subject else "")

@@ -1,15 +1,15 @@
-"""The engine's record of a workflow instance."""
+"""The engine's record of a workflow: of its instance and of those of its sub-workflows."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from perago.values.json_text import JsonObject
 
 WITHIN = "/"
-"""Between the reference name of a sub-workflow and that of a task in it, where a run names its tasks."""
+"""Between the reference name of a sub-workflow and that of a task in it, in a path from the root: `train/fit`."""
 
 
 class WorkflowStatus(enum.StrEnum):
@@ -58,6 +58,7 @@ class TryRecord:
     """One try of a logical task, in the engine's current record.
 
     Attributes:
+        reference_task_name: its path from the root: in the sub-workflow `train`, `train/fit`.
         input_refs: the commits that its input names, sorted: one, those of a join, or none without a workspace.
         output: of a COMPLETED try, else None; also if it is nested too deeply to be from Perago.
         ended_time: milliseconds since the epoch by the engine's clock; None if live or unknown.
@@ -88,23 +89,59 @@ class TryRecord:
 
 @dataclass(frozen=True)
 class InstanceRecord:
-    """All tries of one workflow instance, in the order of scheduling.
+    """All tries of a workflow that count, in the order of scheduling: of the root and of all its sub-workflows.
+
+    An engine that runs sub-workflows as instances of their own may leave out those that nothing asks for.
 
     Attributes:
-        parent: for a sub-workflow with an instance of its own, the id of the instance around it; None for others.
+        workflow_instance_id: of the root.
+        parts: the sub-workflows' instances that `tries` has: their ids, with the path of each from the root.
+        unread: paths of sub-workflows whose tries `tries` lacks, with the id of the instance, or "" if it is unknown.
     """
 
     workflow_instance_id: str
     tries: tuple[TryRecord, ...] = ()
-    parent: str | None = None
-
-    @property
-    def has_sub_workflows(self) -> bool:
-        """Whether it has sub-workflows with instances of their own."""
-        return any(entry.sub_workflow is not None for entry in self.tries)
+    parts: Mapping[str, str] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, task_id: str) -> TryRecord | None:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)
 
-    def of(self, reference_task_name: str) -> tuple[TryRecord, ...]:
-        return tuple(entry for entry in self.tries if entry.reference_task_name == reference_task_name)
+    def of(self, path: str) -> tuple[TryRecord, ...]:
+        return tuple(entry for entry in self.tries if entry.reference_task_name == path)
+
+    def beside(self, path: str) -> tuple[TryRecord, ...]:
+        """The tries of the other tasks of the same workflow or sub-workflow."""
+        around = path.rpartition(WITHIN)[0]
+        names = ((entry, entry.reference_task_name) for entry in self.tries)
+        return tuple(entry for entry, name in names if name != path and name.rpartition(WITHIN)[0] == around)
+
+    def has_instance(self, workflow_instance_id: str) -> bool:
+        """Whether an instance is the root, or one of a sub-workflow whose outcome counts."""
+        return workflow_instance_id == self.workflow_instance_id or workflow_instance_id in self.parts
+
+    def path_of(self, workflow_instance_id: str, reference_task_name: str) -> str:
+        """The path from the root of a task that one of these instances calls so."""
+        around = self.parts.get(workflow_instance_id)
+        return reference_task_name if around is None else around + WITHIN + reference_task_name
+
+    def around(self, workflow_instance_id: str) -> tuple[str, ...]:
+        """The instances that a sub-workflow's is in, the root first; none if it does not count."""
+        if workflow_instance_id not in self.parts:
+            return ()
+        paths = paths_around(self.parts[workflow_instance_id])
+        return (self.workflow_instance_id, *(name for name, path in self.parts.items() if path in paths))
+
+    def is_unread(self, path: str) -> bool:
+        """Whether a task is in a sub-workflow whose tries are missing here."""
+        return any(around in self.unread for around in paths_around(path))
+
+    def is_passed_over(self, path: str) -> bool:
+        """Whether the workflow continues without the result of this task, or of a sub-workflow that it is in."""
+        return any(entry.status.ends_task for name in (*paths_around(path), path) for entry in self.of(name))
+
+
+def paths_around(path: str) -> tuple[str, ...]:
+    """The sub-workflows that a task is in, the outermost first: `a` and `a/b` for `a/b/c`."""
+    names = path.split(WITHIN)
+    return tuple(WITHIN.join(names[:count]) for count in range(1, len(names)))

@@ -49,10 +49,13 @@ hex_ids = st.text("0123456789abcdef", min_size=40, max_size=40)
     abandoned=st.lists(hex_ids, max_size=3),
     completes=st.none() | hex_ids,
     exact=st.booleans(),
+    path=st.none() | texts,
 )
-def test_what_is_written_is_read_back(task, workflow, scheduled, params, result, abandoned, completes, exact):
+def test_what_is_written_is_read_back(task, workflow, scheduled, params, result, abandoned, completes, exact, path):
     stamp = replace(
         STAMP,
+        root_workflow_id=None if path is None else workflow,
+        path=path,
         task=task,
         workflow_instance_id=workflow,
         scheduled_time=scheduled,
@@ -89,6 +92,16 @@ def test_a_stamp_that_lacks_a_field_is_none(name):
 )
 def test_a_stamp_with_an_unreadable_field_is_none(name, text):
     assert from_pairs({**to_pairs(STAMP), name: text}) is None
+
+
+def test_a_stamp_of_a_task_in_a_sub_workflow_says_its_root_and_path():
+    pairs = to_pairs(STAMP)
+    assert not {"root-workflow-id", "path"} & pairs.keys()
+    assert from_pairs(pairs).logical_task == (STAMP.workflow_instance_id, STAMP.reference_task_name)
+    within = to_pairs(STAMP.in_tree(("root", "train/fit")))
+    assert {**within, "root-workflow-id": "root", "path": "train/fit"} == within
+    assert {name: value for name, value in within.items() if name in pairs} == pairs
+    assert from_pairs(within).logical_task == ("root", "train/fit")
 
 
 def test_names_of_a_later_version_are_passed_over():

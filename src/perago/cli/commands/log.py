@@ -72,7 +72,8 @@ def describe_entry(entry: LogEntry) -> list[str]:
     nth = f", try {stamp.retry_count + 1}" if stamp.retry_count else ""
     run = _run_of(stamp)
     what = task if run is None else f"workflow {printable(run.workflow)}"
-    lines = [f"{head}  {what}, run {printable(stamp.workflow_instance_id)}{nth}"]
+    within = "" if stamp.path is None else f", {printable(stamp.path)}"
+    lines = [f"{head}  {what}, run {printable(stamp.logical_task[0])}{within}{nth}"]
     lines.append(f"    from    {stamp.input_ref[:_SHORT]}{_replaced(stamp)}")
     if run is None:
         lines.append(f"    params  {_value(stamp.params)}")

@@ -22,7 +22,7 @@ from perago.http.retry import RetryPolicy
 from perago.http.sync import Flight, SyncSession
 from perago.values.credentials import CONDUCTOR_KEY, CONDUCTOR_SECRET
 from perago.values.models import Attempt, RuntimeTaskResult
-from perago.values.record import InstanceRecord
+from perago.values.tree import WorkflowInstance
 
 T = TypeVar("T")
 
@@ -164,14 +164,14 @@ class ConductorClient(Api):
             raise errors[0]
         return {task_id: answer for task_id, answer in answers.items() if not isinstance(answer, ConductorError)}
 
-    def get_record(self, workflow_id: str) -> InstanceRecord:
-        """All tries of a workflow instance.
+    def get_instance(self, workflow_id: str) -> WorkflowInstance:
+        """A workflow instance with all its tries.
 
         Raises:
             TaskNotFoundError: there is no such workflow.
         """
         path = f"/workflow/{segment(workflow_id)}"
-        return self._read(f"GET {path}", mapping.record_of, self.get(path, {"includeTasks": True}))
+        return self._read(f"GET {path}", mapping.instance_of, self.get(path, {"includeTasks": True}))
 
     # ---- writing
 

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -23,6 +23,7 @@ from perago.files.credentials import Credentials
 from perago.ports import HandedOut
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import WITHIN, InstanceRecord, TryStatus
+from perago.values.tree import read_tree
 
 GIVES_NEXT_AGAIN_SECONDS = 600.0
 """After this time, a server that did not know the call for the next task is asked again: the answer may have come from
@@ -105,9 +106,13 @@ class ConductorEngine:
         """The current state of a task. Raises as `load_current_attempt`."""
         return self._client.get_task(task_id)
 
-    def load_record(self, attempt: Attempt) -> InstanceRecord:
-        """All tries of the attempt's workflow instance. Raises as `load_current_attempt`."""
-        return self._client.get_record(attempt.workflow_instance_id)
+    def load_record(self, attempt: Attempt, paths: Collection[str] = ()) -> InstanceRecord:
+        """All tries of the attempt's workflow, from the outermost one on. Raises as `load_current_attempt`.
+
+        A workflow without sub-workflows takes one call. Another call is made for each workflow around the attempt's,
+        and for each sub-workflow that one of the tasks with these paths is in.
+        """
+        return read_tree(self._client.get_instance, attempt.workflow_instance_id, paths)
 
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Send a result, once. The server silently drops one for a task that has ended: read it back.

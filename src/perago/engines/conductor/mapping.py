@@ -9,7 +9,8 @@ from perago.engines.conductor.attempt import ConductorAttempt
 from perago.values.joins import input_refs
 from perago.values.json_text import MAX_DEPTH, JsonObject, is_too_deep
 from perago.values.models import Attempt, RuntimeTaskResult
-from perago.values.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.record import TryRecord, TryStatus
+from perago.values.tree import WorkflowInstance
 
 Document = Mapping[str, Any]
 
@@ -94,12 +95,22 @@ def try_of(task: Document) -> TryRecord:
         output=None if output is None or is_too_deep(output) else output,
         ended_time=None if status.is_live else _number_or(task, "endTime", 0) or None,
         retried_task_id=_text_or(task, "retriedTaskId", "") or None,
-        sub_workflow=_text_or(task, "subWorkflowId", "") if task.get("taskType") == _SUB_WORKFLOW else None,
+        sub_workflow=_sub_workflow(task, status),
     )
 
 
-def record_of(workflow: Document) -> InstanceRecord:
-    """A workflow's tasks as the engine's record, including tasks of Conductor's built-in types.
+def _sub_workflow(task: Document, status: TryStatus) -> str | None:
+    """The instance of a sub-workflow; "" before it is started or attached. None for other tasks.
+
+    A task that is handed out again shows its former instance until it has another.
+    """
+    if task.get("taskType") != _SUB_WORKFLOW:
+        return None
+    return "" if status is TryStatus.SCHEDULED else _text_or(task, "subWorkflowId", "")
+
+
+def instance_of(workflow: Document) -> WorkflowInstance:
+    """A workflow with its tasks, including tasks of Conductor's built-in types.
 
     Raises:
         ValueError: a field is missing or of the wrong type.
@@ -108,10 +119,11 @@ def record_of(workflow: Document) -> InstanceRecord:
     if not isinstance(tasks, list):
         raise ValueError("tasks is not a list")  # noqa: TRY004 - an error of the document, not of the caller
     tries = [try_of(task) for task in tasks if isinstance(task, Mapping)]
-    return InstanceRecord(
+    return WorkflowInstance(
         _text(workflow, "workflowId"),
         tuple(sorted(tries, key=lambda entry: entry.scheduled_time)),
-        parent=_text_or(workflow, "parentWorkflowId", "") or None,
+        _text_or(workflow, "parentWorkflowId", "") or None,
+        _text_or(workflow, "parentWorkflowTaskId", "") or None,
     )
 
 

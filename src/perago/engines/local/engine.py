@@ -8,7 +8,7 @@ import platform
 import secrets
 import string
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -270,12 +270,13 @@ class LocalEngine:
             raise EngineError(f"run {attempt.workflow_instance_id} has no try {attempt.task_id!r}")
         return found
 
-    def load_record(self, attempt: Attempt) -> InstanceRecord:
-        """All tries of the attempt's run.
+    def load_record(self, attempt: Attempt, paths: Collection[str] = ()) -> InstanceRecord:
+        """All tries of the attempt's run, those of its sub-workflows included.
 
         Raises:
             RunNotFoundError, EngineError: there is no such run, or its record is damaged.
         """
+        del paths  # a run's record has all of them
         run = self._held(attempt.workflow_instance_id)
         record = self._directory.read(attempt.workflow_instance_id) if run is None else run.record
         return record.as_instance()

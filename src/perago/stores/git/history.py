@@ -30,9 +30,8 @@ def compose(stamp: Stamp, subject: str, tree_id: str) -> str:
     """
     pairs = {**to_pairs(stamp), _TREE: tree_id}
     trailers = [f"{_trailer_name(name)}: {value}" for name, value in pairs.items() if value]
-    about = _on_a_line(
-        f"Task {stamp.reference_task_name} of workflow {stamp.workflow_instance_id}, try {stamp.retry_count + 1}."
-    )
+    root, path = stamp.logical_task
+    about = _on_a_line(f"Task {path} of workflow {root}, try {stamp.retry_count + 1}.")
     return "\n".join((subject, "", about, "", *trailers, ""))
 
 

@@ -22,6 +22,7 @@ _MODULES = (
     "store_reads",
     "store_runs",
     "store_stage",
+    "tree",
     "workflow",
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
@@ -30,6 +31,7 @@ from perago.testing.contract.bench import Bench, Staged, Work  # noqa: E402 - af
 from perago.testing.contract.engine import EngineContract  # noqa: E402 - as above
 from perago.testing.contract.store import StoreContract  # noqa: E402 - as above
 from perago.testing.contract.store_runs import TransactionalStoreContract  # noqa: E402 - as above
+from perago.testing.contract.tree import TreeContract  # noqa: E402 - as above
 from perago.testing.contract.workflow import WorkflowContract  # noqa: E402 - as above
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Staged",
     "StoreContract",
     "TransactionalStoreContract",
+    "TreeContract",
     "Work",
     "WorkflowContract",
 ]

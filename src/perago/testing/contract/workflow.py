@@ -13,16 +13,15 @@ from perago.testing.contract.framework import pytest
 from perago.values.models import Attempt, AttemptIdentity
 from perago.values.record import TryRecord, TryStatus
 
-Shape = Literal["sequence", "fork", "optional"]
+Shape = Literal["sequence", "fork", "optional", "tree"]
 """`sequence`: `a`, then `b` with the commit that `a` completed with. `fork`: `l` beside `r`. `optional`: as `sequence`,
-but `a` is optional and has one try."""
+but `a` is optional and has one try. `tree`: a sub-workflow `s` of `c`, then `d`; then `b`."""
 
 
-class WorkflowContract(ABC):
-    """Tests of an engine's workflows. Their tasks have the input `engine.INPUT` and, except for the optional one, one
-    retry.
+class WorkflowHooks(ABC):
+    """What a person or the engine does. Each hook returns only after it has taken effect.
 
-    The hooks do what a person or the engine does. They return only after it has taken effect.
+    All tasks have the input `engine.INPUT` and, except for the optional one, one retry.
     """
 
     @abstractmethod
@@ -38,7 +37,7 @@ class WorkflowContract(ABC):
 
     @abstractmethod
     def poll(self, workflow: str, who: str) -> Attempt:
-        """Wait until a task is scheduled, then take it."""
+        """Wait until a task of the workflow or its sub-workflow is scheduled, then take it."""
 
     @abstractmethod
     def is_running(self, workflow: str) -> bool: ...
@@ -63,13 +62,18 @@ class WorkflowContract(ABC):
     def terminate(self, workflow: str) -> None: ...
 
     @abstractmethod
-    def retry(self, workflow: str) -> None: ...
+    def retry(self, workflow: str) -> None:
+        """Retry a workflow, or a sub-workflow by its own id."""
 
     @abstractmethod
     def rerun(self, workflow: str, task_id: str) -> None: ...
 
     @abstractmethod
     def restart(self, workflow: str) -> None: ...
+
+
+class WorkflowContract(WorkflowHooks):
+    """Tests of an engine's workflows."""
 
     # ---- the decider
 

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -183,8 +183,8 @@ class _Questions:
     def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
         return ask_patiently(lambda: self.engine.load_current_attempt(attempt), self._is_over, self._wait)
 
-    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
-        return ask_patiently(lambda: self.engine.load_record(attempt), self._is_over, self._wait)
+    def load_record(self, attempt: Attempt, paths: Collection[str] = (), /) -> InstanceRecord:
+        return ask_patiently(lambda: self.engine.load_record(attempt, paths), self._is_over, self._wait)
 
     def _is_over(self) -> bool:
         return self.job.ending is not None

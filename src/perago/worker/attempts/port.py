@@ -151,7 +151,7 @@ class Question:
     def _value(self, engine: Engine, attempt: HandedOut) -> dict[str, Any]:
         if self.ask.what == "current":
             return attempt_to_json(engine.load_current_attempt(attempt), with_input=False)
-        return record_to_json(engine.load_record(attempt))
+        return record_to_json(engine.load_record(attempt, self.ask.paths))
 
 
 def ask_patiently(ask: Callable[[], T], is_over: Callable[[], bool], wait: Callable[[float], None]) -> T:

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -103,15 +104,15 @@ class SupervisorLink:
         del attempt  # the supervisor knows which
         return ExecutorAttempt(**self._ask("current"))
 
-    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
-        """The record of the attempt's workflow instance; raises as `load_current_attempt`."""
+    def load_record(self, attempt: Attempt, paths: Collection[str] = (), /) -> InstanceRecord:
+        """The record of the attempt's workflow; raises as `load_current_attempt`."""
         del attempt
-        return record_from_json(self._ask("record"))
+        return record_from_json(self._ask("record", paths))
 
-    def _ask(self, what: Literal["current", "record"]) -> dict[str, Any]:
+    def _ask(self, what: Literal["current", "record"], paths: Collection[str] = ()) -> dict[str, Any]:
         with self._asking:
             number = next(self._numbers)
-            self._outbox.send(Ask(number=number, what=what))
+            self._outbox.send(Ask(number=number, what=what, paths=tuple(paths)))
             answer = self._answer(number)
         if answer.value is None:
             raise engine_error(answer.failure)

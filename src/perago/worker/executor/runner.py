@@ -331,7 +331,7 @@ def is_made_amid_retries(record: InstanceRecord, identity: AttemptIdentity) -> b
     but has a retry.
     """
     made = identity.scheduled_time or 0
-    others = [entry for entry in record.tries if entry.reference_task_name != identity.reference_task_name]
+    others = record.beside(record.path_of(identity.workflow_instance_id, identity.reference_task_name or ""))
     late = [entry for entry in others if entry.status.is_live or (entry.ended_time or 0) >= made]
     return any(len(record.of(entry.reference_task_name)) > 1 for entry in late)
 

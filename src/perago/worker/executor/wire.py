@@ -188,11 +188,16 @@ class PhaseEvent(Message):
 
 
 class Ask(Message):
-    """A question to the engine about the running attempt: its present state, or its instance's record."""
+    """A question to the engine about the running attempt: its present state, or its workflow's record.
+
+    Attributes:
+        paths: tasks whose tries the record needs; see `ports.LoadRecord`.
+    """
 
     kind: Literal["ask"] = "ask"
     number: int
     what: Literal["current", "record"]
+    paths: tuple[str, ...] = ()
 
 
 class Done(Message):
@@ -280,7 +285,8 @@ def record_to_json(record: InstanceRecord) -> dict[str, Any]:
     """An engine's record as a JSON value."""
     return {
         "workflow_instance_id": record.workflow_instance_id,
-        "parent": record.parent,
+        "parts": dict(record.parts),
+        "unread": dict(record.unread),
         # dataclasses.asdict would copy each output deeply, only to encode it
         "tries": [{name: getattr(entry, name) for name in _TRY_FIELDS} for entry in record.tries],
     }
@@ -289,7 +295,7 @@ def record_to_json(record: InstanceRecord) -> dict[str, Any]:
 def record_from_json(value: Mapping[str, Any]) -> InstanceRecord:
     """The inverse of `record_to_json`."""
     tries = tuple(map(_try_from_json, value["tries"]))
-    return InstanceRecord(value["workflow_instance_id"], tries, value["parent"])
+    return InstanceRecord(value["workflow_instance_id"], tries, value["parts"], value["unread"])
 
 
 def _try_from_json(entry: Mapping[str, Any]) -> TryRecord:

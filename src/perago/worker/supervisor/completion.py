@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -221,7 +221,8 @@ class _JobLastLook:
 
 def another_try_completed(record: InstanceRecord, job: Job) -> bool:
     """Whether the record has a COMPLETED try of the job's logical task other than the job's own."""
-    tries = record.of(job.identity.reference_task_name or "")
+    path = record.path_of(job.identity.workflow_instance_id, job.identity.reference_task_name or "")
+    tries = record.of(path)
     return any(entry.status is TryStatus.COMPLETED and entry.task_id != job.attempt.task_id for entry in tries)
 
 
@@ -243,8 +244,8 @@ class TakesNext:
     def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
         return self._engine.load_current_attempt(attempt)
 
-    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
-        return self._engine.load_record(attempt)
+    def load_record(self, attempt: Attempt, paths: Collection[str] = (), /) -> InstanceRecord:
+        return self._engine.load_record(attempt, paths)
 
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
         """Report the result and take a task. A repeated report takes no second task."""

@@ -354,7 +354,9 @@ class Delivery:
 
         def look() -> None:
             attempt = kept.attempt
-            tries = self._engine.load_record(attempt).of(attempt.reference_task_name or "")
+            record = self._engine.load_record(attempt)
+            path = record.path_of(attempt.workflow_instance_id, attempt.reference_task_name or "")
+            tries = record.of(path)
             if any(entry.status is TryStatus.COMPLETED and entry.task_id != attempt.task_id for entry in tries):
                 raise EngineError(f"another try of task {attempt.task_id} has completed")
 

@@ -93,8 +93,8 @@ def test_a_workflow_is_a_record_in_the_order_of_scheduling():
         "outputData": {"x": 1},
     }
     done.pop("retriedTaskId")
-    record = mapping.record_of({"workflowId": "flow-1", "tasks": [TASK, done]})
-    assert record.workflow_instance_id == "flow-1"
+    record = mapping.instance_of({"workflowId": "flow-1", "tasks": [TASK, done]})
+    assert (record.workflow_id, record.parent_id, record.parent_task_id) == ("flow-1", None, None)
     first, second = record.tries
     assert (first.task_id, first.status, first.output, first.ended_time) == ("task-1", TryStatus.FAILED, None, 900)
     assert (second.task_id, second.retried_task_id, second.ended_time) == ("task-2", "task-1", None)
@@ -128,10 +128,32 @@ def test_an_input_without_a_workspace_has_no_ref(workspace):
     assert mapping.try_of({**TASK, "inputData": {"workspace": workspace}}).input_refs == ()
 
 
+@pytest.mark.parametrize(
+    ("kind", "status", "shown", "expected"),
+    [
+        ("SIMPLE", "IN_PROGRESS", None, None),
+        ("SUB_WORKFLOW", "SCHEDULED", None, ""),
+        ("SUB_WORKFLOW", "SCHEDULED", "the one before", ""),
+        ("SUB_WORKFLOW", "IN_PROGRESS", "flow-2", "flow-2"),
+        ("SUB_WORKFLOW", "CANCELED", "flow-2", "flow-2"),
+        ("SUB_WORKFLOW", "FAILED", None, ""),
+    ],
+)
+def test_a_sub_workflow_names_its_instance_once_it_has_one(kind, status, shown, expected):
+    found = mapping.try_of({**TASK, "taskType": kind, "status": status, "subWorkflowId": shown})
+    assert found.sub_workflow == expected
+
+
+def test_an_instance_of_a_sub_workflow_names_its_parent():
+    document = {"workflowId": "flow-2", "tasks": [], "parentWorkflowId": "flow-1", "parentWorkflowTaskId": "task-7"}
+    found = mapping.instance_of(document)
+    assert (found.parent_id, found.parent_task_id) == ("flow-1", "task-7")
+
+
 @pytest.mark.parametrize("workflow", [{}, {"workflowId": "x"}, {"workflowId": "x", "tasks": {}}, {"tasks": []}])
 def test_what_is_no_workflow_is_refused(workflow):
     with pytest.raises(ValueError, match=r"tasks|workflowId"):
-        mapping.record_of(workflow)
+        mapping.instance_of(workflow)
 
 
 def test_a_status_that_nobody_knows_is_refused():

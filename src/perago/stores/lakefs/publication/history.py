@@ -99,7 +99,8 @@ def subject_of(commit: Commit) -> str:
 
 
 def _message(subject: str, stamp: Stamp) -> str:
-    about = f"Task {stamp.reference_task_name} of workflow {stamp.workflow_instance_id}, try {stamp.retry_count + 1}."
+    root, path = stamp.logical_task
+    about = f"Task {path} of workflow {root}, try {stamp.retry_count + 1}."
     return f"{subject}\n\n{_on_a_line(about)}"
 
 
