@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -27,6 +28,13 @@ class Said:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+    @property
+    def next_command(self) -> list[str]:
+        """The arguments of the command that it recommends on its last line."""
+        program, *arguments = shlex.split(self.err.splitlines()[-1])
+        assert program == "perago", self.err
+        return arguments
 
 
 class Project:
