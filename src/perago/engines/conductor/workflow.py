@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 
 _SYSTEM = frozenset({"FORK", "JOIN", "SWITCH", "SET_VARIABLE", "TERMINATE", "INLINE", "DO_WHILE"})
@@ -15,9 +16,12 @@ ENDED = frozenset({"COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"})
 
 @dataclass(frozen=True, kw_only=True)
 class ConductorTask:
-    """A try of a task that workers run, or of a sub-workflow.
+    """A try of a task that workers run, or of a sub-workflow; among all steps of an instance, also of its forks etc.
 
     Attributes:
+        kind: as in the definition: SIMPLE, SUB_WORKFLOW, JOIN, ...
+        seq: the place in the order of scheduling.
+        input_data: complete.
         sub_workflow_id: the instance that runs for it, if it is one and that has been started.
         seconds: from its hand-out to its end, or until now by the server's last update; 0.0 before its hand-out.
     """
@@ -30,6 +34,9 @@ class ConductorTask:
     output: JsonObject
     reason: str | None
     seconds: float
+    kind: str
+    seq: int
+    input_data: JsonObject
     sub_workflow_id: str | None = None
 
     @property
@@ -44,9 +51,22 @@ class ConductorTask:
     @property
     def output_ref(self) -> str | None:
         """The commit in the output of a workspace task."""
+        return self._output_workspace("ref")
+
+    @property
+    def output_branch(self) -> str | None:
+        """The branch in the output of a workspace task."""
+        return self._output_workspace("branch")
+
+    @property
+    def has_published(self) -> bool:
+        """Whether it has completed with another commit than it was given."""
+        given = input_refs(self.input_data)
+        return self.status == "COMPLETED" and bool(given) and self.output_ref not in (None, *given)
+
+    def _output_workspace(self, name: str) -> str | None:
         workspace = self.output.get("workspace")
-        ref = workspace.get("ref") if isinstance(workspace, Mapping) else None
-        return ref if isinstance(ref, str) else None
+        return _text(workspace.get(name)) if isinstance(workspace, Mapping) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +75,9 @@ class ConductorWorkflow:
 
     Attributes:
         tasks: tries of tasks that workers run and of sub-workflows, in the order of scheduling.
+        steps: the same of this instance alone, with its forks, joins and switches.
         definition: as the server keeps it for this instance.
+        parent_id: the instance that it is a sub-workflow of, or None.
     """
 
     workflow_id: str
@@ -66,6 +88,8 @@ class ConductorWorkflow:
     reason: str | None
     tasks: tuple[ConductorTask, ...]
     definition: JsonObject
+    steps: tuple[ConductorTask, ...] = ()
+    parent_id: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -74,7 +98,9 @@ class ConductorWorkflow:
     @classmethod
     def of(cls, document: JsonObject) -> Self:
         """Read the server's JSON. What is missing is empty."""
-        tasks = document.get("tasks")
+        listed = document.get("tasks")
+        found = [task for task in (listed if isinstance(listed, Sequence) else ()) if isinstance(task, Mapping)]
+        steps = [_task(task) for task in found]
         return cls(
             workflow_id=str(document.get("workflowId", "")),
             name=str(document.get("workflowName", "")),
@@ -82,12 +108,10 @@ class ConductorWorkflow:
             input_data=_object(document.get("input")),
             output=_object(document.get("output")),
             reason=_text(document.get("reasonForIncompletion")),
-            tasks=tuple(
-                _task(task)
-                for task in (tasks if isinstance(tasks, Sequence) else ())
-                if isinstance(task, Mapping) and task.get("taskType") not in _SYSTEM
-            ),
+            tasks=tuple(step for step, task in zip(steps, found, strict=True) if task.get("taskType") not in _SYSTEM),
+            steps=tuple(steps),
             definition=_object(document.get("workflowDefinition")),
+            parent_id=_text(document.get("parentWorkflowId")),
         )
 
 
@@ -102,6 +126,9 @@ def _task(document: Mapping[str, Any]) -> ConductorTask:
         output=_object(document.get("outputData")),
         reason=_text(document.get("reasonForIncompletion")),
         seconds=max(ended - started, 0) / 1000 if started else 0.0,
+        kind=str(_object(document.get("workflowTask")).get("type") or document.get("taskType", "")),
+        seq=int(document.get("seq") or 0),
+        input_data=_object(document.get("inputData")),
         sub_workflow_id=_text(document.get("subWorkflowId")),
     )
 
