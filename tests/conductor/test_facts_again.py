@@ -1,108 +1,10 @@
-"""What a server does when a workflow is to run again, or a part of it. `perago.engines.conductor.again` relies on it."""
+"""What a server does when a workflow, or a part of it, is to run again. `engines.conductor.again` relies on it."""
 
 from __future__ import annotations
 
 import pytest
 
-from servers.conductor_api import ConductorApi, fresh, simple
-
-
-class Play:
-    """A workflow whose tasks are all of one type, which the test answers.
-
-    Attributes:
-        ran: the reference names of the tasks that were handed out, in order.
-    """
-
-    def __init__(self, api: ConductorApi, **settings: object) -> None:
-        self.api = api
-        self.task = api.define_task(fresh("t"), **{"retryCount": 0, **settings})
-        self.id = ""
-        self.ran: list[str] = []
-
-    def one(self, reference: str):
-        return simple(self.task, reference)
-
-    def fork(self, *branches):
-        last = [branch[-1]["taskReferenceName"] for branch in branches]
-        return [
-            {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": list(branches)},
-            {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": last},
-        ]
-
-    def forked(self):
-        """A fork of two branches between two tasks."""
-        branches = ([self.one("a1"), self.one("a2")], [self.one("b1"), self.one("b2")])
-        return [self.one("pre"), *self.fork(*branches), self.one("after")]
-
-    def sub(self, *tasks):
-        inner = self.api.define_workflow(fresh("inner"), tasks)
-        param = {"name": inner, "version": 1}
-        return {"name": "s", "taskReferenceName": "s", "type": "SUB_WORKFLOW", "subWorkflowParam": param}
-
-    def start(self, *tasks, **settings):
-        self.id = self.api.start_workflow(self.api.define_workflow(fresh("w"), tasks, **settings), {})
-        return self
-
-    def go(self, *, fails=(), keeps=(), only=None):
-        """Answer what is handed out until the workflow has ended.
-
-        Args:
-            fails: tasks that fail, once all of `keeps` have been handed out.
-            keeps: tasks that are not answered. If none fails, this returns when all of them have been handed out.
-            only: return when these have completed; nothing else follows.
-        """
-        failing: list[object] = []
-        held: set[str] = set()
-
-        def look():
-            for task in self.api.poll_many(self.task, 20):
-                name = task["referenceTaskName"]
-                self.ran.append(name)
-                if name in fails:
-                    failing.append(task)
-                elif name in keeps:
-                    held.add(name)
-                else:
-                    self.api.update(task, "COMPLETED", outputData={"made": name})
-            if held.issuperset(keeps):
-                while failing:
-                    self.api.update(failing.pop(), "FAILED")
-            if only is not None:
-                self.api.decide(self.id)
-                return all(self.statuses[name] == "COMPLETED" for name in only if name in self.steps) or None
-            return self.status != "RUNNING" or (bool(keeps) and not fails and held.issuperset(keeps)) or None
-
-        self.api.wait_while_none(look)
-        return self
-
-    @property
-    def status(self) -> str:
-        return self.api.workflow(self.id)["status"]
-
-    @property
-    def steps(self):
-        """The newest try of each step."""
-        return {step["referenceTaskName"]: step for step in self.api.tasks(self.id)}
-
-    @property
-    def statuses(self):
-        return {name: step["status"] for name, step in self.steps.items()}
-
-    def rerun(self, reference: str | None):
-        self.ran.clear()
-        body = {} if reference is None else {"reRunFromTaskId": self.steps[reference]["taskId"]}
-        self.api.expect("POST", f"/workflow/{self.id}/rerun", data=body)
-        return self
-
-    def retry(self, *, resume: bool = False):
-        self.ran.clear()
-        query = f"resumeSubworkflowTasks={str(resume).lower()}"
-        return self.api.call("POST", f"/workflow/{self.id}/retry?{query}", data={})
-
-    def cancel(self):
-        self.api.terminate(self.id)
-        return self
+from conductor_play import Play
 
 
 @pytest.fixture
@@ -219,15 +121,8 @@ def test_a_retry_tries_again_what_has_failed_or_was_cancelled(play):
     assert (play.status, sorted(play.ran)) == ("COMPLETED", ["a1", "a2", "after", "b1", "b2"])
 
 
-def joined_too_early(play, *, keeps):
-    """A join that has failed before some branch came to its last task. A test cannot wait for the race, so it says so."""
-    play.start(*play.forked()).go(keeps=keeps)
-    play.api.update(play.steps["join"], "FAILED")
-    play.api.wait_for_end(play.id)
-
-
 def test_a_retry_fails_where_a_join_has_failed_before_all_branches_had_come_to_their_last_task(play):
-    joined_too_early(play, keeps=["a1", "b2"])
+    play.join_too_early(keeps=["a1", "b2"])
     assert play.statuses["join"] == "FAILED"
     answer = play.retry()
     assert (answer.status, b'"t\\" is null' in answer.body, play.status) == (500, True, "FAILED")
@@ -236,7 +131,7 @@ def test_a_retry_fails_where_a_join_has_failed_before_all_branches_had_come_to_t
 
 
 def test_a_retry_works_where_a_join_has_failed_after_that(play):
-    joined_too_early(play, keeps=["a2", "b2"])
+    play.join_too_early(keeps=["a2", "b2"])
     assert play.retry().status == 204
     play.go()
     assert (play.status, sorted(play.ran)) == ("COMPLETED", ["a2", "after", "b2"])

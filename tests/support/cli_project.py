@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -35,6 +36,11 @@ class Said:
         program, *arguments = shlex.split(self.err.splitlines()[-1])
         assert program == "perago", self.err
         return arguments
+
+
+def recommended(text: str) -> list[tuple[str, ...]]:
+    """The commands in backticks of a message, without the program's name."""
+    return [tuple(shlex.split(command)) for command in re.findall(r"`perago ([^`]*)`", text)]
 
 
 class Project:

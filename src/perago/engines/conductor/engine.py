@@ -29,6 +29,10 @@ GIVES_NEXT_AGAIN_SECONDS = 600.0
 """After this time, a server that did not know the call for the next task is asked again: the answer may have come from
 a proxy."""
 
+SETTLE_SECONDS = 3.0
+"""From the end of a workflow to a retry or rerun. A server that still looks at a JOIN of it writes what it has read: over
+a JOIN that a retry has taken up, or one that a rerun has removed. Then the workflow is TERMINATED again, or never ends."""
+
 
 class ConductorEngine:
     """A Conductor server, for any number of threads. Nothing is sent before the first call.
@@ -263,6 +267,7 @@ class ConductorEngine:
         """
         workflow = self.get_workflow(workflow_id)
         again.expect_retry(workflow, self.get_instance)
+        _let_settle(workflow)
         self._client.retry_workflow(workflow_id, resume_sub_workflows=again.resumes_sub_workflow(workflow))
 
     def plan_rerun(self, workflow_id: str, reference_task_name: str | None = None) -> again.Rerun:
@@ -275,6 +280,7 @@ class ConductorEngine:
 
     def rerun_workflow(self, plan: again.Rerun) -> None:
         """Run a workflow that has ended again."""
+        _let_settle(self.get_instance(plan.workflow_id))
         self._client.rerun_workflow(plan.workflow_id, plan.task_id)
 
     def next_command(self, workflow: ConductorWorkflow) -> str:
@@ -307,6 +313,13 @@ class ConductorEngine:
             return False  # another worker already has it, and would get it a second time
         self._client.give_back(attempt)
         return True
+
+
+def _let_settle(workflow: ConductorWorkflow) -> None:
+    """Wait until the server has let go of a workflow that has just ended; see `SETTLE_SECONDS`."""
+    ended_seconds_ago = time.time() - workflow.ended_time / 1000
+    if 0 <= ended_seconds_ago < SETTLE_SECONDS:
+        time.sleep(SETTLE_SECONDS - ended_seconds_ago)
 
 
 def _execution(attempt: Attempt) -> tuple[object, ...]:

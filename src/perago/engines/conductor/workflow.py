@@ -78,6 +78,7 @@ class ConductorWorkflow:
         steps: the same of this instance alone, with its forks, joins and switches.
         definition: as the server keeps it for this instance.
         parent_id: the instance that it is a sub-workflow of, or None.
+        ended_time: by the server's clock, milliseconds since the epoch; 0 while it runs.
     """
 
     workflow_id: str
@@ -90,6 +91,7 @@ class ConductorWorkflow:
     definition: JsonObject
     steps: tuple[ConductorTask, ...] = ()
     parent_id: str | None = None
+    ended_time: int = 0
 
     @property
     def has_ended(self) -> bool:
@@ -112,6 +114,7 @@ class ConductorWorkflow:
             steps=tuple(steps),
             definition=_object(document.get("workflowDefinition")),
             parent_id=_text(document.get("parentWorkflowId")),
+            ended_time=int(document.get("endTime") or 0),
         )
 
 
