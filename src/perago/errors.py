@@ -236,6 +236,12 @@ class TaskNotFoundError(EngineError):
     retry_elsewhere_can_help = True
 
 
+class WorkflowStateError(EngineError):
+    """A workflow is not in a state for what was asked of it. Nothing has changed; the message says what can be done."""
+
+    retry_can_help = False
+
+
 class RunNotFoundError(EngineError):
     """The local engine has no record of that run."""
 

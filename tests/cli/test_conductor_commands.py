@@ -333,13 +333,17 @@ def test_a_workflow_is_registered_submitted_and_watched(flow, perago, server, na
         failed = perago("submit", target, "--param", "rows=4", "--param", "fail=true", *on, "--json").json
         workflow_id = failed["workflow_id"]
         seen = perago("watch", workflow_id, "--json")
+        first = seen.json["tasks"][0]["reference_name"]
         assert seen.code == 1
         assert seen.json["status"] == "FAILED"
         assert "as it was told" in seen.json["reason"]
         assert perago("retry", workflow_id).code == 0
         assert perago("watch", workflow_id).code == 1
-        assert perago("rerun", workflow_id, "--from", names["free"]).code == 0
+        beside = perago("rerun", workflow_id, "--from", names["free"])
+        assert (beside.code, f"--from {first}` runs it again from there" in " ".join(beside.err.split())) == (2, True)
+        assert perago("rerun", workflow_id, "--from", first, "--yes").code == 0
         assert perago("watch", workflow_id).code == 1
+        assert project.git("show", "main:rows.txt") == "xxxx"
         wrong = perago("rerun", workflow_id, "--from", "nothing")
         assert (wrong.code, "it has" in wrong.err) == (2, True)
 
@@ -495,9 +499,11 @@ def test_a_sub_workflow_is_registered_before_what_names_it_and_goes_on_where_it_
         (tmp_path / "gate").touch()
         assert perago("retry", failed.json["workflow_id"]).code == 0
         seen = perago("watch", failed.json["workflow_id"], "--json").json
-        assert perago("rerun", failed.json["workflow_id"], "--from", "inner/gate").code == 0
-        again = perago("watch", failed.json["workflow_id"], "--json")
-        assert (again.code, again.json["output"]["result"]) == (0, {"read": 3})
+        refused = perago("rerun", failed.json["workflow_id"], "--from", "inner/gate")
+        assert (refused.code, f"`perago rerun {failed.json['workflow_id']}`" in " ".join(refused.err.split())) == (
+            2,
+            True,
+        )
     assert (seen["status"], seen["output"]["result"]) == ("COMPLETED", {"read": 3})
     assert {task["reference_name"]: (task["status"], task["tries"]) for task in seen["tasks"]} == {
         "inner": ("COMPLETED", 1),

@@ -59,6 +59,22 @@ def test_a_run_is_published_whole_and_one_that_failed_when_it_has_been_resumed(p
     assert (first["run_branch"], newest["run_branch"] in run_branches(project)) == (branch, True)
 
 
+@pytest.mark.parametrize("prefix", ["second", "elsewhere"], ids=["seen by a task", "seen by none"])
+def test_a_run_that_somebody_has_committed_to_is_refused_and_the_hint_works(project, perago, gate, prefix):
+    on = ("--repo", str(project.repo), "--branch", "main")
+    gate.write_text("fail")
+    failed = perago(*WHOLE, "number=1", *on, "--json")
+    (branch,) = run_branches(project)
+    project.write({"number": "9"}, "theirs")
+    assert perago("import", "theirs", "--repo", str(project.repo), "--branch", branch, "--prefix", prefix).code == 0
+    gate.write_text("go on")
+    refused = perago("run", "--resume", failed.json["run_id"], *on[:2])
+    assert (refused.code, listed(project)) == (3, ["other.txt"]), refused.err
+    again = perago(*refused.next_command)
+    assert (again.code, again.json) == (0, {"number": 3}), again.err
+    assert listed(project) == ["first/number", "other.txt", "second/number"]
+
+
 @pytest.mark.long
 def test_a_run_that_was_killed_or_failed_goes_on_where_it_was_and_is_published(project, perago, gate, monkeypatch):
     base, on = project.head(), ("--repo", str(project.repo), "--branch", "main")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -161,6 +162,18 @@ def test_what_follows_writers_beside_each_other_has_what_all_have_written(perago
     tries = perago("runs", *on[:2], "--json").json[0]["tasks"]
     published = {task["output_ref"] for task in tries if task["task_name"] == "cli.put"}
     assert newest["stamp"]["input_ref"] in published
+
+
+def test_a_run_that_somebody_has_committed_behind_is_refused_and_the_hint_works(perago, project, on, tmp_path):
+    failed = perago("run", "cli_workflow:joined", *on, "--fast-retries", "--json")
+    assert failed.code == 1
+    project.write({"names.txt": "theirs"}, "theirs")
+    assert perago("import", "theirs", *on).code == 0
+    (tmp_path / "gate").touch()
+    refused = perago("run", "--resume", failed.json["run_id"], *on[:2])
+    assert (refused.code, project.show("names.txt")) == (3, "theirs"), refused.err
+    again = perago(*refused.next_command)
+    assert (again.code, again.json["names"]) == (0, ["a.txt", "b.txt", "c.txt", "d.txt", "first.txt", "names.txt"])
 
 
 def test_an_interrupt_cancels_the_workflow_and_says_how_to_go_on(perago, project, on, tmp_path):
@@ -327,6 +340,17 @@ def test_a_map_runs_its_task_for_each_item_and_gathers_the_results_in_order(pera
     assert said.json == {"counts": [{"count": len(word) + 1} for word in words]}
     empty = perago("run", "cli_workflow:mapped", "--params", '{"words": []}')
     assert (empty.code, empty.json) == (0, {"counts": []})
+
+
+def test_tasks_that_are_retried_beside_each_other_do_not_end_the_run(perago, monkeypatch, tmp_path):
+    words = [f"w{number}" for number in range(12)]
+    for number in range(int(os.environ.get("PERAGO_TEST_RETRIED_RUNS", "4"))):
+        monkeypatch.setenv("CLI_ONCE", str(tmp_path / f"once-{number}"))
+        (tmp_path / f"once-{number}").mkdir()
+        said = perago("run", "cli_workflow:all_once", "--params", json.dumps({"words": words}), "-j", "3", "--json")
+        assert (said.code, said.json["output"]["result"]["counts"]) == (0, [{"count": len(word)} for word in words])
+        tries = {task["reference_name"]: task["tries"] for task in said.json["tasks"]}
+        assert [tries[f"cli_once_{number}"] for number in range(1, 13)] == [2] * 12
 
 
 def record_of(project, said):

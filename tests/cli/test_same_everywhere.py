@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 
 import pytest
 
+from cli_project import recommended
 from servers.conductor_api import fresh
+from waiting import wait_for
 
-WORKFLOWS = 4
+WORKFLOWS = int(os.environ.get("PERAGO_TEST_RERUN_WORKFLOWS", "4"))
 """Those of modules/cli_random.py."""
 
 pytestmark = pytest.mark.long
@@ -27,16 +30,17 @@ def files(project):
 
 
 @pytest.fixture
-def followed(perago, conductor):
-    """Follows a workflow to its end. One that a JOIN failed at a try whose retry was not scheduled yet goes on."""
+def followed(perago):
+    """Follows a workflow to its end, and does what the messages say. A JOIN can fail one before a retry is scheduled."""
 
     def follow(workflow_id: str):
         said = perago("watch", workflow_id, "--json")
         for _ in range(9):
-            tasks = conductor.tasks(workflow_id) if said.code == 1 else []
-            if not any((task["taskType"], task["status"]) == ("JOIN", "FAILED") for task in tasks):
+            if said.code == 0:
                 break
-            assert perago("retry", workflow_id).code == 0
+            ((command, *rest),) = recommended(said.err)
+            done = perago(command, *rest, *(["--yes"] if command == "rerun" else []))
+            assert done.code == 0, done.err
             said = perago("watch", workflow_id, "--json")
         return said
 
@@ -48,6 +52,7 @@ def test_a_workflow_comes_to_the_same_files_here_and_on_a_server(
 ):
     monkeypatch.setenv("CONDUCTOR_SERVER_URL", conductor.url)
     monkeypatch.setenv("CLI_RANDOM", fresh("random"))
+    monkeypatch.setenv("CLI_RANDOM_COUNT", str(WORKFLOWS))
     project.write({"first.txt": "1"})
     there_on_main = ("--repo", "there.git", "--branch", "main")
     targets = [f"cli_random:w{seed}" for seed in range(WORKFLOWS)]
@@ -76,3 +81,95 @@ def test_a_workflow_comes_to_the_same_files_here_and_on_a_server(
         newest = perago("log", *there_on_main, "-n", "2", "--json").json
         head = next(entry["commit"] for entry in newest if entry["kind"] != "seal")
         assert ended.json["output"]["workspace"]["ref"] == head
+
+
+@pytest.fixture
+def there(perago, project, worker_of, conductor, monkeypatch, tmp_path):
+    """A worker on the random workflows, and the file that lists the tasks of the second era."""
+    eras = tmp_path / "eras"
+    eras.touch()
+    settings = {"CLI_RANDOM": fresh("random"), "CLI_RANDOM_COUNT": str(WORKFLOWS), "CLI_ERAS": str(eras)}
+    for name, value in {**settings, "CONDUCTOR_SERVER_URL": conductor.url}.items():
+        monkeypatch.setenv(name, value)
+    project.write({"first.txt": "1"})
+    assert perago("register", *[f"cli_random:w{seed}" for seed in range(WORKFLOWS)]).code == 0
+    assert perago("import", "source", "--repo", "base.git").code == 0
+    shutil.copytree(project.path / "base.git", project.path / "there.git")
+    with worker_of("cli_random", "--repo", "there.git", **settings):
+        yield eras
+
+
+def put_back(project, *names):
+    for name in names:
+        shutil.rmtree(project.path / name, ignore_errors=True)
+        shutil.copytree(project.path / "base.git", project.path / name)
+
+
+def reset(project, repo):
+    """The branch of a repository that a worker uses, as it was."""
+    project.repo = project.path / repo
+    project.git("update-ref", "refs/heads/main", project.git("rev-list", "--max-parents=0", "main"))
+
+
+@pytest.mark.parametrize("seed", range(WORKFLOWS))
+def test_a_rerun_comes_to_what_a_run_from_that_point_would_have_given(
+    perago, project, files, followed, there, conductor, seed
+):
+    chance = random.Random(seed)
+    target, on = f"cli_random:w{seed}", ("--branch", "main")
+    submitted = perago("submit", target, "--repo", "there.git", *on, "--json").json["workflow_id"]
+    first = followed(submitted)
+    assert first.code == 0, first.err
+    names = [task["reference_name"] for task in first.json["tasks"]]
+    for start in [None, *chance.sample(names, 3)]:
+        there.write_text("*")
+        before = conductor.tasks(submitted)
+        said = perago("rerun", submitted, *(["--from", start] if start else []), "--yes")
+        if said.code != 0:
+            assert (said.code, conductor.tasks(submitted)) == (2, before), said.err
+            ((command, *rest),) = recommended(said.err)
+            assert perago(command, *rest, "--yes").code == 0
+        again = followed(submitted)
+        assert again.code == 0, again.err
+        known = {(task["taskId"], task["scheduledTime"]) for task in before}
+        ran = {
+            task["referenceTaskName"]
+            for task in conductor.tasks(submitted)
+            if (task["taskId"], task["scheduledTime"]) not in known
+        }
+        there.write_text(" ".join(ran))
+        put_back(project, "here.git")
+        here = perago("run", target, "--repo", "here.git", *on, "-j", "2")
+        assert here.code == 0, here.err
+        assert here.json == again.json["output"]["result"]
+        assert files("here.git") == files("there.git"), start
+        there.write_text("")
+        put_back(project, "here.git")
+        reset(project, "there.git")
+        submitted = perago("submit", target, "--repo", "there.git", *on, "--json").json["workflow_id"]
+        assert followed(submitted).code == 0
+
+
+@pytest.mark.parametrize("seed", range(WORKFLOWS))
+def test_a_workflow_that_was_cancelled_goes_on_to_what_a_run_would_have_given(
+    perago, project, files, followed, there, conductor, seed
+):
+    chance = random.Random(seed)
+    target, on = f"cli_random:w{seed}", ("--branch", "main")
+    put_back(project, "here.git")
+    here = perago("run", target, "--repo", "here.git", *on, "-j", "2", "--json")
+    assert here.code == 0, here.err
+    workflow_id = perago("submit", target, "--repo", "there.git", *on, "--json").json["workflow_id"]
+    count = chance.randrange(len(here.json["tasks"]))
+
+    def has_come_so_far():
+        found = conductor.workflow(workflow_id)
+        done = sum(task["status"] == "COMPLETED" for task in found["tasks"])
+        return done >= count or found["status"] != "RUNNING"
+
+    wait_for(has_come_so_far, f"{count} tasks to complete")
+    perago("cancel", workflow_id)
+    ended = followed(workflow_id)
+    assert ended.code == 0, ended.err
+    assert ended.json["output"]["result"] == here.json["output"]["result"]
+    assert files("here.git") == files("there.git")

@@ -79,17 +79,6 @@ def test_a_display_that_fails_is_not_asked_again_and_fails_no_attempt(cancelled)
     assert display.shown == ["parse started"]
 
 
-def test_the_first_error_of_a_try_counts_and_cleaning_does_not(cancelled):
-    watch = RunObserver(Display(), cancelled)
-    first = TaskFailed("first")
-    watch(Event(phase=Phase.CLEAN, kind="failed", error=OSError("left")))
-    watch(Event(phase=Phase.BODY, kind="failed", error=first))
-    watch(Event(phase=Phase.STAGE, kind="failed", error=OSError("second")))
-    assert watch.error is first
-    watch.begin()
-    assert watch.error is None
-
-
 def test_only_an_error_that_was_not_raised_on_purpose_has_a_place():
     accident = TaskExecutionError("x")
     accident.add_note('Traceback\n  File "/lib/perago.py", line 1, in call\n  File "/app/task.py", line 7, in build\n')

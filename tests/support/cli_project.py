@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -27,6 +29,18 @@ class Said:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+    @property
+    def next_command(self) -> list[str]:
+        """The arguments of the command that it recommends on its last line."""
+        program, *arguments = shlex.split(self.err.splitlines()[-1])
+        assert program == "perago", self.err
+        return arguments
+
+
+def recommended(text: str) -> list[tuple[str, ...]]:
+    """The commands in backticks of a message, without the program's name."""
+    return [tuple(shlex.split(command)) for command in re.findall(r"`perago ([^`]*)`", text)]
 
 
 class Project:

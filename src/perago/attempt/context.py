@@ -31,6 +31,7 @@ class RunContext:
         metrics: receives what the body records; None if the task declares no metrics or they are discarded.
         failure_reason_max_length: in characters.
         status_of: returns the status of a failure.
+        on_failure: receives the error that fails the attempt.
         invoke_body: runs the body; invoke_guards: the task's own guards. Default: in this process.
         is_cancelled: tells the body whether the attempt is cancelled.
         keep_failed_workspace: whether the directory of a failed attempt is kept.
@@ -43,6 +44,7 @@ class RunContext:
     metrics: MetricRecorder | None = None
     failure_reason_max_length: int = FAILURE_REASON_MAX_LENGTH
     status_of: Callable[[BaseException], ResultStatus] = status_for_exception
+    on_failure: Callable[[BaseException], None] = lambda _error: None
     invoke_body: InvokeBody = invoke_in_process
     invoke_guards: InvokeBody = invoke_in_process
     is_cancelled: Callable[[], bool] = bool
@@ -72,6 +74,7 @@ class RunContext:
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # noqa: BLE001 - every error of an attempt becomes its result
+            self.on_failure(exc)
             failure = result_for_exception(exc, max_length=self.failure_reason_max_length)
             return replace(failure, status=self.status_of(exc))
         finally:

@@ -21,14 +21,14 @@ from perago.attempt.join import output_commit
 from perago.attempt.output import traceback_in_body
 from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError, required
 from perago.ports import Repository
+from perago.running.loop import commit_of
 from perago.running.notebook import open_view
-from perago.running.request import Place, given_repository, new_request
+from perago.running.request import Place, given_repository, is_behind, new_request
 from perago.running.task import begun, invoke_here, own_process
 from perago.running.task_state import TaskState, states_of
 from perago.running.view import TaskDisplay, WorkflowView
 from perago.running.watch import Interrupts, RunObserver
 from perago.running.workflow import begun as workflow_begun
-from perago.running.workflow import commit_of
 from perago.running.workflow_request import new_workflow_request
 from perago.settings import load_run_config
 from perago.tasks.declare import TaskDefinition, task_of
@@ -183,7 +183,7 @@ def _run_task(task: TaskDefinition, call: _Call) -> CompletedRun[Any]:
         view.end(task.name, status, commit, result.reason_for_incompletion)
         run_id = tries.run.run_id
         if result.output is None:
-            next_step = _resume(run_id, call) if target is not None else ""
+            next_step = _resume(run_id, call, watch.error) if target is not None else ""
             raise _failure(watch.error, result.reason_for_incompletion, run_id, next_step, interrupts)
         with _completed(run_id):
             changes = _changes(tries.repository, tries.input_data, commit)
@@ -209,7 +209,7 @@ def _run_workflow(workflow: LoadedWorkflow, call: _Call, jobs: int, *, fast: boo
         with _telling_interrupts(cancelled, run_id):
             decision = execution.go()
         if decision.status is not WorkflowStatus.COMPLETED:
-            next_step = f" {decision.reason}." + ("" if here else _resume(run_id, call))
+            next_step = f" {decision.reason}." + ("" if here else _resume(run_id, call, execution.error))
             raise _failure(execution.error, decision.reason, run_id, next_step, interrupts)
         repository = execution.slots[0].repository() if request.repository is not None else None
         with _completed(run_id):
@@ -373,10 +373,13 @@ def _failure(
     return raised
 
 
-def _resume(run_id: str, call: _Call) -> str:
+def _resume(run_id: str, call: _Call, error: BaseException | None = None) -> str:
     repository = call.place.repository
     repo = [] if repository is None else ["--repo", repository.argument]
-    return f" `{shlex.join(['perago', 'run', '--resume', run_id, *repo])}` goes on with it."
+    options, does = ([], "goes on with it")
+    if is_behind(error):
+        options, does = (["--onto-head"], "runs it again from the present head")
+    return f" `{shlex.join(['perago', 'run', '--resume', run_id, *options, *repo])}` {does}."
 
 
 def _raise_interrupt(interrupts: Interrupts, run_id: str) -> None:

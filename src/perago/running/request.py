@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError
 
 from perago.attempt.stamp import describe_params
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
-from perago.errors import EngineError, RunNotFoundError, TaskInputError, required
+from perago.errors import EngineError, PublishFenceError, RunNotFoundError, TaskInputError, required
 from perago.running.repos.address import RepositoryAddress, head_of, local_engine, parse_address
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
@@ -46,6 +46,14 @@ def learn_secrets(model: type[BaseModel] | None, params: object) -> BaseModel | 
             learn_of(_OWNER, secrets_of(validated))
             return validated
     return None
+
+
+def is_behind(error: BaseException | None) -> bool:
+    """Whether a run that an error has failed can only be run again, from the present head.
+
+    A resume keeps the input, and the commits of others behind that refuse it again.
+    """
+    return isinstance(error, PublishFenceError) and not error.retry_can_help
 
 
 @dataclass(frozen=True, kw_only=True)

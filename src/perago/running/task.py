@@ -111,6 +111,7 @@ class TaskRun:
             execution_id=observer.execution_id,
             metrics=observer.metrics,
             failure_reason_max_length=self.job.config.failure_reason_max_length,
+            on_failure=self.watch.fail,
             invoke_body=within_limit(invoke_body),
             invoke_guards=invoke_body,
             is_cancelled=self.cancelled.is_set,

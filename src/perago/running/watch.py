@@ -128,8 +128,6 @@ _CANCELLED_AT_START = frozenset(Phase) - {Phase.POLL, Phase.PUBLISH, Phase.REPOR
 _CANCELLED_UNDER_WAY = frozenset({Phase.MATERIALIZE, Phase.STAGE})
 """Phases that the observer does not cancel: the code that runs a body cancels it."""
 
-_AFTERMATH = (Phase.REPORT, Phase.CLEAN)
-
 
 class RunObserver:
     """Observes one try and remembers its results.
@@ -171,6 +169,10 @@ class RunObserver:
         if event.kind in ("started", "progress") and event.phase in phases and self._is_cancelled():
             raise TaskCancelledError(f"cancelled before or in the phase {event.phase}; nothing was published")
 
+    def fail(self, error: BaseException) -> None:
+        """Remember the error that failed the try. See `RunContext.on_failure`."""
+        self.error = error
+
     def line(self, text: str) -> None:
         """Show a line that belongs to no event."""
         if self._display is not None:
@@ -183,12 +185,8 @@ class RunObserver:
             self._entries = current_entries()
         if event.phase is Phase.BODY and event.kind == "completed":
             self.beside = written_since(self._entries)
-        if event.kind == "started" and event.phase is Phase.DECIDE:
-            self.error = None  # the previous swap was lost, and the attempt goes on
         if event.kind == "failed" and event.phase is Phase.BODY and is_quit(event.error):
             self._cancelled.set()  # the user has left the debugger
-        if event.kind == "failed" and event.phase not in _AFTERMATH:
-            self.error = self.error or event.error
         if event.kind != "completed":
             return
         self.plan = attributes.get("plan", self.plan)

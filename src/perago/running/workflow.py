@@ -1,14 +1,12 @@
-"""Runs a workflow here: decides, starts what is due, and waits for what ends."""
+"""Runs a workflow here: its repository, its record, and the threads that the tries run in."""
 
 from __future__ import annotations
 
 import os
 import platform
 import queue
-import random
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,8 +21,8 @@ from perago.attempt.run import run_attempt
 from perago.engines.local import LocalAttempt, WorkflowRun
 from perago.errors import TaskCancelledError, required
 from perago.ports import Event, Repository, SystemClock
+from perago.running.loop import WAIT_SECONDS, TryEnd, WorkflowLoop, commit_of
 from perago.running.repos.address import queue_for
-from perago.running.request import recordable_by_tasks, recordable_input, recordable_map
 from perago.running.task import GRACE_SECONDS, body_timeout, invoke_here, observed_try, sweep_leftovers
 from perago.running.telemetry import open_telemetry
 from perago.running.text import reason_within
@@ -35,25 +33,19 @@ from perago.tasks.declare import TaskDefinition
 from perago.telemetry.sink import Telemetry
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
-from perago.values.record import CAME_TO_NOTHING, TryStatus, WorkflowStatus
+from perago.values.record import TryStatus
 from perago.values.redaction import mask_text
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from perago.worker.executor.runner import merge_seconds, status_to_report, within_limit
-from perago.workflows.decide import INNER_INPUT, Decision, Due, Instance, decide
-from perago.workflows.graph import MAP_TASK
-
-WAIT_SECONDS = 0.2
-"""How often a run that waits looks whether it is cancelled."""
+from perago.workflows.decide import Decision, Due
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Ended:
-    """A try that has ended."""
+    """A try that has ended, and the slot that is free again."""
 
     slot: _Slot
-    reference_name: str
-    status: TryStatus
-    error: BaseException | None
+    end: TryEnd
 
 
 @dataclass(frozen=True)
@@ -142,6 +134,7 @@ class _Slot:
                 metrics=observer.metrics,
                 failure_reason_max_length=request.config.failure_reason_max_length,
                 status_of=lambda exc: status_to_report(exc, attempt, request.engine.load_record),
+                on_failure=watch.fail,
                 invoke_body=within_limit(invoke_body),
                 invoke_guards=invoke_body,
                 is_cancelled=is_cancelled,
@@ -224,51 +217,89 @@ def begun(
             raise
 
 
+class _Threads:
+    """The crew of a run: each try in a thread, on a slot of its own."""
+
+    def __init__(
+        self,
+        threads: ThreadPoolExecutor,
+        slots: Sequence[_Slot],
+        events: queue.SimpleQueue[_Ended | _Called],
+        view: WorkflowView,
+        telemetry: Telemetry,
+    ) -> None:
+        self._threads = threads
+        self._free = list(slots)
+        self._events = events
+        self._view = view
+        self._telemetry = telemetry
+
+    @property
+    def is_free(self) -> bool:
+        return bool(self._free)
+
+    def start(self, due: Due, attempt: LocalAttempt) -> None:
+        self._threads.submit(self._try, self._free.pop(), due, attempt)
+
+    def next_end(self, seconds: float) -> TryEnd | None:
+        """Also runs a body here, if one is to; the ends of others wait meanwhile."""
+        try:
+            event = self._events.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        if isinstance(event, _Called):
+            event.run()
+            return None
+        self._free.append(event.slot)
+        return event.end
+
+    def _try(self, slot: _Slot, due: Due, attempt: LocalAttempt) -> None:
+        """Run one try, in a thread."""
+        try:
+            result, error = slot.run(due, attempt, self._telemetry)
+            status = TryStatus(result.status)
+            if status is not TryStatus.COMPLETED and slot.is_cancelled(attempt):
+                status = TryStatus.CANCELED
+            reason = reason_within(due.task_name, result.reason_for_incompletion) or None
+            self._view.end(due.reference_task_name, status, commit_of(result.output), reason)
+        except BaseException as exc:  # noqa: BLE001 - what cannot be reported ends the run, in the thread that waits
+            status, error = TryStatus.FAILED, exc
+            self._view.end(due.reference_task_name, status, None, mask_text(str(exc)))
+        has_failed = status not in (TryStatus.COMPLETED, TryStatus.CANCELED)
+        self._events.put(_Ended(slot, TryEnd(attempt.task_id, error if has_failed else None)))
+
+
 @dataclass
 class WorkflowExecution:
     """The tries of one run, as many at a time as there are slots.
 
     Attributes:
         fast: retry without the delays of the tasks' policies.
-        error: what failed the last try that failed.
+        error: what failed the task that failed the workflow.
     """
 
     request: WorkflowRequest
     run: WorkflowRun
-    slots: list[_Slot]
+    slots: Sequence[_Slot]
     events: queue.SimpleQueue[_Ended | _Called]
     view: WorkflowView
     telemetry: Telemetry
     cancelled: threading.Event
     fast: bool
     error: BaseException | None = None
-    _not_before: dict[tuple[str, str | None], float] = field(default_factory=dict)
 
     def go(self) -> Decision:
         """Run the workflow to its end; or, when it is cancelled, until nothing runs."""
-        policies = {name: task.controls.retry for name, task in self.request.workflow.tasks.items()}
-        instance = Instance(workflow_id=self.run.run_id, input_data=self.run.input_data)
-        last = self.run.record.last_tries.values()
-        revived = frozenset(entry.task_id for entry in last if entry.status in CAME_TO_NOTHING)
-        free = list(self.slots)
         with (
             ThreadPoolExecutor(len(self.slots), thread_name_prefix="perago-task") as threads,
             self._cancelling_at_an_error(),
         ):
-            while True:
-                decision = decide(self.request.workflow.graph, instance, self.run.tries, policies, revived)
-                if decision.status is not WorkflowStatus.RUNNING or self.cancelled.is_set():
-                    break
-                if not self._step_sub_workflows(decision):
-                    self._take_ended(free, self._start(decision, free, threads))
-            if decision.status is WorkflowStatus.RUNNING:
-                self.run.cancel("cancelled")
-                decision = Decision(status=WorkflowStatus.TERMINATED, reason="it was cancelled")
-            else:
-                self.run.end(decision.status, output=decision.output, reason=decision.reason)
-            self.cancelled.set()  # for what still runs beside a task that failed
-            while len(free) < len(self.slots):
-                self._take_ended(free, WAIT_SECONDS)
+            crew = _Threads(threads, self.slots, self.events, self.view, self.telemetry)
+            loop = WorkflowLoop(
+                self.request.workflow, self.run, crew, self.view, self.cancelled, SystemClock(), fast=self.fast
+            )
+            decision = loop.go()
+            self.error = loop.error
         return decision
 
     @contextmanager
@@ -279,97 +310,6 @@ class WorkflowExecution:
         except BaseException:
             self.cancelled.set()
             raise
-
-    def _start(self, decision: Decision, free: list[_Slot], threads: ThreadPoolExecutor) -> float:
-        """Start what is due, as far as slots are free. Returns the seconds until more is due."""
-        wait = WAIT_SECONDS
-        now = time.monotonic()
-        self.view.choose(decision.taken)
-        self.view.schedule(due.reference_task_name for due in decision.due)
-        for due in decision.due:
-            left = self._due_at(due, now) - now
-            if left > 0:
-                wait = min(wait, left)
-                self.view.retry(due.reference_task_name, left)
-            elif free:
-                slot = free.pop()
-                threads.submit(self._try, slot, due, self._begin(due, self._recordable(due)))
-        return wait
-
-    def _recordable(self, due: Due) -> JsonObject:
-        """The input of a try with what is a secret by its type masked."""
-        tasks = self.request.workflow.tasks
-        if due.sub_workflow is not None:
-            inner, model = due.input_data[INNER_INPUT], due.sub_workflow.params_model
-            if model is None:  # a definition in a file, or in the record of a run
-                inner = recordable_by_tasks(due.sub_workflow, tasks, inner)
-            inner = recordable_input(model, inner)
-            return {**due.input_data, INNER_INPUT: inner}
-        if due.task_name == MAP_TASK and (mapped := tasks.get(due.input_data["params"]["task"])) is not None:
-            return recordable_map(mapped.params_model, due.input_data)
-        return recordable_input(tasks[due.task_name].params_model, due.input_data)
-
-    def _begin(self, due: Due, recordable: JsonObject) -> LocalAttempt:
-        """Record and show the beginning of a try."""
-        attempt = self.run.begin(due.reference_task_name, due.task_name, due.input_data, recordable)
-        self.view.begin(due.reference_task_name, attempt.retry_count + 1, recordable)
-        return attempt
-
-    def _step_sub_workflows(self, decision: Decision) -> bool:
-        """Record what begins and ends without a process of its own. Returns whether anything did."""
-        for ended in decision.ended:
-            self.run.end_sub_workflow(ended.task_id, ended.status, ended.output, ended.reason)
-            reason = reason_within(ended.reference_task_name, ended.reason) or None
-            self.view.end(ended.reference_task_name, ended.status, commit_of(ended.output), reason)
-        begun = [due for due in decision.due if due.sub_workflow is not None]
-        for due in begun:
-            self._begin(due, self._recordable(due))
-        return bool(decision.ended or begun)
-
-    def _due_at(self, due: Due, now: float) -> float:
-        """When a try may start, monotonic seconds."""
-        jitter_ms = self.request.workflow.tasks[due.task_name].controls.retry.jitter_ms
-        is_late = due.retried_task_id is not None and due.delay_seconds > 0 and not self.fast
-        delay = due.delay_seconds + random.uniform(0, jitter_ms) / 1000 if is_late else 0.0  # noqa: S311 - spreads load
-        return self._not_before.setdefault((due.reference_task_name, due.retried_task_id), now + delay)
-
-    def _try(self, slot: _Slot, due: Due, attempt: LocalAttempt) -> None:
-        """Run one try, in a thread."""
-        try:
-            result, error = slot.run(due, attempt, self.telemetry)
-            status = TryStatus(result.status)
-            if status is not TryStatus.COMPLETED and slot.is_cancelled(attempt):
-                status = TryStatus.CANCELED
-            reason = reason_within(due.task_name, result.reason_for_incompletion) or None
-            self.view.end(due.reference_task_name, status, commit_of(result.output), reason)
-        except BaseException as exc:  # noqa: BLE001 - what cannot be reported ends the run, in the thread that waits
-            status, error = TryStatus.FAILED, exc
-            self.view.end(due.reference_task_name, status, None, mask_text(str(exc)))
-        self.events.put(_Ended(slot, due.reference_task_name, status, error))
-
-    def _take_ended(self, free: list[_Slot], seconds: float) -> None:
-        """Wait for a try to end; or for a body to run here, which delays what follows others meanwhile."""
-        self.view.refresh()
-        try:
-            ended = self.events.get(timeout=seconds)
-        except queue.Empty:
-            return
-        if isinstance(ended, _Called):
-            ended.run()
-            return
-        free.append(ended.slot)
-        if ended.status not in (TryStatus.COMPLETED, TryStatus.CANCELED):
-            self.error = ended.error
-        entry = self.run.record.last_tries[ended.reference_name]
-        if entry.status.is_live and not self.cancelled.is_set():  # its report failed
-            raise ended.error or AssertionError(f"the try {entry.task_id} ended without a report")
-
-
-def commit_of(output: JsonObject | None) -> str | None:
-    """The commit in the output of a task or workflow; None if it has none."""
-    workspace = (output or {}).get("workspace")
-    ref = workspace.get("ref") if isinstance(workspace, dict) else None
-    return ref if isinstance(ref, str) else None
 
 
 def _beginning(request: WorkflowRequest, run: WorkflowRun) -> str:

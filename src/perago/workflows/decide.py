@@ -88,6 +88,7 @@ class SubWorkflowEnd:
 
     Attributes:
         task_id: of its try.
+        failed: as in `Decision`.
     """
 
     reference_task_name: str
@@ -95,6 +96,7 @@ class SubWorkflowEnd:
     status: TryStatus
     output: JsonObject
     reason: str | None
+    failed: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,7 @@ class Decision:
         taken: the case that each switch has taken, by the switch's reference name; None for the default.
         output: of a workflow that has ended.
         reason: why it did not complete.
+        failed: reference name of the task or sub-workflow that failed it; None if it completed, or failed otherwise.
     """
 
     status: WorkflowStatus
@@ -115,6 +118,7 @@ class Decision:
     taken: Mapping[str, str | None] = field(default_factory=dict)
     output: JsonObject = field(default_factory=dict)
     reason: str | None = None
+    failed: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,11 +172,19 @@ class _Given:
 class _EndedError(Exception):
     """The workflow ends before its last task."""
 
-    def __init__(self, status: WorkflowStatus, reason: str | None, output: JsonObject | None = None) -> None:
+    def __init__(
+        self,
+        status: WorkflowStatus,
+        reason: str | None,
+        output: JsonObject | None = None,
+        *,
+        failed: str | None = None,
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.output = output
+        self.failed = failed
 
 
 class _Walk:
@@ -208,7 +220,7 @@ class _Walk:
             is_through = self._is_all_through(self._graph.nodes)
         except _EndedError as end:
             output = end.output or self._output()
-            return Decision(status=end.status, output=output, reason=end.reason, taken=self._taken)
+            return Decision(status=end.status, output=output, reason=end.reason, failed=end.failed, taken=self._taken)
         if is_through:
             return Decision(status=WorkflowStatus.COMPLETED, output=self._output(), taken=self._taken)
         running = WorkflowStatus.RUNNING
@@ -278,9 +290,8 @@ class _Walk:
             self._finish(node.reference_name, last.input_data, output, TryStatus.COMPLETED_WITH_ERRORS)
             return True
         status = WorkflowStatus.TERMINATED if last.status is TryStatus.CANCELED else WorkflowStatus.FAILED
-        raise _EndedError(
-            status, f"task {node.reference_name!r} is {last.status}: {last.reason or 'no reason was given'}"
-        )
+        reason = f"task {node.reference_name!r} is {last.status}: {last.reason or 'no reason was given'}"
+        raise _EndedError(status, reason, failed=last.reference_task_name)
 
     def _first(self, node: TaskNode | SubWorkflowNode) -> Due:
         return Due(
@@ -318,6 +329,7 @@ class _Walk:
                     status=_TRY_STATUS[inner.status],
                     output={"subWorkflowId": last.task_id, **inner.output},
                     reason=inner.reason,
+                    failed=inner.failed,
                 )
             )
 

@@ -2,6 +2,9 @@
 
 Every other one is transactional. A branch's second task may see what a neighbour has published, or not, so no result
 depends on what a workspace holds.
+
+What a task writes says in which era it ran: the file at CLI_ERAS lists the tasks of the second era, or "*" for all. So
+a test sees which tasks a rerun has run again. With CLI_RANDOM_SUBS they also have sub-workflows.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from perago import Flow, RetryPolicy, TaskContext, TaskControls, TaskFailed, Wor
 
 OWNER = "a@example.org"
 NAME = os.environ.get("CLI_RANDOM", "random")
-COUNT = 4
+COUNT = int(os.environ.get("CLI_RANDOM_COUNT", "4"))
+SUBS = ["sub"] * bool(os.environ.get("CLI_RANDOM_SUBS"))
 CONTROLS = TaskControls(retry=RetryPolicy(count=2, delay_seconds=0))
 MOST_TASKS = 10
 
@@ -44,12 +48,18 @@ class Seen(BaseModel):
 @task(name=f"{NAME}.put", owner_email=OWNER, workspace=WorkspaceSpec(isolation="snapshot"), controls=CONTROLS)
 def put(workspace: Path, params: Params, context: TaskContext) -> Put:
     """Write a file, after some tries that write another one and fail."""
-    text = f"{params.name} after {params.before}"
+    text = f"{params.name} after {params.before} in era {_era(context)}"
     (workspace / f"{params.name}.txt").write_text(text)
     if context.identity.retry_count < params.fails:
         (workspace / "failed.txt").write_text("of a try that failed")
         raise TaskFailed("as it was told")
     return Put(size=len(text), is_even=len(text) % 2 == 0, names=[f"{params.name}{number}" for number in "xyz"])
+
+
+def _era(context: TaskContext) -> int:
+    listed = Path(os.environ["CLI_ERAS"]) if "CLI_ERAS" in os.environ else None
+    names = listed.read_text().split() if listed is not None and listed.exists() else []
+    return 2 if {"*", context.identity.reference_task_name} & set(names) else 1
 
 
 @task(name=f"{NAME}.look", owner_email=OWNER, workspace=WorkspaceSpec(read_only=True), controls=CONTROLS)
@@ -60,15 +70,16 @@ def look(workspace: Path, params: Nothing) -> Seen:
 class _Drawing:
     """Draws one workflow."""
 
-    def __init__(self, flow: Flow, seed: int) -> None:
+    def __init__(self, flow: Flow, seed: int, first: int = 0) -> None:
         self.flow = flow
         self.random = random.Random(seed)
-        self.count = 0
+        self.count = first
+        self.most = first + MOST_TASKS
 
     def sequence(self, depth: int) -> None:
         last = self.put()
         for _ in range(self.random.randint(1, 2)):
-            kinds = ["put", "look", "map", *["parallel", "when"] * (depth < 2 and self.count < MOST_TASKS)]
+            kinds = ["put", "look", "map", *["parallel", "when", *SUBS] * (depth < 2 and self.count < self.most)]
             match self.random.choice(kinds):
                 case "put":
                     last = self.put(last)
@@ -80,17 +91,26 @@ class _Drawing:
                     self.parallel(depth)
                 case "when":
                     self.when(last, depth)
+                case "sub":
+                    self.sub()
 
     def put(self, before: Put | None = None) -> Put:
         self.count += 1
         fails = self.random.choice([0, 0, 0, 1])
         given = {} if before is None else {"before": before.size}
-        return self.flow.run(put, name=f"f{self.count}", fails=fails, **given)
+        return self.flow.run(put, name=f"f{self.count}", fails=fails, ref_=f"put_{self.count}", **given)
 
     def map(self, before: Put) -> None:
         self.count += 2
         over = self.random.choice([before.names, [f"f{self.count}{number}" for number in "ab"]])
-        self.flow.map(put, over=over, as_="name", fails=self.random.choice([0, 1]), before=before.size)
+        self.flow.map(
+            put, over=over, as_="name", ref_=f"map_{self.count}", fails=self.random.choice([0, 1]), before=before.size
+        )
+
+    def sub(self) -> None:
+        self.count += 1
+        inner = _declared(self.random.randrange(1_000), f"{NAME}_in_{self.count}", first=100 * self.count)
+        self.flow.run(inner, ref_=f"sub_{self.count}")
 
     def parallel(self, depth: int) -> None:
         with self.flow.parallel():
@@ -106,14 +126,14 @@ class _Drawing:
                 self.put()
 
 
-def _declared(seed: int):
+def _declared(seed: int, name: str, *, first: int = 0, transactional: bool = False):
     def flow(flow: Flow) -> Seen:
-        _Drawing(flow, seed).sequence(0)
+        _Drawing(flow, seed, first).sequence(2 if first else 0)
         return flow.run(look)
 
     flow.__name__ = flow.__qualname__ = f"w{seed}"
-    return workflow(name=f"{NAME}_{seed}", owner_email=OWNER, transactional=seed % 2 == 1)(flow)
+    return workflow(name=name, owner_email=OWNER, transactional=transactional)(flow)
 
 
 for _seed in range(COUNT):
-    globals()[f"w{_seed}"] = _declared(_seed)
+    globals()[f"w{_seed}"] = _declared(_seed, f"{NAME}_{_seed}", transactional=_seed % 2 == 1)

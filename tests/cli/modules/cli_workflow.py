@@ -176,6 +176,21 @@ def mapped(flow: Flow, params: Phrased) -> Each:
     return flow.output(Each, counts=sizes)
 
 
+@task(name="cli.once", owner_email=OWNER, controls=TaskControls(retry=RetryPolicy(count=1, delay_seconds=0)))
+def fails_once(params: Word) -> Counted:
+    """Fails at its first try in a run, which leaves a file in the directory CLI_ONCE."""
+    try:
+        (Path(os.environ["CLI_ONCE"]) / params.word).touch(exist_ok=False)
+    except FileExistsError:
+        return Counted(count=len(params.word))
+    raise TaskFailed("the first time")
+
+
+@workflow(name="cli_all_once", owner_email=OWNER)
+def all_once(flow: Flow, params: Words) -> Each:
+    return flow.output(Each, counts=flow.map(fails_once, over=params.words, as_="word"))
+
+
 class Put(BaseModel):
     name: str
 

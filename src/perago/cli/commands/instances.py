@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,10 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from perago.cli.failure import before_start
-from perago.cli.output import json_option, note, print_json
+from perago.cli.output import json_option, note, print_json, say
+from perago.running.text import printable
 
 if TYPE_CHECKING:
     from perago.engines.conductor import ConductorEngine
+    from perago.engines.conductor.again import Rerun
+
+_SHORT_COMMIT = 12
 
 _id_argument = click.argument("workflow_id", metavar="ID")
 
@@ -45,23 +50,46 @@ def retry(workflow_id: str, as_json: bool) -> None:
 
 @click.command()
 @_id_argument
-@click.option("--from", "reference_name", metavar="TASK", help="Its reference name.  [default: the first task]")
+@click.option("--from", "reference_name", metavar="TASK", help="Its reference name.  [default: the beginning]")
+@click.option("--yes", is_flag=True, help="Replace what has been published without asking.")
 @json_option
-def rerun(workflow_id: str, reference_name: str | None, as_json: bool) -> None:
-    """Run a workflow that has ended again, from a task on, although that has completed."""
+def rerun(workflow_id: str, reference_name: str | None, yes: bool, as_json: bool) -> None:
+    """Run a workflow that has ended again, from a task on, although that has completed.
+
+    What the tasks that run again have published is replaced on its branch when they publish. It is listed first.
+    """
     with _server() as engine, before_start():
-        tasks = engine.get_workflow(workflow_id).tasks
-        names = list(dict.fromkeys(task.reference_task_name for task in tasks))
-        wanted = [task for task in tasks if reference_name in (None, task.reference_task_name)]
-        if not wanted:
-            raise click.UsageError(f"workflow {workflow_id} has no task {reference_name!r}; it has {', '.join(names)}")
-        first = wanted[0] if reference_name is None else wanted[-1]
-        engine.rerun_workflow(workflow_id, first.task_id)
-    _tell(
-        workflow_id,
-        f"Workflow {workflow_id} runs again from {first.reference_task_name}. `perago watch {workflow_id}` shows it.",
-        as_json=as_json,
-    )
+        plan = engine.plan_rerun(workflow_id, reference_name)
+        _expect_consent(plan, yes=yes)
+        engine.rerun_workflow(plan)
+    if as_json:
+        replaced = [
+            {"reference_name": task.reference_task_name, "branch": task.output_branch, "ref": task.output_ref}
+            for task in plan.replaced
+        ]
+        print_json({"workflow_id": workflow_id, "from": plan.start, "replaced": replaced})
+    start = plan.start or "the beginning"
+    note(f"Workflow {workflow_id} runs again from {start}. `perago watch {workflow_id}` shows it.")
+
+
+def _expect_consent(plan: Rerun, *, yes: bool) -> None:
+    """List what a rerun will replace, and ask for consent.
+
+    Raises:
+        click.UsageError: nobody can be asked.
+        click.Abort: the answer is no.
+    """
+    if not plan.replaced:
+        return
+    note("These tasks run again and replace what they have published:")
+    for task in plan.replaced:
+        commit = (task.output_ref or "")[:_SHORT_COMMIT]
+        say(f"  {printable(task.reference_task_name)}: commit {commit} on branch {printable(task.output_branch or '')}")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("this replaces published commits. Add --yes to do it without being asked")
+    click.confirm("Run them again?", abort=True, err=True)
 
 
 @click.command()

@@ -55,7 +55,7 @@ def follow(engine: ConductorEngine, workflow_id: str, *, start: str = "perago st
         note(f"Workflow {workflow_id} goes on without being watched. `perago watch {workflow_id}` shows it again, and")
         note(f"`perago cancel {workflow_id}` ends it.")
         return INTERRUPTED
-    return _told(workflow, as_json=as_json)
+    return _told(engine, workflow, as_json=as_json)
 
 
 def _looked(engine: ConductorEngine, workflow_id: str) -> ConductorWorkflow:
@@ -116,7 +116,7 @@ def _graph_of(engine: ConductorEngine, workflow: ConductorWorkflow) -> WorkflowG
     return graph
 
 
-def _told(workflow: ConductorWorkflow, *, as_json: bool) -> int:
+def _told(engine: ConductorEngine, workflow: ConductorWorkflow, *, as_json: bool) -> int:
     is_done = workflow.status == "COMPLETED"
     with result_on_stdout():
         if as_json:
@@ -127,7 +127,7 @@ def _told(workflow: ConductorWorkflow, *, as_json: bool) -> int:
         note(f"Workflow {workflow.name} is done: {workflow.workflow_id}.")
         return DONE
     note(f"error: workflow {workflow.name} is {workflow.status}: {workflow.reason or 'no reason was given'}")
-    note(f"`perago retry {workflow.workflow_id}` retries its failed tasks.")
+    note(f"{engine.next_command(workflow)}.")
     return TASK_FAILED
 
 

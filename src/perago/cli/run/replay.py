@@ -94,6 +94,7 @@ def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
                 failure_reason_max_length=job.config.failure_reason_max_length,
                 invoke_body=within_limit(choose_body(job, arguments, cancelled, stack, watch)),
                 is_cancelled=cancelled.is_set,
+                on_failure=watch.fail,
                 observer=watch,
             )
             result = run_free_attempt(job.task, input_data, None, context)

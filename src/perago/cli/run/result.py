@@ -17,9 +17,9 @@ from perago.cli.failure import (
 )
 from perago.cli.output import note, print_json, result_on_stdout, say
 from perago.engines.local import LocalRun
-from perago.errors import PublishFenceError, StoreError, required
+from perago.errors import StoreError, required
 from perago.running.repos.address import RepositoryAddress
-from perago.running.request import RunRequest
+from perago.running.request import RunRequest, is_behind
 from perago.running.text import reason_within
 from perago.running.watch import RunObserver, beside_note
 from perago.values.models import RuntimeTaskResult
@@ -74,7 +74,7 @@ class RunResult:
             kept=watch.kept,
             beside=watch.beside,
             repository=job.repository,
-            is_behind=isinstance(watch.error, PublishFenceError),
+            is_behind=is_behind(watch.error),
         )
 
     def print(self, arguments: RunArguments) -> None:

@@ -60,7 +60,7 @@ def waiting_in(workflow: ConductorWorkflow) -> set[Queue]:
     return {
         (task.task_name, task.domain)
         for task in workflow.tasks
-        if task.status == TryStatus.SCHEDULED and not task.is_sub_workflow
+        if task.status == TryStatus.SCHEDULED and task.kind != "SUB_WORKFLOW"
     }
 
 

@@ -15,8 +15,10 @@ from perago.cli.progress import log_lines_on
 from perago.cli.run.prepare import usage_errors
 from perago.cli.run.workflow_view import open_view
 from perago.engines.local import WorkflowRun
+from perago.running.loop import commit_of
+from perago.running.request import is_behind
 from perago.running.watch import Interrupts
-from perago.running.workflow import begun, commit_of
+from perago.running.workflow import begun
 from perago.running.workflow_request import WorkflowRequest
 from perago.values.record import WorkflowStatus
 from perago.workflows.decide import Decision
@@ -82,10 +84,10 @@ class _Finished:
         note(f"error: workflow {name} {word}: {self.decision.reason}")
         if (branch := self.run.record.run_branch) is not None:
             note(f"What its tasks have published is on branch {branch} alone.")
-            if self.exit_code == FENCE_REFUSED:
-                again = f"Run {self.run.run_id} ended. To run it again from the present head:"
-                _tell_resume(again, self.run.run_id, arguments, "--onto-head")
-                return
+        if is_behind(self.error):
+            again = f"Run {self.run.run_id} ended. To run it again from the present head:"
+            _tell_resume(again, self.run.run_id, arguments, "--onto-head")
+            return
         _tell_resume(f"Run {self.run.run_id} ended. {_GO_ON}", self.run.run_id, arguments)
 
     def as_object(self) -> dict[str, Any]:

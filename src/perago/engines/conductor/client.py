@@ -256,9 +256,10 @@ class ConductorClient(Api):
         query = f"resumeSubworkflowTasks={str(resume_sub_workflows).lower()}"
         self.post(f"/workflow/{segment(workflow_id)}/retry?{query}", {}, idempotent=False)
 
-    def rerun_workflow(self, workflow_id: str, task_id: str) -> None:
-        """Run a workflow that has ended again from a task on."""
-        self.post(f"/workflow/{segment(workflow_id)}/rerun", {"reRunFromTaskId": task_id}, idempotent=False)
+    def rerun_workflow(self, workflow_id: str, task_id: str | None) -> None:
+        """Run a workflow that has ended again from a task on; without one, from the beginning, with new tasks."""
+        body = {} if task_id is None else {"reRunFromTaskId": task_id}
+        self.post(f"/workflow/{segment(workflow_id)}/rerun", body, idempotent=False)
 
     # ---- internals
 

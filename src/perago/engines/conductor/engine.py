@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from perago.engines.conductor import again
 from perago.engines.conductor.attempt import ConductorAttempt
 from perago.engines.conductor.client import ConductorClient
 from perago.engines.conductor.fit import fitting
@@ -28,6 +29,10 @@ from perago.values.tree import read_tree
 GIVES_NEXT_AGAIN_SECONDS = 600.0
 """After this time, a server that did not know the call for the next task is asked again: the answer may have come from
 a proxy."""
+
+SETTLE_SECONDS = 3.0
+"""From the end of a workflow to a retry or rerun. A server that still looks at a JOIN of it writes what it has read: over
+a JOIN that a retry has taken up, or one that a rerun has removed. Then the workflow is TERMINATED again, or never ends."""
 
 
 class ConductorEngine:
@@ -258,23 +263,48 @@ class ConductorEngine:
         """
         return ConductorWorkflow.of(self._client.get_workflow(workflow_id)).has_ended
 
+    def get_instance(self, workflow_id: str) -> ConductorWorkflow:
+        """A workflow instance without the tasks of its sub-workflows. Raises as `get_workflow`."""
+        return ConductorWorkflow.of(self._client.get_workflow(workflow_id))
+
     def terminate_workflow(self, workflow_id: str, reason: str) -> None:
-        """End a running workflow; its live tasks are CANCELED."""
+        """End a running workflow; its live tasks are CANCELED.
+
+        Raises:
+            WorkflowStateError: it has ended, or is a sub-workflow.
+        """
+        again.expect_running(self.get_workflow(workflow_id), self.get_instance)
         self._client.terminate_workflow(workflow_id, reason)
 
     def retry_workflow(self, workflow_id: str) -> None:
         """Retry the last failed tasks of a workflow that has failed or was terminated.
 
         A sub-workflow that has failed goes on where it failed. One that was cancelled begins anew: so does the server.
-        """
-        tasks = ConductorWorkflow.of(self._client.get_workflow(workflow_id)).tasks
-        last = {task.reference_task_name: task for task in tasks}
-        within = any(task.sub_workflow_id is not None and task.has_failed for task in last.values())
-        self._client.retry_workflow(workflow_id, resume_sub_workflows=within)
 
-    def rerun_workflow(self, workflow_id: str, task_id: str) -> None:
-        """Run a workflow that has ended again from a task on."""
-        self._client.rerun_workflow(workflow_id, task_id)
+        Raises:
+            WorkflowStateError: it has not failed, or the server cannot retry it.
+        """
+        workflow = self.get_workflow(workflow_id)
+        again.expect_retry(workflow, self.get_instance)
+        _let_settle(workflow)
+        self._client.retry_workflow(workflow_id, resume_sub_workflows=again.resumes_sub_workflow(workflow))
+
+    def plan_rerun(self, workflow_id: str, reference_task_name: str | None = None) -> again.Rerun:
+        """What a rerun does from a task, or from the beginning.
+
+        Raises:
+            WorkflowStateError: it runs, it has no such task, or the server would lose what runs beside that task.
+        """
+        return again.plan_rerun(self.get_workflow(workflow_id), reference_task_name, self.get_instance)
+
+    def rerun_workflow(self, plan: again.Rerun) -> None:
+        """Run a workflow that has ended again."""
+        _let_settle(self.get_instance(plan.workflow_id))
+        self._client.rerun_workflow(plan.workflow_id, plan.task_id)
+
+    def next_command(self, workflow: ConductorWorkflow) -> str:
+        """What can be done with a workflow that has ended."""
+        return again.advice(workflow, self.get_instance)
 
     # ---- internals
 
@@ -302,6 +332,13 @@ class ConductorEngine:
             return False  # another worker already has it, and would get it a second time
         self._client.give_back(attempt)
         return True
+
+
+def _let_settle(workflow: ConductorWorkflow) -> None:
+    """Wait until the server has let go of a workflow that has just ended; see `SETTLE_SECONDS`."""
+    ended_seconds_ago = time.time() - workflow.ended_time / 1000
+    if 0 <= ended_seconds_ago < SETTLE_SECONDS:
+        time.sleep(SETTLE_SECONDS - ended_seconds_ago)
 
 
 def _execution(attempt: Attempt) -> tuple[object, ...]:

@@ -7,22 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 
 _SYSTEM = frozenset({"FORK", "JOIN", "SWITCH", "SET_VARIABLE", "TERMINATE", "INLINE", "DO_WHILE"})
-_SUB_WORKFLOW = "SUB_WORKFLOW"
 ENDED = frozenset({"COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"})
 """Statuses of a workflow that has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConductorTask:
-    """A try of a task that workers run, or of a sub-workflow.
+    """A try of a task that workers run, or of a sub-workflow; among all steps of an instance, also of its forks etc.
 
     Attributes:
+        kind: as in the definition: SIMPLE, SUB_WORKFLOW, JOIN, ...
+        seq: the place in the order of scheduling.
+        input_data: complete.
         sub_workflow_id: the instance that runs for it, if it is one and that has been started.
         seconds: from its hand-out to its end, or until now by the server's last update; 0.0 before its hand-out.
-        is_sub_workflow: the server itself runs it.
         domain: of the workers that may take it; None for those without one.
         due_in: seconds until a worker may take it, if it waits to be retried; by the clock of this machine.
     """
@@ -35,10 +37,11 @@ class ConductorTask:
     output: JsonObject
     reason: str | None
     seconds: float
+    kind: str
+    seq: int
+    input_data: JsonObject
     sub_workflow_id: str | None = None
-    is_sub_workflow: bool = False
     domain: str | None = None
-    input_data: JsonObject = field(default_factory=dict)
     due_in: float = 0.0
 
     @property
@@ -53,9 +56,22 @@ class ConductorTask:
     @property
     def output_ref(self) -> str | None:
         """The commit in the output of a workspace task."""
+        return self._output_workspace("ref")
+
+    @property
+    def output_branch(self) -> str | None:
+        """The branch in the output of a workspace task."""
+        return self._output_workspace("branch")
+
+    @property
+    def has_published(self) -> bool:
+        """Whether it has completed with another commit than it was given."""
+        given = input_refs(self.input_data)
+        return self.status == "COMPLETED" and bool(given) and self.output_ref not in (None, *given)
+
+    def _output_workspace(self, name: str) -> str | None:
         workspace = self.output.get("workspace")
-        ref = workspace.get("ref") if isinstance(workspace, Mapping) else None
-        return ref if isinstance(ref, str) else None
+        return _text(workspace.get(name)) if isinstance(workspace, Mapping) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +80,11 @@ class ConductorWorkflow:
 
     Attributes:
         tasks: tries of tasks that workers run and of sub-workflows, in the order of scheduling.
+        steps: the same of this instance alone, with its forks, joins and switches.
         definition: as the server keeps it for this instance.
         taken_cases: the case that each switch has taken, by the switch's reference name; None for the default.
+        parent_id: the instance that it is a sub-workflow of, or None.
+        ended_time: by the server's clock, milliseconds since the epoch; 0 while it runs.
     """
 
     workflow_id: str
@@ -77,6 +96,9 @@ class ConductorWorkflow:
     tasks: tuple[ConductorTask, ...]
     definition: JsonObject
     taken_cases: Mapping[str, str | None] = field(default_factory=dict)
+    steps: tuple[ConductorTask, ...] = ()
+    parent_id: str | None = None
+    ended_time: int = 0
 
     @property
     def has_ended(self) -> bool:
@@ -86,7 +108,8 @@ class ConductorWorkflow:
     def of(cls, document: JsonObject) -> Self:
         """Read the server's JSON. What is missing is empty."""
         given = document.get("tasks")
-        tasks = [one for one in (given if isinstance(given, Sequence) else ()) if isinstance(one, Mapping)]
+        found = [one for one in (given if isinstance(given, Sequence) else ()) if isinstance(one, Mapping)]
+        steps = [_task(task) for task in found]
         return cls(
             workflow_id=str(document.get("workflowId", "")),
             name=str(document.get("workflowName", "")),
@@ -94,9 +117,12 @@ class ConductorWorkflow:
             input_data=_object(document.get("input")),
             output=_object(document.get("output")),
             reason=_text(document.get("reasonForIncompletion")),
-            tasks=tuple(_task(task) for task in tasks if task.get("taskType") not in _SYSTEM),
+            tasks=tuple(step for step, task in zip(steps, found, strict=True) if task.get("taskType") not in _SYSTEM),
+            steps=tuple(steps),
             definition=_object(document.get("workflowDefinition")),
-            taken_cases=_taken_cases(tasks),
+            taken_cases=_taken_cases(found),
+            parent_id=_text(document.get("parentWorkflowId")),
+            ended_time=int(document.get("endTime") or 0),
         )
 
 
@@ -111,10 +137,11 @@ def _task(document: Mapping[str, Any]) -> ConductorTask:
         output=_object(document.get("outputData")),
         reason=_text(document.get("reasonForIncompletion")),
         seconds=max(ended - started, 0) / 1000 if started else 0.0,
-        sub_workflow_id=_text(document.get("subWorkflowId")),
-        is_sub_workflow=document.get("taskType") == _SUB_WORKFLOW,
-        domain=_text(document.get("domain")),
+        kind=str(_object(document.get("workflowTask")).get("type") or document.get("taskType", "")),
+        seq=int(document.get("seq") or 0),
         input_data=_object(document.get("inputData")),
+        sub_workflow_id=_text(document.get("subWorkflowId")),
+        domain=_text(document.get("domain")),
         due_in=_due_in(document),
     )
 
