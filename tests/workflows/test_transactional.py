@@ -19,6 +19,7 @@ from perago.ports import ignore
 from perago.tasks.declare import task_of
 from perago.testing import MemoryEngine, MemoryStore, MemoryWorkflow
 from perago.testing.engine import MemoryAttempt
+from perago.testing.workflow import Step
 from perago.values.models import RUN_PREFIX, RuntimeTaskResult
 from perago.values.record import InstanceRecord
 from perago.workflows.builtin import builtin_task
@@ -131,8 +132,8 @@ def test_a_task_behind_the_end_of_the_run_is_refused_in_a_definition():
 class Server:
     """Hands out the tasks of one transactional workflow of `first`, in memory, and runs their attempts."""
 
-    def __init__(self, directory: Path, engine: MemoryEngine | None = None) -> None:
-        self.store, self.engine = MemoryStore(), engine or MemoryEngine(retries=1)
+    def __init__(self, directory: Path) -> None:
+        self.store, self.engine = MemoryStore(), MemoryEngine(retries=1)
         self.directory = directory
         self.begun = self.store.commit("main", {"first/old": "o", "other/old": "o"})
         self.engine.schedule(BEGIN_TASK, {"workspace": {"repository": "memory", "branch": "main"}, "params": {}})
@@ -279,28 +280,15 @@ def test_a_run_is_refused_if_its_branch_has_the_stamp_of_another_workflow(server
     assert server.store.head("main") == server.begun
 
 
-class OfSubWorkflows(MemoryEngine):
-    """Records one instance as a sub-workflow of the others, as Conductor does."""
-
-    child = ""
-
-    def load_record(self, attempt):
-        record = super().load_record(attempt)
-        if attempt.workflow_instance_id == self.child:
-            return replace(record, parent="workflow-1")
-        within = replace(record.tries[0], task_id="sub", reference_task_name="sub", sub_workflow=self.child)
-        return replace(record, tries=(*record.tries, within))
-
-
-def test_a_sub_workflow_with_an_instance_of_its_own_publishes_to_the_branch_of_the_run(tmp_path):
-    server = Server(tmp_path, OfSubWorkflows(retries=1))
+def test_a_sub_workflow_with_an_instance_of_its_own_publishes_to_the_branch_of_the_run(server):
     made = server.run(BEGIN_TASK, "first").output["workspace"]["ref"]
-    server.engine.child = child = server.engine.start_workflow()
-    workspace = server.store.input(server.branch).model_dump()
-    server.engine.schedule("first", {"workspace": workspace, "params": {"number": 9}}, workflow=child)
+    given = {"workspace": server.store.input(server.branch).model_dump(), "params": {"number": 9}}
+    inner = Step(task_name="first", reference_task_name="inner", input_data=given)
+    server.engine.schedule_sub_workflow("sub", lambda _: [inner])
     theirs = server.run("first").output["workspace"]["ref"]
     assert server.store.history(server.branch)[:2] == [theirs, made]
-    assert server.run(END_TASK).status == "COMPLETED"
+    ended = server.run(END_TASK)
+    assert ended.status == "COMPLETED"
 
 
 def test_a_run_of_another_branch_is_refused(server):
