@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sys
 
 import pytest
 
@@ -31,7 +32,7 @@ def files(project):
 
 @pytest.fixture
 def followed(perago):
-    """Follows a workflow to its end, and does what the messages say. A JOIN can fail one before a retry is scheduled."""
+    """Follows a workflow to its end, and does what the messages say where a JOIN has failed it before a retry."""
 
     def follow(workflow_id: str):
         said = perago("watch", workflow_id, "--json")
@@ -51,6 +52,7 @@ def test_a_workflow_comes_to_the_same_files_here_and_on_a_server(
     perago, project, files, followed, worker_of, conductor, monkeypatch
 ):
     monkeypatch.setenv("CONDUCTOR_SERVER_URL", conductor.url)
+    monkeypatch.delitem(sys.modules, "cli_random", raising=False)
     monkeypatch.setenv("CLI_RANDOM", fresh("random"))
     monkeypatch.setenv("CLI_RANDOM_COUNT", str(WORKFLOWS))
     project.write({"first.txt": "1"})
@@ -89,6 +91,7 @@ def there(perago, project, worker_of, conductor, monkeypatch, tmp_path):
     eras = tmp_path / "eras"
     eras.touch()
     settings = {"CLI_RANDOM": fresh("random"), "CLI_RANDOM_COUNT": str(WORKFLOWS), "CLI_ERAS": str(eras)}
+    monkeypatch.delitem(sys.modules, "cli_random", raising=False)  # which has the names of the test before
     for name, value in {**settings, "CONDUCTOR_SERVER_URL": conductor.url}.items():
         monkeypatch.setenv(name, value)
     project.write({"first.txt": "1"})

@@ -31,8 +31,8 @@ GIVES_NEXT_AGAIN_SECONDS = 600.0
 a proxy."""
 
 SETTLE_SECONDS = 3.0
-"""From the end of a workflow to a retry or rerun. A server that still looks at a JOIN of it writes what it has read: over
-a JOIN that a retry has taken up, or one that a rerun has removed. Then the workflow is TERMINATED again, or never ends."""
+"""From the end of a workflow to a retry or rerun. A server that still looks at a JOIN stores what it has read, over a
+JOIN that a retry has taken up or a rerun has removed. Then the workflow is TERMINATED again, or never ends."""
 
 
 class ConductorEngine:
