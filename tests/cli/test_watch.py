@@ -12,6 +12,7 @@ from perago.attempt.output import place_in_body
 from perago.errors import TaskCancelledError, TaskExecutionError, TaskFailed
 from perago.ports import Event, Phase
 from perago.running.watch import Interrupts, RunObserver
+from servers.machine import slowness
 
 
 class Display:
@@ -94,7 +95,7 @@ def test_signals_are_taken_and_given_back(cancelled):
     before = signal.getsignal(signal.SIGTERM)
     with Interrupts(cancelled.set):
         os.kill(os.getpid(), signal.SIGTERM)
-        assert cancelled.wait(5)
+        assert cancelled.wait(5 * slowness())
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
