@@ -124,7 +124,7 @@ def test_forks_have_the_handlers_that_were_there_before(cancelled):
             os._exit(0 if found == [*before[:2], own] and not blocked else 1)
         assert os.waitpid(pid, 0)[1] == 0
         os.kill(os.getpid(), signal.SIGTERM)
-        assert cancelled.wait(5)
+        assert cancelled.wait(5 * slowness())
 
 
 def test_for_a_debugger_the_first_signal_interrupts(cancelled):
