@@ -7,6 +7,8 @@ import signal
 
 import pytest
 
+from servers.machine import slowness
+
 FILES = {"in/a.txt": "alpha", "in/b.txt": "beta", "other.txt": "other"}
 
 
@@ -153,7 +155,7 @@ def test_a_persons_commit_in_between_is_kept_and_the_run_is_refused(songs, perag
         songs.wait_for(there)
         theirs = songs.repository.commit_files("main", {"theirs.txt": b"theirs"})
         go.touch()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60 * slowness())
     assert process.returncode == 3, err
     assert theirs[:12] in err
     assert songs.head() == theirs
@@ -183,7 +185,7 @@ def test_a_killed_run_is_resumed_from_its_input_and_leaves_nothing(songs, perago
     with songs.start("run", "cli_bodies:write", *params, *songs.on_main) as process:
         songs.wait_for(there)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=60 * slowness())
     [killed] = perago("runs", "--repo", songs.address, "--json").json
     assert (killed["status"], killed["input_ref"]) == ("killed", before)
     (tmp_path / "go").touch()

@@ -12,6 +12,7 @@ from git_support import run_branch
 from perago.running.request import RunArgumentError
 from perago.values.models import RUN_PREFIX
 from servers.conductor_api import fresh, simple
+from servers.machine import slowness
 
 WHOLE = "cli_transactional:whole"
 OF_ANY_AGE = ("--runs-older-than", "0.001s")
@@ -89,7 +90,7 @@ def test_doctor_keeps_the_branch_of_a_live_run_that_has_not_published_yet(place,
             assert (said.json["findings"], branches()) == ([], [branch])
         finally:
             gate.write_text("go on")
-            _, err = run.communicate(timeout=120)
+            _, err = run.communicate(timeout=120 * slowness())
     assert run.returncode == 0, err
     assert perago("doctor", *repo, *OF_ANY_AGE, "--fix").code == 0
     assert branches() == []

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conductor_stub import StubConductor, recorded_task
+from servers.machine import slowness
 
 REPO = ("--repo", "data.git", "--branch", "main")
 
@@ -108,7 +109,7 @@ def test_a_debugged_dry_run_that_fails_tells_it_on_stdout(repository):
 
 def test_debug_runs_the_body_in_the_commands_own_process(debugged):
     with debugged.start("run", "debugged", *REPO, "--debug") as process:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=30 * slowness())
     assert process.returncode == 0, err
     assert json.loads(out) == {"length": process.pid}
     assert "printed" in err
@@ -178,7 +179,7 @@ def test_a_replay_with_a_traceback_does_not_show_them_either(project):
 
 def test_a_breakpoint_stops_in_the_body(debugged):
     with debugged.start("run", "debugged", *REPO, "--debug", "--param", "kind=break", stdin=subprocess.PIPE) as process:
-        out, err = process.communicate("p answer + 1\nc\n", timeout=30)
+        out, err = process.communicate("p answer + 1\nc\n", timeout=30 * slowness())
     assert process.returncode == 0, err
     assert json.loads(out) == {"length": process.pid}
     assert re.search(r"^(\(Pdb\) )?42$", err, re.MULTILINE)
@@ -214,7 +215,7 @@ def test_ctrl_c_in_a_debugged_body_cleans_up_and_exits_with_130(repository, tmp_
     with repository.start("run", "cli_bodies:write", *params, *REPO, "--debug") as process:
         pid = int(repository.wait_for(tmp_path / "there"))
         os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=30 * slowness())
     assert pid == process.pid
     assert process.returncode == 130
     assert err.rstrip().endswith("error: interrupted")

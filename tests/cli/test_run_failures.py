@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from servers.machine import slowness
+
 REPO = ("--repo", "data.git", "--branch", "main")
 
 
@@ -227,7 +229,7 @@ def test_a_run_that_another_process_has_is_not_resumed(repository, perago, tmp_p
         [listed] = perago("runs", "--repo", "data.git", "--json").json
         said = perago("run", "--resume", listed["run_id"], "--repo", "data.git")
         (tmp_path / "go").write_text("")
-        process.communicate(timeout=30)
+        process.communicate(timeout=30 * slowness())
     assert listed["status"] == "running"
     assert said.code == 2
     assert "is executed by process" in said.err

@@ -16,6 +16,7 @@ import perago as package
 from perago import CompletedRun, PreGuardrailViolation, PublishFenceError, TaskDefinitionError, TaskExecutionError
 from perago.errors import BranchNotFoundError, TaskInputError, WorkflowDefinitionError
 from perago.values.models import Changes
+from servers.machine import slowness
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def _python(project, body, *, guard='if __name__ == "__main__"', file="script.py
 
 def test_a_task_of_a_script_runs_in_a_process_of_its_own(perago, project):
     process = _python(project, "print(perago.run(here).result.pid, os.getpid())")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60 * slowness())
     assert process.returncode == 0, err
     body, caller = out.split()
     assert body != caller
@@ -220,7 +221,7 @@ def test_a_task_of_a_script_runs_in_a_process_of_its_own(perago, project):
 
 def test_a_script_that_runs_itself_when_it_is_imported_is_told_so(project):
     process = _python(project, "perago.run(here)", guard="if True")
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60 * slowness())
     assert process.returncode == 1
     assert "Put the call below" in err
 
@@ -229,7 +230,7 @@ def test_a_script_that_runs_itself_when_it_is_imported_is_told_so(project):
 def test_tasks_without_a_module_run_in_this_process_which_is_told_once(project, target):
     twice = f"print(*[perago.run({target}).result.pid for _ in range(2)], os.getpid())"
     process = _python(project, twice, file=None)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60 * slowness())
     assert process.returncode == 0, err
     assert len(set(out.split())) == 1
     assert err.count("so its body runs in this process") == 1
@@ -239,7 +240,7 @@ def test_ctrl_c_ends_a_body_in_this_process_at_once(perago, project):
     process = _python(project, "perago.run(waits)", file=None)
     project.wait_for(project.path / "begun")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60 * slowness())
     assert "KeyboardInterrupt" in err
     assert perago("runs", "--json").json[0]["status"] == "CANCELED"
 
@@ -264,7 +265,7 @@ def test_ctrl_c_ends_a_run_whole(perago, repository, target):
     )
     body = repository.wait_for(there)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=60 * slowness())
     assert "interrupted Run " in out
     assert "perago run --resume" in out
     if target == "waits":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from servers.machine import slowness
 from waiting import wait_for
 
 REPO = ("--repo", "data.git", "--branch", "main")
@@ -46,7 +47,7 @@ def _is_alive(pid):
 
 
 def _end(process):
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=30 * slowness())
     return process.returncode, out, err
 
 
@@ -80,7 +81,7 @@ def test_a_body_that_looks_is_told_that_it_is_cancelled(repository, tmp_path, st
 def test_a_second_signal_ends_it_at_once_and_leaves_nothing(repository, start):
     process, body = start("write", *REPO)
     process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 30 * slowness()
     line = ""
     while "Once more" not in line:
         assert time.monotonic() < deadline

@@ -6,6 +6,7 @@ import pytest
 
 from perago.values.models import WorkspaceInput
 from perago.workspace.queue import host_queue
+from servers.machine import slowness
 from waiting import wait_for
 
 REPO = ("--repo", "data.git", "--branch", "main")
@@ -33,7 +34,7 @@ def test_a_run_publishes_in_its_turn(repository, waiting):
     head = repository.head()
     assert process.poll() is None
     end_turn()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60 * slowness())
     assert process.returncode == 0, err
     assert repository.git("rev-parse", "main~1") == head
 
@@ -42,7 +43,7 @@ def test_a_run_that_is_cancelled_in_the_queue_ends_at_once(repository, waiting):
     process, end_turn = waiting
     head = repository.head()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60 * slowness())
     assert process.returncode == 130, err
     assert repository.head() == head
     end_turn()

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from perago.values.models import RUN_PREFIX
+from servers.machine import slowness
 
 WHOLE = ("run", "cli_transactional:whole", "--param")
 
@@ -82,7 +83,7 @@ def test_a_run_that_was_killed_or_failed_goes_on_where_it_was_and_is_published(p
     process = project.start(*WHOLE, "number=1", *on, env={"CLI_GATE": str(gate)})
     project.wait_for(gate.with_suffix(".waiting"))
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=60 * slowness())
     assert (project.head(), listed(project)) == (base, ["other.txt"])
     (run,) = perago("runs", *on[:2], "--json").json
     gate.write_text("fail")

@@ -181,7 +181,7 @@ def test_an_interrupt_cancels_the_workflow_and_says_how_to_go_on(perago, project
     process = project.start("run", "cli_workflow:waiting", *WORDS, *on, env=environment)
     project.wait_for(tmp_path / "gate")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60 * slowness())
     assert process.returncode == 130, err
     assert "workflow cli_waiting was cancelled" in err
     (listed,) = perago("runs", *on[:2], "--json").json

@@ -13,6 +13,8 @@ import time
 
 import pytest
 
+from servers.machine import slowness
+
 REPO = ("--repo", "data.git", "--branch", "main")
 ESCAPE = "\x1b"
 
@@ -29,7 +31,7 @@ def on_terminal(repository):
         os.close(theirs)
         shown = _read_all(ours)
         os.close(ours)
-        return process.wait(30), shown
+        return process.wait(30 * slowness()), shown
 
     return run
 
@@ -140,7 +142,7 @@ def test_ctrl_c_typed_at_the_terminal_cancels(repository, tmp_path):
     os.write(ours, b"\x03")
     shown = _read_all(ours)
     os.close(ours)
-    assert process.wait(30) == 130
+    assert process.wait(30 * slowness()) == 130
     assert (tmp_path / "go").read_text() == "heeded"
     assert "was cancelled" in shown
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from perago.tasks.import_path import PACKAGES
+from servers.machine import slowness
 
 ALICE, CAROL, MALLORY = 20001, 20003, 20002
 
@@ -98,11 +99,11 @@ class Host:
 
     def perago(self, uid: int, home: Path, *arguments: str, **options: Any) -> tuple[int, str]:
         with self.start(uid, home, *arguments, **options) as process:
-            said, _ = process.communicate(timeout=120)
+            said, _ = process.communicate(timeout=120 * slowness())
         return process.returncode, said
 
     def shell(self, uid: int, script: str) -> None:
-        subprocess.run(as_user(uid, "sh", "-c", f"umask 0; {script}"), check=True, timeout=60)
+        subprocess.run(as_user(uid, "sh", "-c", f"umask 0; {script}"), check=True, timeout=60 * slowness())
 
 
 ON_MAIN = ("--repo", "data.git", "--branch", "main")
@@ -141,12 +142,12 @@ def meanwhile(host: Host, alice: Path, act: Callable[[], None], **settings: str)
     """Run Alice's task, and do something while its body runs."""
     (alice / "body.waits").touch()
     with host.start(ALICE, alice, "run", "module", *ON_MAIN, **settings) as running:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 60 * slowness()
         while not (alice / "body.runs").exists() and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         act()
         (alice / "body.waits").unlink()
-        said, _ = running.communicate(timeout=60)
+        said, _ = running.communicate(timeout=60 * slowness())
     return running.returncode, said
 
 

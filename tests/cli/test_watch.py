@@ -12,6 +12,7 @@ from perago.attempt.output import place_in_body
 from perago.errors import TaskCancelledError, TaskExecutionError, TaskFailed
 from perago.ports import Event, Phase
 from perago.running.watch import Interrupts, RunObserver
+from servers.machine import slowness
 
 
 class Display:
@@ -94,7 +95,7 @@ def test_signals_are_taken_and_given_back(cancelled):
     before = signal.getsignal(signal.SIGTERM)
     with Interrupts(cancelled.set):
         os.kill(os.getpid(), signal.SIGTERM)
-        assert cancelled.wait(5)
+        assert cancelled.wait(5 * slowness())
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
@@ -123,7 +124,7 @@ def test_forks_have_the_handlers_that_were_there_before(cancelled):
             os._exit(0 if found == [*before[:2], own] and not blocked else 1)
         assert os.waitpid(pid, 0)[1] == 0
         os.kill(os.getpid(), signal.SIGTERM)
-        assert cancelled.wait(5)
+        assert cancelled.wait(5 * slowness())
 
 
 def test_for_a_debugger_the_first_signal_interrupts(cancelled):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from servers.machine import slowness
 from waiting import wait_for
 
 BODIES = Path(__file__).parents[1] / "cli" / "modules"
@@ -103,5 +104,5 @@ class Project:
         if stdin_text is not None:
             options["stdin"] = subprocess.PIPE
         with self.start(*arguments, **options) as process:
-            out, err = process.communicate(stdin_text, timeout=60)
+            out, err = process.communicate(stdin_text, timeout=60 * slowness())
         return Said(process.returncode, out, err)

@@ -244,7 +244,7 @@ class Halted:
         def halt(lease):
             lease.stop()
             self._there.set()
-            assert self._go_on.wait(60)
+            assert self._go_on.wait(60 * slowness())
 
         def run():
             try:
@@ -255,7 +255,7 @@ class Halted:
 
         self._thread = threading.Thread(target=run)
         self._thread.start()
-        assert self._there.wait(60)
+        assert self._there.wait(60 * slowness())
 
     def go_on(self):
         """Let it run to its end."""

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from servers.machine import slowness
+
 TESTS = Path(__file__).parents[1]
 
 
@@ -22,4 +24,6 @@ def run_tests(directory: Path, code: str, *options: str, **variables: str) -> su
         **variables,
     }
     command = [sys.executable, "-m", "pytest", *given, *options, directory]
-    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=60 * slowness()
+    )

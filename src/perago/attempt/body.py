@@ -93,6 +93,7 @@ def _leads_to(handle: int) -> str:
 
 
 _LEAVE_SECONDS = 0.1
+_SIGNAL_SECONDS = 0.1  # a signal that comes just before a wait, or to another thread, is handled only after the wait
 """Seconds to wait for threads that are just ending."""
 
 _POOL = "concurrent.futures.thread"
@@ -257,7 +258,8 @@ def _finish(coroutine: Coroutine[Any, Any, object]) -> object:
     thread = threading.Thread(target=run, name=f"perago-body-{threading.get_ident()}")
     thread.start()
     try:
-        thread.join()
+        while thread.is_alive():
+            thread.join(_SIGNAL_SECONDS)
     except KeyboardInterrupt:
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])

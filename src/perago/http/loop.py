@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -19,6 +21,10 @@ AtEnd = Callable[[], Coroutine[Any, Any, None]]
 
 CANCEL_SECONDS = 5.0
 """Time for a cancelled call to release its resources, and for joining the loop's threads."""
+
+SIGNAL_SECONDS = 0.1
+"""Longest wait for a lock at a time. A signal that comes just before it, or to another thread, does not end the wait:
+its handler, such as that of Ctrl-C, runs only between two waits."""
 
 
 class LoopThread:
@@ -170,7 +176,7 @@ class _Call(Generic[T]):
         Raises:
             TimeoutError: it has not ended in time.
         """
-        if not self._wait(-1 if timeout is None else timeout):
+        if not self._wait(timeout):
             raise TimeoutError
         if self._error is not None:
             raise self._error
@@ -188,8 +194,14 @@ class _Call(Generic[T]):
             self._loop.call_soon_threadsafe(self._cancel)
             self._wait(CANCEL_SECONDS)
 
-    def _wait(self, seconds: float) -> bool:
-        return self.has_ended or self._ended.acquire(timeout=seconds)
+    def _wait(self, seconds: float | None) -> bool:
+        deadline = math.inf if seconds is None else time.monotonic() + seconds
+        while not self.has_ended:
+            left = min(SIGNAL_SECONDS, deadline - time.monotonic())
+            if left <= 0:
+                return False
+            self._ended.acquire(timeout=left)
+        return True
 
     def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._coroutine)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from perago.cli.start import _logging
 from perago.worker.attempts.journal import write
 from perago.worker.supervisor.supervisor import Loop
+from servers.machine import slowness
 
 
 def config_of(tmp_path):
@@ -29,7 +30,7 @@ def test_neither_stderr_nor_the_file_holds_a_secret(tmp_path, capsys):
     with _logging(config_of(tmp_path), "worker-1", as_json=False):
         loop = Loop("housekeeping", work)
         loop.start()
-        assert failed.wait(10)
+        assert failed.wait(10 * slowness())
         assert loop.stop(10)
     told = capsys.readouterr().err
     (line,) = [json.loads(line) for line in (tmp_path / "worker-1.jsonl").read_text().splitlines()]

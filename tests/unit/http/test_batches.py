@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 from perago.http.batches import Batches
+from servers.machine import slowness
 
 
 def test_what_waits_meanwhile_runs_in_one_go_and_in_order():
@@ -11,7 +12,7 @@ def test_what_waits_meanwhile_runs_in_one_go_and_in_order():
 
     def work(number):
         if number == 0:
-            assert gate.wait(30)
+            assert gate.wait(30 * slowness())
         ran.append(number)
         threads.add(threading.get_ident())
 
@@ -49,7 +50,7 @@ def test_the_end_waits_for_what_has_begun_and_drops_the_rest():
 
     def first():
         began.set()
-        assert gate.wait(30)
+        assert gate.wait(30 * slowness())
         ran.append("first")
 
     async def ended():

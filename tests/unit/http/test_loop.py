@@ -64,7 +64,7 @@ def test_what_would_end_a_process_ends_only_the_task_that_raises_it(loop, error)
     answers = []
     neighbour = threading.Thread(target=lambda: answers.append(loop.run(wait())))
     neighbour.start()
-    assert begun.wait(10)
+    assert begun.wait(10 * slowness())
     with pytest.raises(error, match="3"):
         loop.run(raise_it())
     (raised,) = loop.run(have_it_raised())
@@ -115,7 +115,7 @@ def test_what_would_end_the_process_as_the_loop_is_stopped_does_not_keep_it():
         tell, told = loop.call_soon_threadsafe, threading.Event()
         loop.call_soon_threadsafe = lambda *call: (tell(*call), told.set())
         threading.Thread(target=thread.close).start()
-        assert told.wait(10)
+        assert told.wait(10 * slowness())
         loop.call_soon(exit_now)
 
     thread.run(exit_in_the_turn_in_which_it_stops())
@@ -230,7 +230,26 @@ def test_an_interrupt_ends_the_call_and_the_process(end):
         assert running.stdout.readline() == "waiting\n"
         running.send_signal(signal.SIGINT)
         assert running.stdout.read() == "let go\ninterrupted\n"
-        assert running.wait(timeout=20) == 0
+        assert running.wait(timeout=20 * slowness()) == 0
+
+
+INTERRUPT_ELSEWHERE = """
+import asyncio, signal, threading
+from perago.http.loop import LoopThread
+async def interrupted():
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # the system may give a signal to any thread
+    await asyncio.sleep(600)
+try:
+    LoopThread("elsewhere").run(interrupted())
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_an_interrupt_that_does_not_wake_the_waiting_thread_is_not_lost():
+    """As one that comes between the last look for signals and the wait, which load makes likely."""
+    command = [sys.executable, "-c", INTERRUPT_ELSEWHERE]
+    assert subprocess.run(command, capture_output=True, timeout=60 * slowness(), check=True).stdout == b"interrupted\n"
 
 
 def test_the_first_failure_ends_the_others(loop):
@@ -320,14 +339,14 @@ def test_a_call_that_is_interrupted_before_it_begins_never_begins(loop):
 
     async def block():
         blocked.set()
-        go.wait(20)
+        go.wait(20 * slowness())
 
     async def late():
         begun.append(1)
 
     blocking = threading.Thread(target=loop.run, args=(block(),))
     blocking.start()
-    assert blocked.wait(20)
+    assert blocked.wait(20 * slowness())
     releasing = threading.Timer(0.5, go.set)
     releasing.start()
     with pytest.raises(TimeoutError):

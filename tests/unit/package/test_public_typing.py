@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from servers.machine import slowness
+
 pytestmark = pytest.mark.long
 
 PROGRAM = """
@@ -131,7 +133,7 @@ def test_mypy_knows_the_results_and_tells_wrong_uses(program):
 def test_pyright_knows_the_results_and_tells_wrong_uses(program):
     (program.parent / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "standard"}))
     command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, str(program)]
-    done = subprocess.run(command, cwd=program.parent, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=program.parent, capture_output=True, text=True, timeout=240 * slowness())
     said = json.loads(done.stdout)["generalDiagnostics"]
     found = [(entry["range"]["start"]["line"] + 1, entry["rule"]) for entry in said if entry["severity"] == "error"]
     expect_told(found, 1, done.stdout)

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from perago.tasks import code as code_module
+from servers.machine import slowness
 
 MODULE = """
 from pydantic import BaseModel
@@ -30,7 +31,9 @@ def digest(folder, program=f"from app.tasks import build; {PRINT}", *options, **
     """The digest as a fresh process in that folder comes to it."""
     command = [sys.executable, "-B", *(options or ("-c", program))]
     environment = {**os.environ, **variables}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60 * slowness()
+    )
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"sha256:[0-9a-f]{64}\n", done.stdout)
     return done.stdout.strip()

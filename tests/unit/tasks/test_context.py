@@ -10,6 +10,7 @@ import pytest
 
 from perago import TaskCancelledError, TaskContext
 from perago.values.models import AttemptIdentity
+from servers.machine import slowness
 
 IDENTITY = AttemptIdentity(
     workflow_instance_id="wf",
@@ -168,7 +169,9 @@ def test_nothing_is_printed_where_no_logging_is_configured():
         "TaskContext.for_test().logger.warning('careful', rows=3)\n"
         "TaskContext.for_test().logger.error('worse')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60 * slowness()
+    )
     assert (done.stdout, done.stderr) == ("", "")
 
 
@@ -177,4 +180,4 @@ def test_a_context_that_logs_nothing_loads_no_logging_library():
         "import sys; from perago import TaskContext; context = TaskContext.for_test(); context.progress(1)\n"
         "assert 'structlog' not in sys.modules; context.logger; assert 'structlog' in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60 * slowness())

@@ -15,6 +15,7 @@ import pytest
 from perago.errors import RuntimeConfigError
 from perago.telemetry import endpoint as endpoint_module
 from perago.telemetry.endpoint import MAX_CONNECTIONS, Endpoint, Page, json_page
+from servers.machine import slowness
 
 PAGES = {
     "/well": lambda: json_page({"ready": True, "note": "password=hunter2"}, ok=True),
@@ -33,7 +34,7 @@ def endpoint():
 def ask(endpoint, path, method="GET"):
     request = urllib.request.Request(endpoint.url + path, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10 * slowness()) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as exc:
         return exc.code, exc.read()
@@ -73,7 +74,7 @@ def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(monkeypatch):
     monkeypatch.setattr(endpoint_module, "REQUEST_SECONDS", 1.0)
     with Slow() as slow, Endpoint("127.0.0.1:0", PAGES) as endpoint:
         slow.connect(endpoint, 1)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 30 * slowness()
         while slow.still_open:
             assert time.monotonic() < deadline
             slow.send(b"G")

@@ -8,6 +8,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
+from servers.machine import slowness
+
 pytest_plugins = ["pytester"]
 
 TASKS = """
@@ -119,7 +121,7 @@ for name in modules: importlib.import_module(name)
 assert sorted(perago.testing.__all__) == dir(perago.testing)
 print("perago.testing.contract.store_stage" in modules)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60 * slowness())
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from perago.errors import RuntimeConfigError
 from perago.worker.supervisor.lock import is_locked, only_supervisor
+from servers.machine import slowness
 
 SUPERVISOR = """
 import os, sys
@@ -35,14 +36,14 @@ def test_a_fork_that_outlives_a_supervisor_does_not_keep_the_next_one_out(tmp_pa
         with refused, only_supervisor(root, "worker-2"):
             pass
         process.kill()
-        process.wait(60)
+        process.wait(60 * slowness())
         assert not is_locked(root)
         with only_supervisor(root, "worker-2"):
             assert is_locked(root)
         os.kill(fork, 0)  # it lives
     finally:
         process.kill()
-        process.communicate(timeout=60)  # both have ended
+        process.communicate(timeout=60 * slowness())  # both have ended
 
 
 def test_a_lock_that_is_none_is_told_and_not_waited_for(tmp_path):

@@ -11,6 +11,7 @@ from forks import exit_code_in_fork
 from perago.ports import Event, Phase
 from perago.worker.executor.link import PhaseSender
 from perago.worker.process.outbox import Outbox
+from servers.machine import slowness
 
 PROGRESS = Event(phase=Phase.BODY, kind="progress", attributes={"done": 1})
 
@@ -24,7 +25,7 @@ class SlowOutbox(Outbox):
 
     def send(self, message, *, with_next=False):
         self.is_sending.set()
-        self.let.wait(30)
+        self.let.wait(30 * slowness())
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, it warns of forks beside threads
@@ -36,7 +37,7 @@ def test_a_fork_that_tells_something_does_not_wait_for_a_thread_of_its_parent():
         thread = threading.Thread(target=sender, args=(PROGRESS,))
         thread.start()
         try:
-            assert outbox.is_sending.wait(10)
+            assert outbox.is_sending.wait(10 * slowness())
             assert exit_code_in_fork(lambda: sender(PROGRESS)) == 0
         finally:
             outbox.let.set()

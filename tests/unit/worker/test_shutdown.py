@@ -9,6 +9,7 @@ import pytest
 
 from perago.worker.attempts.job import Cause
 from perago.worker.supervisor.shutdown import serve_until_stopped
+from servers.machine import slowness
 
 BOUND = 200
 """Turns after which a test that waits for ever fails."""
@@ -75,6 +76,25 @@ def test_a_second_signal_ends_every_wait(turns, slots, calls, in_good_order, tol
     worker = Worker(signals, slots, calls)
     assert serve_until_stopped(worker, signals, None) is in_good_order
     assert worker.told == told
+
+
+ELSEWHERE = """
+import signal, threading, types
+from perago.worker.supervisor.shutdown import StopSignals, serve_until_stopped
+worker = types.SimpleNamespace(is_through=True, drain=lambda: print("drain"), close=lambda seconds: True)
+def send():
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # the system may give a signal to any thread
+with StopSignals() as signals:
+    threading.Timer(0.3, send).start()
+    print(serve_until_stopped(worker, signals, None))
+"""
+
+
+def test_a_signal_that_does_not_wake_the_waiting_thread_is_not_lost():
+    """As one that comes between the last look for signals and the wait, which load makes likely."""
+    command = [sys.executable, "-c", ELSEWHERE]
+    ended = subprocess.run(command, capture_output=True, timeout=60 * slowness(), check=True, text=True)
+    assert ended.stdout == "drain\nTrue\n"
 
 
 def test_calls_have_no_more_time_than_attempts(monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from perago.errors import EngineError
 from perago.worker.supervisor.task_log import MAX_ENTRY_CHARACTERS, MAX_PENDING_CHARACTERS, MAX_PENDING_TASKS, TaskLog
+from servers.machine import slowness
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Receiver:
         self.is_away = False
 
     def __call__(self, attempt, text):
-        self.gate.wait(10)
+        self.gate.wait(10 * slowness())
         if self.is_away:
             raise EngineError("away")
         self.entries.append((attempt.task_id, text))
@@ -98,7 +99,7 @@ def test_a_fault_in_sending_is_logged_and_ends_nothing(caplog):
     log = TaskLog(send)
     log.add(Handed("a"), "lost")
     log.add(Handed("b"), "told")
-    assert sent.wait(10)
+    assert sent.wait(10 * slowness())
     log.close()
     assert "no such thing" in caplog.text
 

@@ -21,6 +21,7 @@ from perago.errors import RuntimeConfigError
 from perago.workspace.cache import ObjectCache
 from perago.workspace.cache.entries import SMALL_BYTES
 from perago.workspace.cache.room import charge
+from servers.machine import slowness
 from waiting import wait_for
 
 SIZES = (3_000, SMALL_BYTES + 1000)
@@ -152,7 +153,7 @@ def start(tmp_path, seed, max_bytes=4 * MIB):
 
 def test_processes_that_fill_read_evict_and_are_killed_at_random_never_get_wrong_content(tmp_path):
     chance = random.Random(20)
-    deadline = time.monotonic() + 12
+    deadline = time.monotonic() + 12 * slowness()
     kills = hits = 0
     with ObjectCache(tmp_path / "cache", 4 * MIB) as cache:
         while time.monotonic() < deadline and (kills < 12 or hits == 0):
@@ -163,7 +164,7 @@ def test_processes_that_fill_read_evict_and_are_killed_at_random_never_get_wrong
             for worker in workers:
                 assert worker.poll() is None, worker.stderr.read().decode()
                 worker.send_signal(signal.SIGKILL)
-                out, err = worker.communicate(timeout=30)
+                out, err = worker.communicate(timeout=30 * slowness())
                 assert err == b""
                 kills += 1
                 whole = [line for line in out.decode().splitlines(keepends=True) if line.endswith("\n")]
@@ -201,7 +202,7 @@ def test_what_a_living_process_has_half_written_is_not_swept(tmp_path):
             assert directory.is_dir()
     finally:
         worker.kill()
-        worker.communicate(timeout=30)
+        worker.communicate(timeout=30 * slowness())
 
 
 def test_threads_share_one_cache(tmp_path):

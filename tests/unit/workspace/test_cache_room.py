@@ -193,8 +193,8 @@ def test_a_fork_that_was_made_while_a_lock_was_held_does_not_keep_it(tmp_path, m
         monkeypatch.setattr(room, "walk", fork_and_walk)
         try:
             for _ in range(2):
-                assert other.submit(cache.clear).result(timeout=20).entries == 10
-                assert other.submit(fill, cache, range(10)).result(timeout=20) == 10
+                assert other.submit(cache.clear).result(timeout=20 * slowness()).entries == 10
+                assert other.submit(fill, cache, range(10)).result(timeout=20 * slowness()) == 10
             assert os.waitpid(children[0], os.WNOHANG) == (0, 0), "it lives"
         finally:
             os.close(writing)

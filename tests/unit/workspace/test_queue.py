@@ -19,6 +19,7 @@ import pytest
 from perago.testing import ManualClock
 from perago.values.models import WorkspaceInput
 from perago.workspace.queue import HostQueue, Patience, host_queue
+from servers.machine import slowness
 from waiting import wait_for
 
 PROGRAM = Path(__file__).with_name("program_queue.py")
@@ -65,7 +66,7 @@ class Scene:
         def enter(left: threading.Event) -> None:
             with queue(self.directory, patience)(target(), is_cancelled):
                 self.turns.append(name)
-                left.wait(60)
+                left.wait(60 * slowness())
 
         waiting = Waiting(enter)
         wait_for(lambda: len(tickets(self.directory)) > before, f"the place of {name}")
@@ -247,7 +248,7 @@ def test_a_fork_does_not_keep_the_turn(tmp_path: Path) -> None:
     try:
         began = time.monotonic()
         with queue(tmp_path)(target(), bool):
-            assert time.monotonic() - began < 60
+            assert time.monotonic() - began < 60 * slowness()
     finally:
         os.close(end)
         os.close(alive)

@@ -20,6 +20,9 @@ THREADS_SECONDS = 10.0
 
 LOOK_SECONDS = 0.1
 
+SIGNAL_SECONDS = 0.5
+"""Longest wait for a signal at a time: one that comes just before the wait, or to another thread, does not end it."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -42,7 +45,7 @@ class StopSignals:
     def __exit__(self, *_: object) -> None:
         self._handlers.remove(ignore=self.count > 0)
 
-    def wait(self, seconds: float | None = None) -> None:
+    def wait(self, seconds: float) -> None:
         """Wait for a signal, at most that long."""
         self._came.wait(seconds)
         self._came.clear()
@@ -85,7 +88,7 @@ def serve_until_stopped(worker: Drainable, signals: StopSignals, force_kill_afte
         force_kill_after: see `cause_to_end`.
     """
     while signals.count == 0:
-        signals.wait()
+        signals.wait(SIGNAL_SECONDS)
     began = time.monotonic()
     patience = None if force_kill_after is None else force_kill_after + THREADS_SECONDS
     worker.drain()

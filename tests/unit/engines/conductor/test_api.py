@@ -9,6 +9,7 @@ import pytest
 from perago.engines.conductor import ConductorEngine, ConductorError
 from perago.engines.conductor.api import api_root, segment
 from perago.errors import RuntimeConfigError
+from servers.machine import slowness
 from servers.process import free_port
 
 
@@ -91,7 +92,7 @@ def test_a_program_that_does_not_close_it_ends_quietly():
             with connection:
                 connection.recv(65_536)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-                assert running.wait(60) == 0
+                assert running.wait(60 * slowness()) == 0
             assert running.stderr.read() == ""
 
 

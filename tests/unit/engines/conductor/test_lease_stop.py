@@ -54,7 +54,7 @@ class Door(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.came.append(name)
         if name in self.server.stalls:
-            self.server.let.wait(60)
+            self.server.let.wait(60 * slowness())
         body = b'{"token": "t"}' if name == "token" else b""
         self.send_response(401 if name in self.server.refused else 200)
         self.send_header("Content-Length", str(len(body)))

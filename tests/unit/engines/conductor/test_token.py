@@ -72,7 +72,7 @@ class Door(BaseHTTPRequestHandler):
         if self.path == "/api/token":
             with self.server.lock:
                 self.server.tokens_asked += 1
-            self.server.answers_tokens.wait(60)
+            self.server.answers_tokens.wait(60 * slowness())
             with suppress(OSError):  # whoever asked has given up
                 self.answer(*self.server.issue(json.loads(body)))
         else:
