@@ -31,6 +31,7 @@ FINAL = {
     errors.FenceUnavailableError,
     errors.RunNotFoundError,
     errors.RunBusyError,
+    errors.WorkflowStateError,
     ProtectedBranchError,
 }
 NOT_FINAL = {
