@@ -1,5 +1,6 @@
 """The record of a workflow and its sub-workflows, what it costs to read, and the verdicts by it."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -9,12 +10,16 @@ from perago.attempt import fence, membership
 from perago.attempt.fence import Applicant, Verdict
 from perago.cli.commands.log import as_object, describe_entry
 from perago.errors import PublishFenceError, TaskNotFoundError
-from perago.ports import LogEntry
+from perago.ports import LogEntry, SystemClock
+from perago.testing import MemoryEngine
 from perago.testing.contract.bench import make_stamp
+from perago.testing.workflow import Step
 from perago.values.history import CommitFacts, History
 from perago.values.models import AttemptIdentity, run_branch_name
 from perago.values.record import InstanceRecord, TryRecord, TryStatus, paths_around
 from perago.values.tree import WorkflowInstance, read_tree
+from perago.worker.attempts.port import Question
+from perago.worker.executor.wire import Ask, record_from_json, record_to_json
 
 DONE, LIVE, GONE = TryStatus.COMPLETED, TryStatus.IN_PROGRESS, TryStatus.CANCELED
 
@@ -288,3 +293,25 @@ def test_the_log_names_a_task_of_a_sub_workflow_by_its_root_and_path():
     alone, document = shown(commit("3", "x", None, "root").stamp)
     assert alone.endswith(", run root")
     assert (document["root_workflow_id"], document["path"]) == (None, None)
+
+
+# ---- on its way to an executor
+
+
+def test_a_record_passes_to_an_executor_whole():
+    seen = record(sub("1", "c"), a_try("3", "s/x", DONE, "X"), parts={"c": "s"}, unread={"t": ""})
+    assert record_from_json(json.loads(json.dumps(record_to_json(seen)))) == seen
+
+
+def test_an_executor_s_question_names_the_paths_that_it_needs():
+    engine = MemoryEngine()
+    step = Step(task_name="inner", reference_task_name="x", input_data={})
+    engine.schedule_sub_workflow("s", lambda _: [step])
+    engine.schedule("beside", {})
+    attempt = engine.poll("beside")
+    for paths, found in [((), []), (("s/x",), ["s/x"])]:
+        ask = Ask(number=1, what="record", paths=paths)
+        question = Question(Ask.model_validate_json(ask.model_dump_json()), SystemClock())
+        answer = question.put(engine, attempt, patient=False)
+        names = [entry.reference_task_name for entry in record_from_json(answer.value).tries]
+        assert [name for name in names if "/" in name] == found
