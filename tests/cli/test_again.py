@@ -73,6 +73,17 @@ def left_hanging(play):
     return completed(play).rerun("a1").go(only=["a1", "a2"]).cancel()
 
 
+def joined_again(play):
+    """Its JOIN was retried. A rerun from before it would never end."""
+    play.join_too_early(keeps=["a2", "b2"]).retry()
+    return play.go()
+
+
+def joined_again_and_failed(play):
+    play.join_too_early(keeps=["a2", "b2"]).retry()
+    return play.go(fails=["after"])
+
+
 def failed_within(play):
     return play.start(play.one("pre"), play.sub(play.one("x"), play.one("y")), play.one("after")).go(fails=["y"])
 
@@ -90,6 +101,8 @@ STATES: dict[Callable[[Play], Play], tuple[int | None, int, int, int]] = {
     cancelled: (1, 0, 0, 2),
     cancelled_at_its_join: (1, 2, 0, 2),
     left_hanging: (1, 2, 0, 2),
+    joined_again: (0, 2, 2, 2),
+    joined_again_and_failed: (1, 0, 2, 2),
     failed_within: (1, 0, 0, 2),
 }
 
@@ -128,8 +141,8 @@ def test_each_command_fits_or_says_what_does(perago, play, state):
         advice |= {(name, *("ID" if one == play.id else one for one in rest)) for name, *rest in found}
     fitting = {(name, "ID") for name, code in codes.items() if code == 0}
     for name, *rest in sorted(advice | fitting):
-        if name == "watch":
-            continue  # it would follow the workflow
+        if name in ("watch", "submit"):
+            continue  # the one would follow the workflow, the other starts a new one
         state(play)
         said = perago(name, *(play.id if one == "ID" else one for one in rest))
         assert said.code == 0, f"{name} {rest}: {said.err}"

@@ -137,6 +137,17 @@ def test_a_retry_works_where_a_join_has_failed_after_that(play):
     assert (play.status, sorted(play.ran)) == ("COMPLETED", ["a2", "after", "b2"])
 
 
+def test_a_join_that_was_retried_is_not_scheduled_again_by_a_rerun(play):
+    play.join_too_early(keeps=["a2", "b2"])
+    play.retry()
+    play.go()
+    assert (play.status, play.steps["join"]["retryCount"]) == ("COMPLETED", 1)
+    assert [step["taskType"] for step in play.api.tasks(play.id)].count("JOIN") == 1
+    play.rerun("pre").go(only=["pre", "a2", "b2"])
+    play.api.decide(play.id)
+    assert (play.status, {"join", "after"} & play.steps.keys()) == ("RUNNING", set())
+
+
 def test_a_retry_of_what_has_not_failed_is_refused(play):
     end = {
         "name": "end",

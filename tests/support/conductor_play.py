@@ -70,7 +70,8 @@ class Play:
                     self.api.update(failing.pop(), "FAILED")
             if only is not None:
                 self.api.decide(self.id)
-                return all(self.statuses[name] == "COMPLETED" for name in only if name in self.steps) or None
+                statuses = self.statuses
+                return all(statuses.get(name) == "COMPLETED" for name in only) or None
             return self.has_settled or (bool(keeps) and not fails and held.issuperset(keeps)) or None
 
         self.api.wait_while_none(look)

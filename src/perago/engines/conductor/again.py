@@ -9,10 +9,13 @@
   sub-workflow that it starts from does nothing.
 - `rerun` from a task of a sub-workflow removes nothing in the workflow around it.
 - `rerun` without a task begins anew.
+- A `retry` of a JOIN, or of a task beside a sub-workflow that goes on, counts up the try that is there. A `rerun` that
+  removes such a try does not schedule its task again, and the workflow never ends.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,14 +110,17 @@ def plan_rerun(workflow: ConductorWorkflow, start: str | None, load: Load) -> Re
     names = _names(workflow)
     points = _points(workflow, load)
     if start is None:
-        return _rerun(workflow, names[0] if names and names[0] in points else None, points)
+        first = names[0] if names and names[0] in points else None
+        if first is None and _counted_up(workflow):
+            raise WorkflowStateError(f"Conductor cannot run {_named(workflow)} again. {_run_again(workflow, None)}")
+        return _rerun(workflow, first, points)
     if start not in names:
         raise WorkflowStateError(f"{_named(workflow)} has no task {start!r}. It has {', '.join(names) or 'no tasks'}")
     if start not in points:
         before = [name for name in names[: names.index(start)] if name in points]
         raise WorkflowStateError(
-            f"Conductor cannot run {start!r} again by itself: it is a sub-workflow or in one, or runs beside others, "
-            f"which would be lost. {_run_again(workflow, before[-1] if before else None)}"
+            f"Conductor cannot run {start!r} again by itself: it is a sub-workflow or in one, or what runs beside or "
+            f"behind it would be lost. {_run_again(workflow, before[-1] if before else None)}"
         )
     return _rerun(workflow, start, points)
 
@@ -188,14 +194,21 @@ def _points(workflow: ConductorWorkflow, load: Load, within: str = "") -> dict[s
     line = set(_main_line(workflow.definition.get("tasks")))
     found: dict[str, str] = {}
     newest = max(workflow.steps, key=lambda step: step.seq, default=None)
+    lost = max((step.seq for step in _counted_up(workflow)), default=0)
     for step in workflow.steps:
-        if step.reference_task_name not in line:
+        if step.reference_task_name not in line or step.seq < lost:
             continue
         if step.kind == "SIMPLE":
             found.setdefault(within + step.reference_task_name, step.task_id)
         elif step.kind == "SUB_WORKFLOW" and step is newest and step.sub_workflow_id is not None:
             found |= _points(load(step.sub_workflow_id), load, within + step.reference_task_name + WITHIN)
     return found
+
+
+def _counted_up(workflow: ConductorWorkflow) -> list[ConductorTask]:
+    """The steps that a rerun cannot schedule again, because a retry has counted up their try instead of adding one."""
+    tries = Counter(step.reference_task_name for step in workflow.steps)
+    return [step for step in workflow.steps if step.retry_count >= tries[step.reference_task_name]]
 
 
 def _main_line(tasks: object) -> Iterator[str]:
@@ -226,6 +239,8 @@ def _first_without_result(workflow: ConductorWorkflow) -> int | None:
 
 
 def _run_again(workflow: ConductorWorkflow, start: str | None) -> str:
+    if start is None and (lost := _counted_up(workflow)):
+        return f"Start it anew with `perago submit`: its {lost[-1].reference_task_name!r} cannot be scheduled again"
     if start is None:
         return f"`perago rerun {workflow.workflow_id}` runs it again from the beginning"
     return f"`perago rerun {workflow.workflow_id} --from {start}` runs it again from there"
