@@ -116,6 +116,10 @@ def test_a_task_that_no_worker_asks_for_is_told_with_the_command_that_serves_it(
         assert f"task '{names['own']}'" in told
         assert perago("cancel", workflow_id).code == 0
         process.communicate(timeout=60 * slowness())
+    retried = perago("retry", workflow_id)
+    assert retried.code == 0, retried.err
+    assert f"no worker asks for task '{names['own']}'" in retried.err
+    assert perago("cancel", workflow_id).code == 0
 
 
 def test_submit_starts_the_version_that_was_registered(mixed, perago, names, project, conductor, monkeypatch):

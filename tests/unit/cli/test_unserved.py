@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.cli.run.unserved import SECONDS, Unserved, warning_for
+from perago.cli.run.unserved import SECONDS, Unserved, unserved_now, warning_for
 
 QUEUE, GPU = ("clean", None), ("clean", "gpu")
 
@@ -40,6 +40,12 @@ def test_each_domain_has_workers_of_its_own(unserved, polls):
     polls[QUEUE] = 1
     assert unserved.look([QUEUE, GPU], SECONDS) == [GPU]
     assert "`perago start app --domain gpu`" in warning_for(GPU, "perago start app")
+
+
+def test_before_a_retry_a_queue_that_is_polled_is_served(polls):
+    times = iter(range(10))
+    assert unserved_now(lambda queue: next(times) if queue == QUEUE else None, [QUEUE]) == []
+    assert unserved_now(lambda queue: None, []) == []
 
 
 def test_a_task_that_was_taken_meanwhile_begins_to_wait_anew(unserved):

@@ -43,7 +43,11 @@ def watch(workflow_id: str, as_json: bool) -> int:
 @json_option
 def retry(workflow_id: str, as_json: bool) -> None:
     """Retry the failed tasks of a workflow on the Conductor server; what has completed stays."""
+    from perago.cli.run.unserved import to_retry_in, unserved_now, warning_for
+
     with _server() as engine, before_start():
+        for queue in unserved_now(engine.last_poll, to_retry_in(engine.get_workflow(workflow_id))):
+            note(warning_for(queue, "perago start MODULE"))
         engine.retry_workflow(workflow_id)
     _tell(workflow_id, f"Workflow {workflow_id} goes on. `perago watch {workflow_id}` shows it.", as_json=as_json)
 

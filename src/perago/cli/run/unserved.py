@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from perago.engines.conductor import ConductorWorkflow
-from perago.values.record import TryStatus
+from perago.values.record import CAME_TO_NOTHING, TryStatus
 
 SECONDS = 3.0
 """A task has no worker if none asks for it for so long. A worker asks several times a second for each of its tasks,
@@ -14,6 +14,9 @@ unless all its slots are busy."""
 
 LOOK_SECONDS = 0.25
 """Between two looks before a retry."""
+
+_SUB_WORKFLOW = "SUB_WORKFLOW"
+"""The kind of a task that the server runs itself."""
 
 Queue = tuple[str, str | None]
 """A task's name, and the domain of the workers that may take it."""
@@ -60,7 +63,17 @@ def waiting_in(workflow: ConductorWorkflow) -> set[Queue]:
     return {
         (task.task_name, task.domain)
         for task in workflow.tasks
-        if task.status == TryStatus.SCHEDULED and task.kind != "SUB_WORKFLOW"
+        if task.status == TryStatus.SCHEDULED and task.kind != _SUB_WORKFLOW
+    }
+
+
+def to_retry_in(workflow: ConductorWorkflow) -> set[Queue]:
+    """The queues that a retry of a workflow puts tasks into."""
+    last = {task.reference_task_name: task for task in workflow.tasks}
+    return {
+        (task.task_name, task.domain)
+        for task in last.values()
+        if task.status in CAME_TO_NOTHING and task.kind != _SUB_WORKFLOW
     }
 
 
