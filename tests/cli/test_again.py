@@ -50,9 +50,7 @@ def joined_too_early(play):
 
 def joined_too_early_at_the_beginning(play):
     play.start(*play.forked()[1:]).go(keeps=["a1", "b1"])
-    play.api.update(play.steps["join"], "FAILED")
-    play.api.wait_while_none(lambda: play.has_settled or None)
-    return play
+    return play.fail_join() or joined_too_early_at_the_beginning(play)
 
 
 def cancelled(play):

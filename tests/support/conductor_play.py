@@ -118,6 +118,10 @@ class Play:
             keeps: the tasks that run then.
         """
         self.start(*self.forked()).go(keeps=keeps)
+        return self.fail_join() or self.join_too_early(keeps=keeps)
+
+    def fail_join(self):
+        """Have the join fail; None if the server was looking at it, and has written over that."""
         self.api.update(self.steps["join"], "FAILED")
         self.api.wait_while_none(lambda: self.has_settled or None)
-        return self
+        return self if self.statuses["join"] == "FAILED" else None
