@@ -66,8 +66,12 @@ def test_a_run_that_somebody_has_committed_to_is_refused_and_the_hint_works(proj
     gate.write_text("fail")
     failed = perago(*WHOLE, "number=1", *on, "--json")
     (branch,) = run_branches(project)
-    project.write({"number": "9"}, "theirs")
-    assert perago("import", "theirs", "--repo", str(project.repo), "--branch", branch, "--prefix", prefix).code == 0
+    clone = project.path / "clone"
+    project.git("clone", "--quiet", "--branch", branch, ".", str(clone))
+    project.write({"number": "9"}, f"clone/{prefix}")
+    project.git("-C", str(clone), "add", ".")
+    project.git("-C", str(clone), "commit", "--quiet", "--message", "By hand")
+    project.git("-C", str(clone), "push", "--quiet")
     gate.write_text("go on")
     refused = perago("run", "--resume", failed.json["run_id"], *on[:2])
     assert (refused.code, listed(project)) == (3, ["other.txt"]), refused.err

@@ -156,7 +156,10 @@ WAYS: dict[str, Way] = {
 
 LETTERS = st.characters(codec="utf-8")
 ODD = st.sampled_from("aZ0/+='\"\\ \n\t%&<é€😀$;:@")
-TEXTS = (st.text(LETTERS, min_size=MIN_LENGTH) | st.text(ODD, min_size=MIN_LENGTH)).map(str.strip)
+# Of a secret that ends with "&" or "%", the escaped form begins with the plain one: "amp;" or "25" would be left.
+TEXTS = (st.text(LETTERS, min_size=MIN_LENGTH) | st.text(ODD, min_size=MIN_LENGTH)).map(
+    lambda text: text.strip("&% \t\n")
+)
 SECRETS = st.one_of(
     TEXTS.map(SecretStr),
     TEXTS.map(Secret[str]),
