@@ -139,8 +139,8 @@ def test_each_command_fits_or_says_what_does(perago, play, state):
         advice |= {(name, *("ID" if one == play.id else one for one in rest)) for name, *rest in found}
     fitting = {(name, "ID") for name, code in codes.items() if code == 0}
     for name, *rest in sorted(advice | fitting):
-        if name in ("watch", "submit"):
-            continue  # the one would follow the workflow, the other starts a new one
+        if name not in ("retry", "rerun", "cancel"):
+            continue  # `watch` would follow the workflow; `submit` and `start` need a module
         state(play)
         said = perago(name, *(play.id if one == "ID" else one for one in rest))
         assert said.code == 0, f"{name} {rest}: {said.err}"
@@ -176,6 +176,26 @@ def test_a_rerun_of_a_sub_workflow_that_others_have_followed_is_refused(perago, 
         refused = perago("rerun", play.id, "--from", start)
         assert (refused.code, facts(play)) == (2, before), refused.err
         assert f"perago rerun {play.id} --from pre" in " ".join(refused.err.split())
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["itself", "a failed try before it"])
+def test_a_rerun_that_would_have_a_task_with_a_limit_handed_out_again_is_refused(perago, conductor, play, fails):
+    limited = Play(conductor, concurrentExecLimit=1, retryCount=1)
+    limited.start(limited.one("a"), play.one("b"))
+    play.id = limited.id
+    if fails:
+        conductor.update(conductor.wait_for_task(limited.task), "FAILED")
+    conductor.update(conductor.wait_for_task(limited.task), "COMPLETED")
+    play.go()
+    for start, fits in (("a", False), ("b", not fails)):
+        said = perago("rerun", play.id, "--from", start)
+        assert said.code == (0 if fits else 2), said.err
+        assert fits or recommended(said.err) == [("rerun", play.id)]
+    if not fails:
+        play.go()
+    assert perago("rerun", play.id).code == 0
+    conductor.update(conductor.wait_for_task(limited.task), "COMPLETED")
+    assert play.go().status == "COMPLETED"
 
 
 def test_a_rerun_in_a_sub_workflow_that_nothing_has_followed_runs_the_rest(perago, play):

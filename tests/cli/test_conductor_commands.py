@@ -35,7 +35,7 @@ def build(workspace: Path, params: Params) -> Result:
     (workspace / "rows.txt").write_text("x" * params.rows)
     return Result(read=params.rows)
 
-@task(name="{free}", owner_email="a@example.org")
+@task(name="{free}", owner_email="a@example.org", controls=TaskControls(retry=RetryPolicy(count=0)))
 def free(params: Params) -> Result:
     if params.fail:
         raise TaskFailed("as it was told")
@@ -331,22 +331,23 @@ def test_a_workflow_is_registered_submitted_and_watched(flow, perago, server, na
             assert f"{name}: COMPLETED" in said.err
         assert project.git("show", "main:rows.txt") == "xxx"
 
+        workflow_id = re.search(r"Started workflow .*: (\S+)", said.err)[1]
+        beside = perago("rerun", workflow_id, "--from", names["free"])
+        assert (beside.code, recommended(beside.err)) == (2, [("rerun", workflow_id)])  # the first task has a limit
+        wrong = perago("rerun", workflow_id, "--from", "nothing")
+        assert (wrong.code, "It has" in wrong.err) == (2, True)
+        commit = project.head()
+        assert perago("rerun", workflow_id, "--yes").code == 0
+        assert perago("watch", workflow_id).code == 0
+        assert (project.show("rows.txt"), project.head() == commit) == ("xxx", False)
+
         failed = perago("submit", target, "--param", "rows=4", "--param", "fail=true", *on, "--json").json
-        workflow_id = failed["workflow_id"]
-        seen = perago("watch", workflow_id, "--json")
-        first = seen.json["tasks"][0]["reference_name"]
+        seen = perago("watch", failed["workflow_id"], "--json")
         assert seen.code == 1
         assert seen.json["status"] == "FAILED"
         assert "as it was told" in seen.json["reason"]
-        assert perago("retry", workflow_id).code == 0
-        assert perago("watch", workflow_id).code == 1
-        beside = perago("rerun", workflow_id, "--from", names["free"])
-        assert (beside.code, f"--from {first}` runs it again from there" in " ".join(beside.err.split())) == (2, True)
-        assert perago("rerun", workflow_id, "--from", first, "--yes").code == 0
-        assert perago("watch", workflow_id).code == 1
-        assert project.git("show", "main:rows.txt") == "xxxx"
-        wrong = perago("rerun", workflow_id, "--from", "nothing")
-        assert (wrong.code, "it has" in wrong.err) == (2, True)
+        assert perago("retry", failed["workflow_id"]).code == 0
+        assert perago("watch", failed["workflow_id"]).code == 1
 
 
 def test_a_version_that_is_registered_otherwise_is_shown_and_bumped(flow, perago, server, names):

@@ -100,6 +100,19 @@ def test_a_rerun_in_a_sub_workflow_that_nothing_has_followed_goes_on_behind_it(p
     assert (play.status, play.ran) == ("COMPLETED", ["x", "y", "after"])
 
 
+def test_a_rerun_never_hands_out_a_task_with_a_limit_unless_it_begins_anew(conductor):
+    limited = Play(conductor, concurrentExecLimit=4)
+    limited.start(limited.one("a")).go().rerun("a")
+    conductor.decide(limited.id)
+    assert (limited.status, limited.statuses, conductor.poll_many(limited.task, 5)) == (
+        "RUNNING",
+        {"a": "SCHEDULED"},
+        [],
+    )
+    limited.cancel().rerun(None).go()
+    assert (limited.status, limited.ran) == ("COMPLETED", ["a"])
+
+
 def test_an_instance_keeps_the_definition_that_it_began_with(play, conductor):
     play.start(play.one("a"), play.one("b")).go()
     name = conductor.workflow(play.id)["workflowName"]

@@ -9,6 +9,8 @@
   sub-workflow that it starts from does nothing.
 - `rerun` from a task of a sub-workflow removes nothing in the workflow around it.
 - `rerun` without a task begins anew.
+- A try that a `rerun` schedules again is never handed out if its task has a `concurrentExecLimit`. That is the one to
+  start from, and each failed one before it.
 - A `retry` of a JOIN, or of a task beside a sub-workflow that goes on, counts up the try that is there. A `rerun` that
   removes such a try does not schedule its task again, and the workflow never ends.
 """
@@ -110,17 +112,16 @@ def plan_rerun(workflow: ConductorWorkflow, start: str | None, load: Load) -> Re
     names = _names(workflow)
     points = _points(workflow, load)
     if start is None:
-        first = names[0] if names and names[0] in points else None
-        if first is None and _counted_up(workflow):
+        if _counted_up(workflow):
             raise WorkflowStateError(f"Conductor cannot run {_named(workflow)} again. {_run_again(workflow, None)}")
-        return _rerun(workflow, first, points)
+        return _rerun(workflow, None, points)
     if start not in names:
         raise WorkflowStateError(f"{_named(workflow)} has no task {start!r}. It has {', '.join(names) or 'no tasks'}")
     if start not in points:
         before = [name for name in names[: names.index(start)] if name in points]
         raise WorkflowStateError(
-            f"Conductor cannot run {start!r} again by itself: it is a sub-workflow or in one, or what runs beside or "
-            f"behind it would be lost. {_run_again(workflow, before[-1] if before else None)}"
+            f"Conductor cannot run {start!r} again by itself: the workflow would lose what runs beside it, or never "
+            f"end. {_run_again(workflow, before[-1] if before else None)}"
         )
     return _rerun(workflow, start, points)
 
@@ -195,8 +196,10 @@ def _points(workflow: ConductorWorkflow, load: Load, within: str = "") -> dict[s
     found: dict[str, str] = {}
     newest = max(workflow.steps, key=lambda step: step.seq, default=None)
     lost = max((step.seq for step in _counted_up(workflow)), default=0)
-    for step in workflow.steps:
-        if step.reference_task_name not in line or step.seq < lost:
+    for step in sorted(workflow.steps, key=lambda step: step.seq):
+        if step.is_limited and step.status != "COMPLETED":
+            break
+        if step.reference_task_name not in line or step.seq < lost or step.is_limited:
             continue
         if step.kind == "SIMPLE":
             found.setdefault(within + step.reference_task_name, step.task_id)

@@ -23,6 +23,7 @@ class ConductorTask:
         kind: as in the definition: SIMPLE, SUB_WORKFLOW, JOIN, ...
         seq: the place in the order of scheduling.
         input_data: complete.
+        is_limited: its TaskDef has a `concurrentExecLimit`.
         sub_workflow_id: the instance that runs for it, if it is one and that has been started.
         seconds: from its hand-out to its end, or until now by the server's last update; 0.0 before its hand-out.
         domain: of the workers that may take it; None for those without one.
@@ -40,6 +41,7 @@ class ConductorTask:
     kind: str
     seq: int
     input_data: JsonObject
+    is_limited: bool
     sub_workflow_id: str | None = None
     domain: str | None = None
     due_in: float = 0.0
@@ -127,6 +129,7 @@ class ConductorWorkflow:
 
 
 def _task(document: Mapping[str, Any]) -> ConductorTask:
+    declared = _object(document.get("workflowTask"))
     started, ended = document.get("startTime") or 0, document.get("endTime") or document.get("updateTime") or 0
     return ConductorTask(
         task_id=str(document.get("taskId", "")),
@@ -137,9 +140,10 @@ def _task(document: Mapping[str, Any]) -> ConductorTask:
         output=_object(document.get("outputData")),
         reason=_text(document.get("reasonForIncompletion")),
         seconds=max(ended - started, 0) / 1000 if started else 0.0,
-        kind=str(_object(document.get("workflowTask")).get("type") or document.get("taskType", "")),
+        kind=str(declared.get("type") or document.get("taskType", "")),
         seq=int(document.get("seq") or 0),
         input_data=_object(document.get("inputData")),
+        is_limited=bool(_object(declared.get("taskDefinition")).get("concurrentExecLimit")),
         sub_workflow_id=_text(document.get("subWorkflowId")),
         domain=_text(document.get("domain")),
         due_in=_due_in(document),
