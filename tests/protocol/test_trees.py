@@ -23,8 +23,9 @@ LONG = [
     "tree-orphan",
     "tree-optional-retry",
     "tree-unstored",
-    "tree-fork-people",
 ]
+"""The other scenarios take five minutes or more with the code's own functions. `python -m tests.protocol.trees run`
+explores them by the model's."""
 
 
 def holds(scenario):
