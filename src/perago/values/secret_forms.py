@@ -158,9 +158,9 @@ def _coded(character: str) -> str:
     ]
     if code > 0xFFFF:
         forms.append(rf"\\{{1,16}}U{code:08x}")
-    if code <= 0xFF:
-        forms.append(rf"\\{{1,16}}x{code:02x}|%(?:25){{0,4}}{code:02x}")
-    if code > 0x7F:
+    if code > 0x7F:  # before its number: that of "\u00c3" is the first byte of it, too
         forms.append("".join(rf"\\{{1,16}}x{byte:02x}" for byte in data))
         forms += [re.escape(chr(data[0]))] if len(data) == 1 else []  # a byte, read as Latin-1
+    if code <= 0xFF:
+        forms.append(rf"\\{{1,16}}x{code:02x}|%(?:25){{0,4}}{code:02x}")
     return f"(?i:{'|'.join(forms)})"
