@@ -5,23 +5,24 @@ from __future__ import annotations
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 from unittest.mock import patch
 
 from perago.attempt.context import RunContext
 from perago.attempt.run import run_attempt
-from perago.engines.local import LocalEngine
+from perago.engines.local import LocalAttempt, LocalEngine
 from perago.http.session import HttpSession
 from perago.ports import WorkspaceStore, ignore
 from perago.stores.git import GitStore
 from perago.stores.lakefs import LakeFSStore
 from perago.tasks.declare import TaskDefinition
 from perago.values.json_text import JsonObject
-from perago.values.models import RuntimeTaskResult, WorkspaceInput
+from perago.values.models import Attempt, RuntimeTaskResult, WorkspaceInput
+from perago.values.record import InstanceRecord
 from perago.values.spec import WorkspaceSpec
 from servers.lakefs import LakeFSServer
 
@@ -58,18 +59,35 @@ class Place:
         assert made is not None, "it differs"
         return made
 
-    def attempt(self, definition: TaskDefinition, input_data: JsonObject, engine: LocalEngine) -> RuntimeTaskResult:
-        """One attempt of a task, as a run of its own."""
+    def attempt(
+        self, definition: TaskDefinition, input_data: JsonObject, engine: LocalEngine, of: str | None = None
+    ) -> RuntimeTaskResult:
+        """One attempt of a task, as a run of its own; or as a task of workflow instance `of`."""
         with engine.start_run(target=definition.name, task_name=definition.name, input_data=input_data) as run:
             return run_attempt(
                 definition,
                 input_data,
-                run.attempt,
+                run.attempt if of is None else replace(run.attempt, workflow_instance_id=of),
                 RunContext(execution_id=uuid.uuid4().hex, observer=ignore),
                 workspace_root=self.directory / f"root-{threading.get_ident()}",
                 open_store=lambda: self.repository,
-                engine=engine,
+                engine=engine if of is None else _Renamed(engine, run.attempt, of),
             )
+
+
+@dataclass(frozen=True)
+class _Renamed:
+    """An engine for one attempt of a run, which calls the run by another id."""
+
+    engine: LocalEngine
+    real: LocalAttempt
+    name: str
+
+    def load_current_attempt(self, attempt: Attempt, /) -> LocalAttempt:  # noqa: ARG002 - it is of this attempt alone
+        return replace(self.engine.load_current_attempt(self.real), workflow_instance_id=self.name)
+
+    def load_record(self, attempt: Attempt, paths: Collection[str] = (), /) -> InstanceRecord:  # noqa: ARG002 - as above
+        return replace(self.engine.load_record(self.real, paths), workflow_instance_id=self.name)
 
 
 @contextmanager

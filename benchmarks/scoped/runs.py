@@ -83,13 +83,14 @@ def _run(place: Place, engine: LocalEngine) -> tuple[float, float, int]:
     began = time.perf_counter()
     with counted() as beginning:
         given = {"repository": place.name, "branch": "main"}
-        begun = _completed(place, engine, builtin_task(BEGIN_TASK), given, {})
+        instance = uuid.uuid4().hex
+        begun = _completed(place, engine, builtin_task(BEGIN_TASK), given, {}, instance)
     middle = time.perf_counter()
-    changed = _completed(place, engine, _CHANGE, begun["workspace"], _word())
+    changed = _completed(place, engine, _CHANGE, begun["workspace"], _word(), instance)
     ending_began = time.perf_counter()
     params = {"workflow": "change", "run": changed["workspace"], "scopes": [{"prefix": "data"}]}
     with counted() as ending:
-        _completed(place, engine, builtin_task(END_TASK), begun["result"]["target"], params)
+        _completed(place, engine, builtin_task(END_TASK), begun["result"]["target"], params, instance)
     end = time.perf_counter()
     return end - began, end - ending_began + middle - began, len(beginning) + len(ending)
 
@@ -99,10 +100,15 @@ def _word() -> JsonObject:
 
 
 def _completed(
-    place: Place, engine: LocalEngine, definition: TaskDefinition, workspace: JsonObject, params: JsonObject
+    place: Place,
+    engine: LocalEngine,
+    definition: TaskDefinition,
+    workspace: JsonObject,
+    params: JsonObject,
+    of: str | None = None,
 ) -> JsonObject:
     """The output of one attempt."""
-    result = place.attempt(definition, {"workspace": workspace, "params": params}, engine)
+    result = place.attempt(definition, {"workspace": workspace, "params": params}, engine, of)
     assert result.output is not None, result
     return result.output
 
