@@ -222,10 +222,10 @@ def _mask_known(text: str) -> str:
     known = _known
     if any(mark in text for mark in ESCAPE_MARKS):
         for form in known.forms:
+            if form.pattern is not None:  # first: an escaped form may begin with the plain one, as "x&amp;a" with "x&a"
+                text = form.pattern.sub(MASK, text)
             if form.text in text:
                 text = text.replace(form.text, MASK)
-            if form.pattern is not None:
-                text = form.pattern.sub(MASK, text)
     else:
         for secret in known.texts:
             if secret in text:
