@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         result_for_exception,
     )
     from perago.attempt.run import run_workspace_task_attempt
+    from perago.engines.local import RunSummary, TaskSummary
     from perago.errors import (
         GuardrailViolation,
         HeadMovedError,
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
         TaskTerminalError,
         WorkflowDefinitionError,
     )
+    from perago.running.history import CommitSummary
     from perago.running.python import CompletedRun, run
+    from perago.running.reading import list_files, log, read_file, runs
     from perago.settings import ConductorConfig, LakeFSConfig, RuntimeConfig, load_runtime_config
     from perago.tasks.context import TaskContext
     from perago.tasks.controls import ExecutionLimits, PublishBudget, RetryPolicy, TaskControls, TimeoutPolicy
@@ -66,6 +69,7 @@ _HOMES = {
     "attempt.free": ("invoke_workspace_free_task", "invoke_workspace_task_body", "run_workspace_free_task_attempt"),
     "attempt.output": ("build_workspace_free_task_output", "build_workspace_task_output", "result_for_exception"),
     "attempt.run": ("run_workspace_task_attempt",),
+    "engines.local": ("RunSummary", "TaskSummary"),
     "errors": (
         "GuardrailViolation",
         "HeadMovedError",
@@ -83,7 +87,9 @@ _HOMES = {
         "TaskTerminalError",
         "WorkflowDefinitionError",
     ),
+    "running.history": ("CommitSummary",),
     "running.python": ("CompletedRun", "run"),
+    "running.reading": ("list_files", "log", "read_file", "runs"),
     "settings": ("ConductorConfig", "LakeFSConfig", "RuntimeConfig", "load_runtime_config"),
     "tasks.context": ("TaskContext",),
     "tasks.controls": ("ExecutionLimits", "PublishBudget", "RetryPolicy", "TaskControls", "TimeoutPolicy"),
@@ -107,6 +113,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CommitSummary",
     "CompletedRun",
     "ConductorConfig",
     "ExecutionLimits",
@@ -122,6 +129,7 @@ __all__ = [
     "PublishBudget",
     "PublishFenceError",
     "RetryPolicy",
+    "RunSummary",
     "RuntimeConfig",
     "RuntimeConfigError",
     "RuntimeTaskResult",
@@ -135,6 +143,7 @@ __all__ = [
     "TaskExecutionError",
     "TaskFailed",
     "TaskInputError",
+    "TaskSummary",
     "TaskTerminalError",
     "TimeoutPolicy",
     "WorkflowDefinition",
@@ -151,8 +160,11 @@ __all__ = [
     "forbid_glob",
     "invoke_workspace_free_task",
     "invoke_workspace_task_body",
+    "list_files",
     "load_module_task",
     "load_runtime_config",
+    "log",
+    "read_file",
     "require_dir",
     "require_file",
     "require_glob",
@@ -160,6 +172,7 @@ __all__ = [
     "run",
     "run_workspace_free_task_attempt",
     "run_workspace_task_attempt",
+    "runs",
     "staging_branch_name",
     "task",
     "workflow",

@@ -481,6 +481,26 @@ class LogEntry:
     modified: int
     deleted: int
 
+    @property
+    def kind(self) -> Literal["commit", "publication", "seal"]:
+        """What its stamp makes of it: somebody's own commit, an attempt's publication, or an attempt's seal."""
+        if self.stamp is None:
+            return "commit"
+        return "publication" if self.stamp.completes is None else "seal"
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a commit.
+
+    Attributes:
+        size: bytes.
+        read: returns the content, checked as in a download. Only while the repository is open.
+    """
+
+    size: int
+    read: Callable[[], bytes]
+
 
 _FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 """The range of times that Python can represent in every time zone."""
@@ -555,6 +575,29 @@ class Repository(WorkspaceStore, Protocol):
             PrefixNotFoundError: the commit has nothing below the prefix.
             ObjectNameError: a name cannot be laid out; nothing was written.
             WorkspaceStorageError: the directory is not empty, or cannot be written.
+        """
+        ...
+
+    def files(self, ref: str, prefix: str) -> list[str]:
+        """The names of a commit's files below a prefix, sorted. Reads no content.
+
+        Args:
+            ref: full commit id.
+            prefix: "/" for the whole repository.
+
+        Raises:
+            RefNotFoundError, PrefixNotFoundError: as `export`.
+        """
+        ...
+
+    def find_file(self, ref: str, path: str) -> StoredFile | None:
+        """A file of a commit by its name in the repository; None if the commit has no such file.
+
+        Args:
+            ref: full commit id.
+
+        Raises:
+            RefNotFoundError: as `export`.
         """
         ...
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from perago.cli.output import note
+from perago.running.repos.address import DEFAULT_BRANCH, configured_text
 
 params_option = click.option(
     "--params", metavar="JSON", help="The params: a JSON object, @FILE for one in a file, or - for stdin."
@@ -22,28 +23,15 @@ pairs_option = click.option(
     help="One param, as JSON or text; overrides --params. Repeatable.",
 )
 
-DEFAULT_BRANCH = "main"
-
 
 def configured_repo() -> str | None:
     """The repository that the settings name, for a command without `--repo`. Tells which it is."""
-    return _told("--repo", "PERAGO_REPO")
+    return configured_text("--repo ", "PERAGO_REPO", note)
 
 
 def configured_branch() -> str | None:
     """As `configured_repo`, of the branch."""
-    return _told("--branch", "PERAGO_BRANCH")
-
-
-def _told(option: str, variable: str) -> str | None:
-    from perago.settings import configured
-
-    found = configured(variable)
-    if found is None:
-        return None
-    value, origin = found
-    note(f"{option} {value} ({variable}, {origin})")
-    return value
+    return configured_text("--branch ", "PERAGO_BRANCH", note)
 
 
 def _needed_repo(context: click.Context, option: click.Parameter, value: str | None) -> str:

@@ -23,7 +23,8 @@ from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, 
 from perago.ports import Repository
 from perago.running.loop import commit_of
 from perago.running.notebook import open_view
-from perago.running.request import Place, given_repository, is_behind, new_request
+from perago.running.repos.address import given_repository
+from perago.running.request import Place, configured_branch, configured_repo, is_behind, new_request
 from perago.running.task import begun, invoke_here, own_process
 from perago.running.task_state import TaskState, states_of
 from perago.running.view import TaskDisplay, WorkflowView
@@ -122,8 +123,10 @@ def run(
     Args:
         target: a function with `@task` or `@workflow`, its definition, or `module:function`.
         params: a model, or an object. Default: `{}`.
-        repo: `lakefs://NAME`, or the path of a bare git repository. Required by tasks with a workspace.
-        branch: its head is the input, and the result is published to it. Required by tasks with a workspace.
+        repo: `lakefs://NAME`, or the path of a bare git repository. Required by tasks with a workspace. Default:
+            `PERAGO_REPO`.
+        branch: its head is the input, and the result is published to it. Required by tasks with a workspace. Default:
+            `PERAGO_BRANCH`.
         ref: the commit to use as input: an id or its beginning, a branch, a tag. Default: the head.
         jobs: tasks of a workflow to run at the same time.
         fast_retries: retry tasks of a workflow without their delays.
@@ -141,7 +144,7 @@ def run(
     found = _found(target)
     call = _Call(
         params=params_as_json(params),
-        place=Place(given_repository(None if repo is None else os.fspath(repo)), branch, ref),
+        place=Place(given_repository(configured_repo(repo)), branch, ref, configured_branch),
         progress=progress,
     )
     if isinstance(found, TaskDefinition):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ from pydantic_core import PydanticSerializationError
 from perago.attempt.stamp import describe_params
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
 from perago.errors import EngineError, PublishFenceError, RunNotFoundError, TaskInputError, required
-from perago.running.repos.address import RepositoryAddress, head_of, local_engine, parse_address
+from perago.running.repos.address import RepositoryAddress, configured_text, head_of, local_engine
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import read_model, validate_params
@@ -29,6 +31,7 @@ from perago.workflows.graph import WorkflowGraph
 from perago.workflows.wiring import field_type
 
 _OWNER = "perago run"
+_LOGGER = logging.getLogger("perago.run")
 
 
 def learn_secrets(model: type[BaseModel] | None, params: object) -> BaseModel | None:
@@ -241,13 +244,14 @@ def new_request(
     )
 
 
-def given_repository(repo: str | None) -> RepositoryAddress | None:
-    """The repository that is named; it exists. None if none is named."""
-    if repo is None:
-        return None
-    address = parse_address(repo)
-    with address.open():  # raises if there is no repository
-        return address
+def configured_repo(repo: str | os.PathLike[str] | None = None) -> str | None:
+    """The repository that a call from Python names, or else the settings, which is logged."""
+    return os.fspath(repo) if repo is not None else configured_text("repo=", "PERAGO_REPO", _LOGGER.info)
+
+
+def configured_branch() -> str | None:
+    """The branch that the settings name for a call from Python, which is logged."""
+    return configured_text("branch=", "PERAGO_BRANCH", _LOGGER.info)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from tempfile import TemporaryFile
 
 import click
 
-from perago.cli.arguments import DEFAULT_BRANCH, configured_branch, repo_option
+from perago.cli.arguments import configured_branch, repo_option
 from perago.cli.commands.importing import workspace_spec
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, print_json, tell
-from perago.running.repos.address import head_of, parse_address
+from perago.running.repos.address import DEFAULT_BRANCH, head_of, parse_address
 from perago.running.text import count_text
 
 

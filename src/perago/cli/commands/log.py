@@ -13,17 +13,16 @@ import click
 from perago.cli.arguments import branch_option, repo_option
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell, terminal_columns
+from perago.running.history import DEFAULT_LISTED, log_of, published_run
 from perago.running.progress import describe_counts
-from perago.running.repos.address import head_of, parse_address
+from perago.running.repos.address import parse_address
 from perago.running.text import printable, shorten
-from perago.workflows.graph import END_TASK
 
 if TYPE_CHECKING:
     from perago.ports import LogEntry
     from perago.values.history import Stamp
     from perago.workflows.transaction import Published
 
-DEFAULT_ENTRIES = 20
 _SHORT = 12
 
 
@@ -35,7 +34,7 @@ _SHORT = 12
     "--limit",
     metavar="COUNT",
     type=click.IntRange(min=1),
-    default=DEFAULT_ENTRIES,
+    default=DEFAULT_LISTED,
     show_default=True,
     help="Show at most this many commits.",
 )
@@ -45,9 +44,8 @@ def command(repo: str, branch: str, limit: int, as_json: bool) -> None:
 
     A seal is an empty commit that says which commit a task completed with.
     """
-    address = parse_address(repo)
-    with before_start(), address.open() as repository:
-        entries = list(repository.log(head_of(repository, branch, address), limit))
+    with before_start():
+        entries = log_of(parse_address(repo), branch, limit)
     if as_json:
         print_json([as_object(entry) for entry in entries])
         return
@@ -70,7 +68,7 @@ def describe_entry(entry: LogEntry) -> list[str]:
     if stamp.completes is not None:
         return [f"{head}  {task} sealed: completed with {stamp.completes[:_SHORT]}"]
     nth = f", try {stamp.retry_count + 1}" if stamp.retry_count else ""
-    run = _run_of(stamp)
+    run = published_run(stamp)
     what = task if run is None else f"workflow {printable(run.workflow)}"
     within = "" if stamp.path is None else f", {printable(stamp.path)}"
     lines = [f"{head}  {what}, run {printable(stamp.logical_task[0])}{within}{nth}"]
@@ -82,20 +80,6 @@ def describe_entry(entry: LogEntry) -> list[str]:
         lines += _tasks(run)
     lines.append(f"    files   {_counts(entry)}, in {stamp.duration_ms / 1000:.1f} s by {printable(stamp.worker)}")
     return lines
-
-
-def _run_of(stamp: Stamp) -> Published | None:
-    """The transactional run that a commit publishes; None if it is of a task, or was too large to tell."""
-    if stamp.task != END_TASK or stamp.result is None:
-        return None
-    from pydantic import ValidationError
-
-    from perago.workflows.transaction import Published
-
-    try:
-        return Published.model_validate(stamp.result)
-    except ValidationError:
-        return None
 
 
 def _tasks(run: Published) -> list[str]:
@@ -117,7 +101,7 @@ def as_object(entry: LogEntry) -> dict[str, Any]:
         "added": entry.added,
         "modified": entry.modified,
         "deleted": entry.deleted,
-        "kind": "commit" if entry.stamp is None else "publication" if entry.stamp.completes is None else "seal",
+        "kind": entry.kind,
         "stamp": None if entry.stamp is None else asdict(entry.stamp),
     }
 

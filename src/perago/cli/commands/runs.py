@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,13 @@ import click
 from perago.cli.arguments import configured_repo
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell, terminal_columns
-from perago.running.repos.address import RepositoryAddress, local_engine, parse_address
+from perago.running.history import DEFAULT_LISTED, runs_of
 from perago.running.text import printable, reason_within, shorten
 from perago.values.record import WITHIN
 
 if TYPE_CHECKING:
     from perago.engines.local import RunSummary, TaskSummary
 
-DEFAULT_RUNS = 20
 _SHORT = 12
 
 
@@ -36,7 +34,7 @@ _SHORT = 12
     "--limit",
     metavar="COUNT",
     type=click.IntRange(min=1),
-    default=DEFAULT_RUNS,
+    default=DEFAULT_LISTED,
     show_default=True,
     help="Show at most this many runs, newest first.",
 )
@@ -48,7 +46,7 @@ def command(repo: str | None, limit: int, as_json: bool) -> None:
     the process ended without recording a status; or unreadable, if the record is damaged.
     """
     with before_start():
-        shown = list(itertools.islice(_summaries(repo), limit + 1))
+        shown = list(itertools.islice(runs_of(repo), limit + 1))
     if as_json:
         print_json([as_object(summary) for summary in shown[:limit]])
         return
@@ -60,15 +58,6 @@ def command(repo: str | None, limit: int, as_json: bool) -> None:
             tell(shorten(line, columns))
     if len(shown) > limit:
         note(f"There are older runs; -n {limit * 5} shows more of them.")
-
-
-def _summaries(repo: str | None) -> Iterator[RunSummary]:
-    address: RepositoryAddress | None = None
-    if repo is not None:
-        address = parse_address(repo)
-        with address.open():  # raises if there is no repository
-            pass
-    yield from local_engine(address).runs()
 
 
 def _nothing_to_show(repo: str | None) -> str:

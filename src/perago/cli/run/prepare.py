@@ -15,13 +15,12 @@ from perago.cli.output import stdout_to_stderr
 from perago.cli.run.params import read_params
 from perago.engines.local import LocalEngine, RunSummary
 from perago.errors import required
-from perago.running.repos.address import RepositoryAddress, local_engine
+from perago.running.repos.address import RepositoryAddress, given_repository, local_engine
 from perago.running.request import (
     Place,
     RunArgumentError,
     RunRequest,
     find_run,
-    given_repository,
     new_request,
 )
 from perago.running.workflow_request import (

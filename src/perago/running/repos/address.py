@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -165,6 +165,27 @@ class RepositoryAddress(Protocol):
         ...
 
 
+DEFAULT_BRANCH = "main"
+"""The branch to read if neither an argument nor a setting names one."""
+
+
+def configured_text(argument: str, variable: str, tell: Callable[[str], None]) -> str | None:
+    """What the settings give for an argument that was left out; None if they give nothing.
+
+    Args:
+        argument: as it is written before its value: `--repo ` or `repo=`.
+        tell: is told what was taken.
+    """
+    from perago.settings import configured
+
+    found = configured(variable)
+    if found is None:
+        return None
+    value, origin = found
+    tell(f"{argument}{value} ({variable}, {origin})")
+    return value
+
+
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -187,6 +208,15 @@ def parse_address(argument: str) -> RepositoryAddress:
         f"--repo takes lakefs://NAME or the path of a bare git repository, not {match['scheme']}://. Clone a remote "
         f"repository first, with `git clone --bare`"
     )
+
+
+def given_repository(repo: str | None) -> RepositoryAddress | None:
+    """The repository that is named; it exists. None if none is named."""
+    if repo is None:
+        return None
+    address = parse_address(repo)
+    with address.open():  # raises if there is no repository
+        return address
 
 
 def head_of(repository: Repository, branch: str, address: RepositoryAddress) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 
 from perago.errors import ObjectNameError, PrefixNotFoundError
 from perago.files.beneath import Beneath
 from perago.files.storage import storage_errors
+from perago.ports import StoredFile
 from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
 from perago.stores.git.repository import BareRepository, git_command
 from perago.stores.git.trees import Snapshot, find, walk
-from perago.values.names import FOR_TASKS, Words, check_git_name, check_object_names, show_name
+from perago.values.names import FOR_EXPORT, FOR_TASKS, Words, check_git_name, check_object_names, show_name
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import make_directories, open_new, write_all
@@ -42,11 +45,47 @@ def plan_layout(
         PrefixNotFoundError: the commit has nothing below the prefix.
         ObjectNameError: an entry cannot be laid out.
     """
+    files = _list_leaves(repository, commit_id, spec, may_be_missing=may_be_missing)
+    for path, leaf in files:
+        _check_kind(spec.root + path, leaf, words)
+    return Layout(tuple(files))
+
+
+def list_files(repository: BareRepository, ref: str, spec: WorkspaceSpec) -> list[str]:
+    """The names of a commit's regular files below a prefix. See `ports.Repository.files`."""
+    leaves = _list_leaves(repository, str(repository.input_commit(ref).id), spec, may_be_missing=False)
+    return [spec.root + path for path, leaf in leaves if leaf.is_file]
+
+
+def find_file(repository: BareRepository, ref: str, path: str) -> StoredFile | None:
+    """A regular file of a commit. See `ports.Repository.find_file`."""
+    reader = ObjectReader(repository)
+    found = find(reader, str(repository.input_commit(ref).tree_id), path)
+    if found is None or not Leaf(found.mode, found.id).is_file:
+        return None
+    data = reader.blob(found.id)
+    pointer = parse_pointer(data, path)
+    if pointer is None:
+        return StoredFile(len(data), lambda: data)
+    return StoredFile(pointer.size, partial(_read_large, repository, pointer, path))
+
+
+def _read_large(repository: BareRepository, pointer: Pointer, path: str) -> bytes:
+    with storage_errors("cannot read a file in", gettempdir(), FOR_EXPORT), TemporaryFile() as copy:
+        LfsStore(repository).lay_out(pointer, path, copy.fileno(), lambda _: None)
+        copy.seek(0)
+        return copy.read()
+
+
+def _list_leaves(
+    repository: BareRepository, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool
+) -> list[tuple[str, Leaf]]:
+    """The selected entries below the prefix that are not directories, sorted. Arguments as in `plan_layout`."""
     reader = ObjectReader(repository)
     tree_id = str(repository.commit(commit_id).tree_id)
     root = find(reader, tree_id, spec.root.rstrip("/"))
     if root is None and may_be_missing and not _leads_through_a_file(reader, tree_id, spec.root):
-        return Layout(())
+        return []
     if root is None or not root.is_directory:
         raise PrefixNotFoundError(
             f"commit {commit_id[:12]} of {repository.path} has no directory {spec.prefix!r}. Give another prefix; "
@@ -54,10 +93,7 @@ def plan_layout(
         )
     selection = Selection(spec.include, spec.exclude)
     found = walk(reader, root.id, enters=selection.enters)
-    files = sorted((path, leaf) for path, leaf in found if selection.selects(path))
-    for path, leaf in files:
-        _check_kind(spec.root + path, leaf, words)
-    return Layout(tuple(files))
+    return sorted((path, leaf) for path, leaf in found if selection.selects(path))
 
 
 def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None:

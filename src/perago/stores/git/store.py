@@ -13,6 +13,7 @@ from perago.ports import (
     Observer,
     Phase,
     RunAgeLimit,
+    StoredFile,
     SystemClock,
     default_run_age_limit,
     ignore,
@@ -23,7 +24,7 @@ from perago.stores.git.history import read_history
 from perago.stores.git.import_export import Import, create_repository, export
 from perago.stores.git.locks import Patience
 from perago.stores.git.log import changes, log
-from perago.stores.git.materialize import check_layout, lay_out, plan_layout
+from perago.stores.git.materialize import check_layout, find_file, lay_out, list_files, plan_layout
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
 from perago.stores.git.repository import BareRepository, translated
@@ -214,6 +215,14 @@ class GitStore:
         spec = WorkspaceSpec(prefix=prefix or WHOLE_REPOSITORY)
         progress = self._progress(Phase.MATERIALIZE)
         return export(self._repository, ref, spec, target, progress)
+
+    def files(self, ref: str, prefix: str) -> list[str]:
+        """The names of a commit's regular files below a prefix ("/": all), sorted."""
+        return list_files(self._repository, ref, WorkspaceSpec(prefix=prefix or WHOLE_REPOSITORY))
+
+    def find_file(self, ref: str, path: str) -> StoredFile | None:
+        """A regular file of a commit; None if it has no such file."""
+        return find_file(self._repository, ref, path)
 
     def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
         """The commit `ref` and its first parents, newest first, at most `limit` of them."""

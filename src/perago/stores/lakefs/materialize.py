@@ -8,16 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 
 from perago.errors import ObjectNameError, PrefixNotFoundError, required
 from perago.files.beneath import Beneath
 from perago.files.storage import storage_errors
+from perago.ports import StoredFile
 from perago.stores.lakefs.api.answers import ObjectStats, uri
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.content.download import Download, ReadSources
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX
-from perago.values.names import FOR_TASKS, Words, check_object_names, show_name, stands_for_directory
+from perago.values.names import (
+    FOR_EXPORT,
+    FOR_TASKS,
+    Words,
+    check_object_name,
+    check_object_names,
+    show_name,
+    stands_for_directory,
+)
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import EXECUTABLE, FILE, make_directories
@@ -163,6 +173,29 @@ def lay_out(
             download = Download(transfer, opened, layout.root, sources, digests, done)
             transfer.loop.run(download.run(missing))
     return digests
+
+
+async def find_file(transfer: Transfer, commit_id: str, path: str) -> StoredFile | None:
+    """An object of a commit, unless it stands for a directory. See `ports.Repository.find_file`.
+
+    Raises:
+        ObjectNameError: the name cannot be that of a file.
+    """
+    check_object_name(path, FOR_EXPORT)
+    stats = await transfer.client.find_object(transfer.repository, commit_id, path)
+    return None if stats is None else StoredFile(stats.size, partial(_read, transfer, commit_id, stats))
+
+
+def _read(transfer: Transfer, commit_id: str, stats: ObjectStats) -> bytes:
+    """The content of an object. It goes through a file, as every download."""
+    root = stats.path[: stats.path.rfind("/") + 1]
+    layout = Layout(commit_id, root, (stats,))
+    with (
+        storage_errors("cannot read a file in", gettempdir(), FOR_EXPORT),
+        TemporaryDirectory(prefix="perago-") as made,
+    ):
+        lay_out(transfer, layout, Path(made), lambda _: None, words=FOR_EXPORT)
+        return (Path(made) / stats.path[len(root) :]).read_bytes()
 
 
 def _from_cache(

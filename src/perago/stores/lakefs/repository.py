@@ -13,6 +13,7 @@ from perago.ports import (
     LogEntry,
     Phase,
     RunAgeLimit,
+    StoredFile,
     TransactionalStore,
     WorkspaceStore,
     default_run_age_limit,
@@ -26,7 +27,7 @@ from perago.stores.lakefs.examine import Examination
 from perago.stores.lakefs.import_export import Import
 from perago.stores.lakefs.log import changes, log
 from perago.stores.lakefs.manual_commits import FenceReport, ManualCommits, check_fence, install_fence
-from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
+from perago.stores.lakefs.materialize import Layout, check_layout, find_file, lay_out, plan_layout
 from perago.stores.lakefs.resolve import resolve
 from perago.values.findings import Finding
 from perago.values.history import Conflict, History, Merge
@@ -198,6 +199,15 @@ class LakeFSRepository:
             lay_out(transfer, layout, target.resolve(), progress.add, words=FOR_EXPORT)  # the target may be a link
         return len(layout.files)
 
+    def files(self, ref: str, prefix: str) -> list[str]:
+        """The names of a commit's objects below a prefix ("/": all), sorted, without directory markers."""
+        _, layout = self._connection.run(self._plan_export(ref, WorkspaceSpec(prefix=prefix or WHOLE_REPOSITORY)))
+        return [stats.path for stats in layout.files]
+
+    def find_file(self, ref: str, path: str) -> StoredFile | None:
+        """An object of a commit; None if it has no such object."""
+        return self._connection.run(self._find_file(ref, path))
+
     def check_fence(self, branch: str) -> FenceReport:
         """Whether a branch has the fence and the server enforces it. See `manual_commits.check_fence`."""
         return self._connection.run(check_fence(self._manual_commits, branch))
@@ -259,13 +269,24 @@ class LakeFSRepository:
         return Janitor(connection.client, connection.clock, self.name, older_than, run_age_limit, liveness_of)
 
     async def _plan_export(self, ref: str, spec: WorkspaceSpec) -> tuple[Transfer, Layout]:
+        transfer = await self._reading(ref)
+        return transfer, await plan_layout(transfer, ref, spec, may_be_missing=False)
+
+    async def _find_file(self, ref: str, path: str) -> StoredFile | None:
+        return await find_file(await self._reading(ref), ref, path)
+
+    async def _reading(self, ref: str) -> Transfer:
+        """The transfer for a commit that exists.
+
+        Raises:
+            RefNotFoundError: `ref` is not a full commit id, or there is no such commit.
+        """
         check_full_id(ref, self.name)
         try:
-            commit = await self._connection.client.get_commit(self.name, ref)
+            await self._connection.client.get_commit(self.name, ref)
         except LakeFSError as exc:
             if exc.status not in NOT_THERE:
                 raise
             await check_repository(self._connection.client, self.name)
             raise no_commit(self.name, ref) from exc
-        transfer = await self._connection.transfer(self.name)
-        return transfer, await plan_layout(transfer, commit.id, spec, may_be_missing=False)
+        return await self._connection.transfer(self.name)
