@@ -1,10 +1,13 @@
-"""The first example of docs/notebooks.md, on the example data."""
+"""The examples of docs/notebooks.md, on the example data."""
 
 from __future__ import annotations
 
 from pages import PROJECT, environment, named, run_script
 
 PAGE = PROJECT / "docs" / "notebooks.md"
+READ = """
+print(len(names), content.splitlines()[0].decode())
+"""
 SHOWN = """
 print(type(done.result).__name__, done.result.kept > 100, len(done.commit))
 print(done.changes)
@@ -12,9 +15,11 @@ print(done.changes)
 
 
 def test_the_example_does_what_its_comments_say(tmp_path):
-    ((name, code),) = named(PAGE, "python")
-    (tmp_path / name).write_text(code + SHOWN, encoding="utf-8")
-    script = f"perago import {PROJECT}/examples/data --repo penguins.git --branch main >&2\npython {name}\n"
+    (run, code), (look, reading) = named(PAGE, "python")
+    (tmp_path / run).write_text(code + SHOWN, encoding="utf-8")
+    (tmp_path / look).write_text(reading + READ, encoding="utf-8")
+    importing = f"perago import {PROJECT}/examples/data --repo penguins.git --branch main >&2"
+    script = f"{importing}\npython {run}\npython {look}\n"
     said = run_script(script, tmp_path, environment(tmp_path, PYTHONPATH=str(PROJECT / "examples"))).splitlines()
     assert said[0] == "CleanResult True 40"
     assert said[1].startswith("Changes(added=('clean/")

@@ -83,7 +83,8 @@ def list_files(
     try:
         spec = WorkspaceSpec(prefix=prefix)
     except ValidationError as exc:
-        raise RunArgumentError(f"prefix={prefix!r}: {exc.errors()[0]['msg']}") from None
+        (fault,) = exc.errors()
+        raise RunArgumentError(f"prefix={prefix!r}: {fault.get('ctx', {}).get('error', fault['msg'])}") from None
     with _opened(repo, branch, ref) as (_, repository, commit):
         return repository.files(commit, spec.prefix)
 
