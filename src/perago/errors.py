@@ -213,7 +213,7 @@ class RefNotFoundError(StoreError):
 
 
 class PrefixNotFoundError(StoreError):
-    """The input commit has no files below the prefix of a read-only task or an export.
+    """The commit has no files below the prefix of a read-only task or an export, or not the file to read.
 
     A writable task starts with an empty workspace instead, and its first output creates the prefix.
     """

@@ -163,6 +163,14 @@ def test_cells_run_tasks_and_workflows_with_their_progress_in_place(notebook, re
         ["✓", "again"],
     ]
 
+    reading = """
+newest = perago.log(**place)[0]
+print(newest.task_name, perago.runs("data.git")[0].run_id == done.run_id, "words.txt" in perago.list_files(**place))
+print(perago.read_file("in/new.txt", repo="data.git", ref=newest.commit).decode())
+"""
+    cell = notebook.run(reading)
+    assert (cell.error, cell.out, cell.displays) == (None, "cli_write True True\nx\n", 0)
+
     cell = notebook.run("perago.run(of_both, **place).result.pid == os.getpid()")
     assert cell.error is None
     assert repository.show("cell.txt") == "flow"

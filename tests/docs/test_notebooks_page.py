@@ -23,3 +23,7 @@ def test_the_example_does_what_its_comments_say(tmp_path):
     said = run_script(script, tmp_path, environment(tmp_path, PYTHONPATH=str(PROJECT / "examples"))).splitlines()
     assert said[0] == "CleanResult True 40"
     assert said[1].startswith("Changes(added=('clean/")
+    assert said[2].startswith("publication clean_penguins {'islands': ['Biscoe']} ")
+    assert said[3].startswith("commit None None ")
+    assert said[4].startswith("COMPLETED ")
+    assert said[5] == "2 species,island,year,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mass_g"

@@ -126,10 +126,11 @@ class RuntimeConfig(_Config):
     """
 
     repo: Text = None
-    """The repository of commands without `--repo`, except `perago start`: `lakefs://NAME`, or the path of a bare git
-    repository."""
+    """The repository of commands without `--repo`, except `perago start`, and of calls from Python without `repo=`:
+    `lakefs://NAME`, or the path of a bare git repository."""
     branch: Text = None
-    """The branch of commands without `--branch`. Default: `main`, where a command has a default."""
+    """The branch of commands without `--branch`, and of calls from Python without `branch=`. Default: `main`, where a
+    command has a default."""
     workspace_root: Directory
     """Directory for the directories of attempts. Each worker needs its own."""
     log_root: Directory

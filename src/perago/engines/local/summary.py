@@ -45,11 +45,11 @@ class TaskSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """A run as listed by `LocalEngine.runs`.
+    """A recorded run in a list.
 
     Attributes:
-        status: `TryStatus` of the newest try if it has ended, or `WorkflowStatus`; otherwise "running" if a process
-            holds the run, or "killed" if that process is gone; "unreadable" if the record is damaged.
+        status: of the newest try if it has ended, or of the workflow: "COMPLETED", "FAILED", …; otherwise "running" if
+            a process holds the run, or "killed" if that process is gone; "unreadable" if the record is damaged.
         task_name: name of the task, or of the workflow.
         tasks: of a workflow, in the order of their beginning, those of a sub-workflow right after it; else empty.
         tries: number of tries, of all tasks together.
