@@ -169,7 +169,7 @@ print(newest.task_name, perago.runs("data.git")[0].run_id == done.run_id, "words
 print(perago.read_file("in/new.txt", repo="data.git", ref=newest.commit).decode())
 """
     cell = notebook.run(reading)
-    assert (cell.error, cell.out, cell.displays) == (None, "cli_write True True\nx\n", 0)
+    assert (cell.error, cell.out, cell.displays) == (None, "cli.write True True\nx\n", 0)
 
     cell = notebook.run("perago.run(of_both, **place).result.pid == os.getpid()")
     assert cell.error is None

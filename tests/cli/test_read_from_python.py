@@ -20,6 +20,7 @@ from perago.errors import (
     PrefixNotFoundError,
     RefNotFoundError,
     RepositoryNotFoundError,
+    StoreError,
     TaskInputError,
 )
 from perago.ports import LogEntry, commit_time
@@ -207,6 +208,16 @@ def test_links_in_git_are_no_files(repository):
     assert package.list_files(repo="data.git") == ["in/a.txt", "in/b.txt", "other.txt"]
     with pytest.raises(PrefixNotFoundError, match="has no file 'link'"):
         package.read_file("link", repo=Path("data.git"))
+
+
+def test_damaged_content_is_not_returned(repository, perago):
+    (repository.path / "source" / "large.bin").write_bytes(LARGE)
+    assert perago("import", "source", "--repo", "data.git").code == 0
+    (kept,) = (path for path in Path("data.git/lfs/objects").rglob("*") if path.is_file())
+    kept.chmod(0o644)
+    kept.write_bytes(LARGE[:-1] + bytes([LARGE[-1] ^ 1]))
+    with pytest.raises(StoreError, match=r"the content of large\.bin is damaged"):
+        package.read_file("large.bin", repo="data.git")
 
 
 def test_they_work_within_a_running_event_loop(stored):

@@ -111,3 +111,5 @@ def test_a_prefix_that_begins_like_a_drive_is_one_as_any_other(repository, sourc
     )
     repository.export(commit, "C:/x", tmp_path / "out")
     assert read_files(tmp_path / "out") == {"b": b"2"}
+    assert repository.files(commit, "/") == ["C:/x/b"]
+    assert repository.find_file(commit, "C:/x/b").read() == b"2"

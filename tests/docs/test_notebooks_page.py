@@ -26,4 +26,4 @@ def test_the_example_does_what_its_comments_say(tmp_path):
     assert said[2].startswith("publication clean_penguins {'islands': ['Biscoe']} ")
     assert said[3].startswith("commit None None ")
     assert said[4].startswith("COMPLETED ")
-    assert said[5] == "2 species,island,year,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mass_g"
+    assert said[5].startswith("2 species,island,year,")

@@ -181,7 +181,7 @@ async def find_file(transfer: Transfer, commit_id: str, path: str) -> StoredFile
     Raises:
         ObjectNameError: the name cannot be that of a file.
     """
-    check_object_name(path, FOR_EXPORT)
+    check_object_name(path, FOR_EXPORT, prefix=path)
     stats = await transfer.client.find_object(transfer.repository, commit_id, path)
     return None if stats is None else StoredFile(stats.size, partial(_read, transfer, commit_id, stats))
 
