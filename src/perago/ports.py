@@ -359,10 +359,8 @@ class WorkerEngine(Engine, Protocol):
 class Phase(enum.StrEnum):
     """The phases of an attempt. `DECIDE` evaluates history and record, at the start and at the publish fence.
 
-    A new phase needs a decision in `worker.attempts.job` and `worker.supervisor.completion` (what a killed or cancelled
-    attempt leaves), `running.watch` (Ctrl-C ends it unless it is excluded there), `running.progress`, `cli.progress`
-    and `telemetry.measures` (how it is shown and counted); and a line in tests/support/nemesis/cells.py,
-    docs/explanation/attempts.md and docs/testing.md.
+    A new phase needs an entry in `PHASES`, a line in `running.progress.describe` if it is to be told, and one in
+    tests/support/nemesis/cells.py, docs/explanation/attempts.md and docs/testing.md.
     """
 
     POLL = "poll"  # comes before an attempt, so none emits it; the nemesis kills workers there
@@ -378,6 +376,52 @@ class Phase(enum.StrEnum):
     PUBLISH = "publish"
     REPORT = "report"
     CLEAN = "clean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseFacts:
+    """What those that watch an attempt need to know of a phase.
+
+    Attributes:
+        is_emitted: attempts emit its events.
+        may_begin_cancelled: it begins even if the attempt was cancelled.
+        is_interruptible: an observer may end it by an error, at its progress. Whoever runs a body ends that itself.
+        transfer: the direction in which it moves files; its progress has `files` and `bytes`.
+        is_after_body: a store works in it; it gets more time to end by itself.
+        may_leave_staged: killed in it, an attempt may leave staged work.
+        may_lose_swap: in it an attempt learns that the branch has moved.
+        is_best_effort: its failure fails nothing, and is a warning.
+    """
+
+    is_emitted: bool = True
+    may_begin_cancelled: bool = False
+    is_interruptible: bool = False
+    transfer: Literal["download", "upload"] | None = None
+    is_after_body: bool = False
+    may_leave_staged: bool = False
+    may_lose_swap: bool = False
+    is_best_effort: bool = False
+
+
+PHASES: Mapping[Phase, PhaseFacts] = {
+    Phase.POLL: PhaseFacts(is_emitted=False, may_begin_cancelled=True),
+    Phase.PARSE: PhaseFacts(),
+    Phase.DECIDE: PhaseFacts(),
+    Phase.MATERIALIZE: PhaseFacts(is_interruptible=True, transfer="download"),
+    Phase.PRE_GUARDS: PhaseFacts(),
+    Phase.BODY: PhaseFacts(),
+    Phase.POST_GUARDS: PhaseFacts(),
+    Phase.DIFF: PhaseFacts(is_after_body=True),
+    Phase.STAGE: PhaseFacts(
+        is_interruptible=True, transfer="upload", is_after_body=True, may_leave_staged=True, may_lose_swap=True
+    ),
+    Phase.FENCE: PhaseFacts(is_after_body=True, may_leave_staged=True),
+    Phase.PUBLISH: PhaseFacts(  # what is published should be reported, too
+        may_begin_cancelled=True, is_after_body=True, may_leave_staged=True, may_lose_swap=True
+    ),
+    Phase.REPORT: PhaseFacts(may_begin_cancelled=True),
+    Phase.CLEAN: PhaseFacts(may_begin_cancelled=True, is_after_body=True, may_leave_staged=True, is_best_effort=True),
+}
 
 
 EventKind = Literal["started", "progress", "completed", "failed"]

@@ -15,7 +15,7 @@ from perago.cli.app import _COMMANDS
 from perago.cli.failure import exit_code_of, report_failure
 from perago.engines.local.summary import KILLED, RUNNING, UNREADABLE
 
-HEAVY = {"pydantic", "pydantic_settings", "pygit2", "rich", "structlog", "psutil", "asyncio"}
+HEAVY = {"pydantic", "pygit2", "rich", "structlog", "psutil", "asyncio"}
 
 
 @pytest.mark.parametrize("module", ["perago", "perago.cli"])

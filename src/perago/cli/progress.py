@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from perago.cli.output import is_plain, note, terminal_columns
-from perago.ports import Event, Phase
+from perago.ports import PHASES, Event
 from perago.running.progress import Display, Lines, describe, describe_progress, how_far, warning_of
 from perago.running.text import printable_lines
 from perago.values.redaction import mask_text
@@ -23,8 +23,6 @@ MIN_MOVING_COLUMNS = 60
 
 PLAIN_SECONDS = 10.0
 """Minimum time between two progress lines of a phase if there is no moving line."""
-
-_TRANSFERS = (Phase.MATERIALIZE, Phase.STAGE)
 
 
 @contextmanager
@@ -96,7 +94,7 @@ class MovingDisplay:
         match event.kind:
             case "started":
                 self._latest = {}
-                if event.phase in _TRANSFERS:
+                if PHASES[event.phase].transfer is not None:
                     self._move(event)
             case "progress" if (caution := warning_of(event)) is not None:
                 self.line(caution)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from perago.ports import Event, Phase
+from perago.ports import PHASES, Event, Phase
 from perago.running.text import count_text, printable, size_text
 from perago.telemetry.logs import warning_for
 from perago.values.redaction import mask_text
@@ -64,7 +64,7 @@ def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
     if event.kind == "failed":
         return _describe_failure(event)
     match event.phase:
-        case Phase.MATERIALIZE | Phase.STAGE:
+        case phase if PHASES[phase].transfer is not None:
             known = {**latest, **event.attributes}
             if "files" not in known:
                 return None
@@ -87,7 +87,7 @@ def describe_counts(counts: Mapping[str, Any]) -> str:
 
 
 def _describe_failure(event: Event) -> str | None:
-    if event.phase is not Phase.CLEAN:
+    if not PHASES[event.phase].is_best_effort:
         return f"{event.phase.replace('_', ' ')}: failed after {event.seconds:.1f} s"
     what = event.attributes.get("what", "")
     return (

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from perago.attempt.breakpoints import is_quit
 from perago.errors import TaskCancelledError
-from perago.ports import Event, Phase
+from perago.ports import PHASES, Event, Phase
 from perago.running.progress import Display
 from perago.worker.process.forks import OwnHandlers
 
@@ -122,11 +122,13 @@ class Interrupts:
             )
 
 
-_CANCELLED_AT_START = frozenset(Phase) - {Phase.POLL, Phase.PUBLISH, Phase.REPORT, Phase.CLEAN}
-"""Phases that are not cancelled: from `PUBLISH` on, what is published should be reported too."""
-
-_CANCELLED_UNDER_WAY = frozenset({Phase.MATERIALIZE, Phase.STAGE})
-"""Phases that the observer does not cancel: the code that runs a body cancels it."""
+def _may_be_cancelled_by(event: Event) -> bool:
+    facts = PHASES[event.phase]
+    return (
+        not facts.may_begin_cancelled
+        if event.kind == "started"
+        else facts.is_interruptible and event.kind == "progress"
+    )
 
 
 class RunObserver:
@@ -165,8 +167,7 @@ class RunObserver:
     def __call__(self, event: Event, /) -> None:
         self._remember(event)
         self._show(event)
-        phases = _CANCELLED_AT_START if event.kind == "started" else _CANCELLED_UNDER_WAY
-        if event.kind in ("started", "progress") and event.phase in phases and self._is_cancelled():
+        if _may_be_cancelled_by(event) and self._is_cancelled():
             raise TaskCancelledError(f"cancelled before or in the phase {event.phase}; nothing was published")
 
     def fail(self, error: BaseException) -> None:

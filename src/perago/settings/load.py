@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from perago.errors import RuntimeConfigError
 from perago.files.credentials import Origin
@@ -24,7 +24,7 @@ from perago.settings.config import (
 )
 from perago.settings.consent import is_allowed, refusal, server_of
 from perago.settings.roots import probe_root, resolve_root
-from perago.settings.sources import LAKECTL_KEYS, MappingSettingsSource, Source, first, lakectl_source, read_sources
+from perago.settings.sources import LAKECTL_KEYS, Source, first, lakectl_source, read_sources
 from perago.settings.user_directories import user_cache_directory, user_state_directory
 from perago.settings.variables import DECLARED, Variables, field_of, is_blank
 from perago.values import redaction
@@ -169,14 +169,13 @@ class _Given:
     def _check(self) -> tuple[dict[str, Any], frozenset[str]]:
         """The valid variables, and the names of the invalid ones."""
         try:
-            checked = _settings_class(self._sources)()
+            return _set_variables(self._sources), frozenset()
         except ValidationError as exc:
             faults = {str(error["loc"][0]): error for error in exc.errors()}
             for name, error in faults.items():
                 self._add(name, str(error.get("ctx", {}).get("error", error["msg"])))
             rest = [source.without(faults) for source in self._sources]
-            return _set_variables(_settings_class(rest)()), frozenset(faults)
-        return _set_variables(checked), frozenset()
+            return _set_variables(rest), frozenset(faults)
 
     def _add(self, name: str, fault: str) -> None:
         self.faults.append(f"{name} ({origin_of(name, self._sources)}) {fault}")
@@ -354,20 +353,13 @@ class _Given:
             )
 
 
-def _settings_class(sources: Sequence[Source]) -> type[BaseSettings]:
-    """`Variables` with these sources instead of the process's."""
+def _set_variables(sources: Sequence[Source]) -> dict[str, Any]:
+    """The checked variables of the sources, the strongest first.
 
-    class Configured(Variables):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_args: object, **_kwargs: object
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(MappingSettingsSource(settings_cls, source) for source in sources)
-
-    return Configured
-
-
-def _set_variables(checked: BaseSettings) -> dict[str, Any]:
+    Raises:
+        ValidationError: some are invalid.
+    """
+    checked = Variables.model_validate(dict(ChainMap(*(dict(source.values) for source in sources))))
     return {name: value for name in checked.model_fields_set if (value := getattr(checked, name)) is not None}
 
 

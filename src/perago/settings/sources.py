@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dotenv.parser import Original, parse_stream
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from perago.files.credentials import Origin, parse_yaml, read_file, value_at
 from perago.files.private_directory import fault_of_source
@@ -83,21 +81,6 @@ class Source:
 
     def without(self, variables: Container[str]) -> Source:
         return replace(self, values={name: item for name, item in self.values.items() if name not in variables})
-
-
-class MappingSettingsSource(PydanticBaseSettingsSource):
-    """Adapter of a `Source` for pydantic-settings."""
-
-    def __init__(self, settings_cls: type[BaseSettings], source: Source) -> None:
-        super().__init__(settings_cls)
-        self._values = source.values
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        del field
-        return self._values.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return dict(self._values)
 
 
 def read_sources(cwd: Path, environment: Mapping[str, str]) -> tuple[Source, ...]:

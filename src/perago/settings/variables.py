@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, create_model, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from perago.settings import values
 from perago.settings.config import ConductorConfig, LakeFSConfig, OtelVariables, RuntimeConfig, Setting
@@ -71,10 +70,10 @@ SECRETS = frozenset({CONDUCTOR_SECRET, LAKEFS_SECRET, LAKEFS_TOKEN})
 """Variables that must not be in a committed file."""
 
 
-class _Checked(BaseSettings):
+class _Checked(BaseModel):
     """Treats a blank value as not set. It still hides the values of weaker sources."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, validate_default=False)
+    model_config = ConfigDict(extra="ignore", frozen=True, validate_default=False)
 
     @model_validator(mode="before")
     @classmethod

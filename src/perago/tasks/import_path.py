@@ -12,7 +12,7 @@ from types import ModuleType
 _NAMES = """
 _cffi_backend _yaml aiohappyeyeballs aiohttp aiosignal annotated_types attr attrs certifi cffi charset_normalizer click
 deprecated dotenv frozenlist google idna importlib_metadata markdown_it mdurl multidict opentelemetry prometheus_client
-propcache psutil pycparser pydantic pydantic_core pydantic_settings pygit2 pygments requests rich structlog
+propcache psutil pycparser pydantic pydantic_core pygit2 pygments requests rich structlog
 typing_extensions typing_inspection urllib3 wrapt yaml yarl zipp
 """
 PACKAGES = frozenset(_NAMES.split())

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perago.ports import Event, Phase
+from perago.ports import PHASES, Event, Phase
 from perago.values.redaction import text_of
 
 _LOGGER = logging.getLogger("perago.attempt")
@@ -61,7 +61,7 @@ def _such_as(count: int, shown: Sequence[str]) -> str:
 
 def log_event(event: Event) -> None:
     """Write one event as a log line, with its fields as `extra`."""
-    failed_to_clean = event.phase is Phase.CLEAN and event.kind == "failed"
+    failed_to_clean = PHASES[event.phase].is_best_effort and event.kind == "failed"
     warns = event.kind == "progress" and warning_for(event.phase, event.attributes) is not None
     level = logging.WARNING if failed_to_clean or warns else logging.DEBUG
     if not _LOGGER.isEnabledFor(level):

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perago import errors
-from perago.ports import Phase
+from perago.ports import PHASES, Phase
 from perago.telemetry import instruments
 from perago.telemetry.facts import Execution, Outcome, PhaseFact
 from perago.telemetry.instruments import Instrument
 
-_DIRECTIONS = {Phase.MATERIALIZE.value: "download", Phase.STAGE.value: "upload"}
-_SWAPPING = frozenset({Phase.STAGE.value, Phase.PUBLISH.value})
+_DIRECTIONS = {phase.value: facts.transfer for phase, facts in PHASES.items() if facts.transfer is not None}
+_SWAPPING = frozenset(phase.value for phase, facts in PHASES.items() if facts.may_lose_swap)
 _PUBLISH_REFUSALS = frozenset({errors.PublishFenceError.__name__, errors.UnsettledFenceError.__name__})
 _OTHER = "_OTHER"
 

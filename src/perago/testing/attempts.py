@@ -16,7 +16,7 @@ from perago.attempt.phases import Phases
 from perago.attempt.report import LastLook, Reported, last_look, report_attempt
 from perago.attempt.run import run_attempt
 from perago.errors import EngineError, StaleAttemptError
-from perago.ports import Engine, Event, Phase, SystemClock
+from perago.ports import PHASES, Engine, Event, Phase, SystemClock
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import read_model
 from perago.testing.given import directory_for
@@ -29,7 +29,7 @@ R = TypeVar("R", bound=BaseModel)
 At = Mapping[str, Callable[[], object]]
 """Name of a phase (`perago.ports.Phase`) -> callback for its first start in the attempt."""
 
-_PHASES = tuple(phase.value for phase in Phase if phase is not Phase.POLL)
+_PHASES = tuple(phase.value for phase, facts in PHASES.items() if facts.is_emitted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class Watch:
         self._went_wrong: BaseException | None = None
 
     def observe(self, event: Event, /) -> None:
-        if event.kind == "failed" and event.phase is not Phase.CLEAN and self.error is None:
+        if event.kind == "failed" and not PHASES[event.phase].is_best_effort and self.error is None:
             self.error = event.error
         if event.kind == "started":
             self.body_ran = self.body_ran or event.phase is Phase.BODY

@@ -82,7 +82,6 @@ SIGNATURES = {
 HEAVY = {
     "pygit2",
     "pydantic",
-    "pydantic_settings",
     "rich",
     "click",
     "structlog",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from perago.ports import Clock, HandedOut, Lease, Phase, SystemClock, WorkerEngine
+from perago.ports import PHASES, Clock, HandedOut, Lease, SystemClock, WorkerEngine
 from perago.values.models import AttemptIdentity, RuntimeTaskResult
 from perago.values.trace_context import TraceContext
 from perago.worker.executor.wire import CANCEL_GRACE_SECONDS
@@ -214,7 +214,7 @@ PUBLISHING_GRACE_SECONDS = 30.0
 SHUTDOWN_GRACE_SECONDS = 2.0
 """Time from SIGTERM to SIGKILL when the worker shuts down."""
 
-_PUBLISHING = frozenset({Phase.DIFF, Phase.STAGE, Phase.FENCE, Phase.PUBLISH, Phase.CLEAN})
+_PUBLISHING = frozenset(phase.value for phase, facts in PHASES.items() if facts.is_after_body)
 """Phases after the body. `DIFF` leaves nothing to discard, but it counts: the fence after it ends the attempt."""
 
 

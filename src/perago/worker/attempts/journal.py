@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from perago.ports import Event, HandedOut, Phase
+from perago.ports import PHASES, Event, HandedOut, Phase
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.instruments import EXECUTOR_DEATHS, REPORT_RETRIES, Group
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
@@ -130,7 +130,7 @@ class Journal:
             self._lines.add(job.attempt, frames)
             self.tell(logging.WARNING, f"the body failed: {fact.failure}", job, traceback=frames)
         failed = fact.kind == "failed"
-        is_cleaning = fact.phase == Phase.CLEAN
+        is_cleaning = PHASES[Phase(fact.phase)].is_best_effort
         level = logging.WARNING if failed and is_cleaning else logging.DEBUG
         if not LOGGER.isEnabledFor(level):
             return

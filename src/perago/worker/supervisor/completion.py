@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from perago.errors import EngineError, WorkspaceStorageError
-from perago.ports import Clock, Engine, HandedOut, Phase, SystemClock, WorkerEngine
+from perago.ports import PHASES, Clock, Engine, HandedOut, Phase, SystemClock, WorkerEngine
 from perago.telemetry import facts as telemetry
 from perago.values.json_text import encodable
 from perago.values.models import Attempt, RuntimeTaskResult
@@ -24,7 +24,7 @@ from perago.worker.supervisor.watchdog import others_of
 from perago.workspace import janitor
 from perago.workspace.directory import directory_name
 
-_STAGING_PHASES = frozenset({Phase.STAGE, Phase.FENCE, Phase.PUBLISH, Phase.CLEAN})
+_STAGING_PHASES = frozenset(phase.value for phase, facts in PHASES.items() if facts.may_leave_staged)
 """Phases in which a killed attempt may have left staged work."""
 
 
