@@ -9,17 +9,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from perago.files.documents import parse_dotenv, parse_yaml, read_file, value_at
 from perago.values import redaction
 
 _LOGGER = logging.getLogger("perago.settings")
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at the files. A server that refuses a credential causes a look at once."""
-
-MAX_BYTES = 1024 * 1024
-"""Limit for a file of credentials."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def read_value(origin: Origin) -> str:
         case "text":
             value = content
         case "dotenv":
-            value = _from_dotenv(content, origin.key)
+            value = {binding.key: binding.value for binding in parse_dotenv(content)}.get(origin.key)
         case "toml":
             try:
                 value = value_at(tomllib.loads(content), origin.key)
@@ -142,61 +140,3 @@ def read_value(origin: Origin) -> str:
     if not text:
         raise ValueError("it has no value there")
     return text
-
-
-def read_file(path: Path) -> str:
-    """The text of a small file.
-
-    Raises:
-        ValueError: it cannot be read. Completes the sentence "cannot be read: ...".
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as exc:
-        raise ValueError(exc.strerror or "unknown error") from exc
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES // 1024} KiB")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise ValueError("it is not UTF-8") from exc
-
-
-def parse_yaml(content: str) -> Mapping[Any, Any]:
-    """A YAML document that is a mapping; an empty document is an empty one.
-
-    Raises:
-        ValueError: it is not one. Shows nothing of the document, which holds secrets.
-        ImportError: the parser is not installed.
-    """
-    import yaml
-
-    try:
-        document = yaml.safe_load(content)
-    except Exception as exc:  # noqa: BLE001 - on wrong numbers and dates the parser raises what it meets
-        mark = getattr(exc, "problem_mark", None)
-        raise ValueError(f"it is not valid YAML{'' if mark is None else f' in line {mark.line + 1}'}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, Mapping):
-        raise ValueError("it is not a YAML mapping")  # noqa: TRY004 - the file is wrong, not the argument
-    return document
-
-
-def _from_dotenv(content: str, key: str) -> str | None:
-    import io
-
-    from dotenv.parser import parse_stream
-
-    found = {binding.key: binding.value for binding in parse_stream(io.StringIO(content)) if binding.key is not None}
-    return found.get(key)
-
-
-def value_at(document: Mapping[Any, Any], key: str) -> object:
-    """The value at a dotted key; None if there is none. Names are compared without case, as by lakectl."""
-    value: object = document
-    for name in key.split("."):
-        found = value.items() if isinstance(value, Mapping) else ()
-        value = next((inner for written, inner in found if str(written).lower() == name), None)
-    return value

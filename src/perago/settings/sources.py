@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from dotenv.parser import Original, parse_stream
+from dotenv.parser import Original
 
-from perago.files.credentials import Origin, parse_yaml, read_file, value_at
+from perago.files.credentials import Origin
+from perago.files.documents import parse_dotenv, parse_yaml, read_file, value_at
 from perago.files.private_directory import fault_of_source
 from perago.settings.variables import DECLARED, ENVIRONMENT_ONLY, SECRETS, TOML_KEYS, Variables
 from perago.values.credentials import CREDENTIALS, LAKEFS_KEY_ID, LAKEFS_SECRET, LAKEFS_TOKEN, LAKEFS_URL
@@ -164,12 +165,10 @@ def _known(given: Mapping[str, str | None]) -> dict[str, Any]:
 
 
 def _read_dotenv(path: Path) -> Source:
-    """Values are not interpolated: `$NAME` in one may be part of a password."""
     try:
-        with path.open(encoding="utf-8") as file:
-            bindings = list(parse_stream(file))
-    except (OSError, UnicodeDecodeError) as exc:
-        return Source(".env", faults=(_unreadable(path, exc),))
+        bindings = parse_dotenv(read_file(path))
+    except ValueError as exc:
+        return Source(".env", faults=(f".env cannot be read: {exc}",))
     given = {binding.key: binding.value for binding in bindings if binding.key is not None}
     unread = sorted(name for name in given if name.startswith("OTEL_") and name not in Variables.model_fields)
     warnings = _unknown(given, ".env")
@@ -201,11 +200,11 @@ def _read_toml(
     path: Path, label: str, select: Callable[[dict[str, Any]], object], *, committed: bool = False
 ) -> Source:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
-        return Source(label, faults=(_unreadable(path, exc),))
+        document = tomllib.loads(read_file(path))
     except tomllib.TOMLDecodeError as exc:
         return Source(label, faults=(f"{path.name} is not valid TOML: {exc}",))
+    except ValueError as exc:
+        return Source(label, faults=(f"{path.name} cannot be read: {exc}",))
     table = select(document)
     if not isinstance(table, dict):
         return Source(label, faults=(f"{label} must be a table",))
@@ -282,8 +281,3 @@ def _unknown_key(key: str, label: str) -> str:
     near = difflib.get_close_matches(key.lower().removeprefix("perago_"), _VARIABLES, n=1)
     hint = f"; did you mean `{near[0]}`?" if near else f". Settings are {', '.join(sorted(TOML_KEYS.values()))}"
     return f"`{key}` in {label} is not a setting{hint}"
-
-
-def _unreadable(path: Path, exc: Exception) -> str:
-    reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-    return f"{path.name} cannot be read: {reason}"

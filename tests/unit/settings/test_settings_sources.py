@@ -240,3 +240,9 @@ def test_what_opentelemetry_reads_from_the_environment_only_is_warned_of_in_dote
         "OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME has no effect in .env, because OpenTelemetry reads it only from "
         "the environment; export it"
     )
+
+
+@pytest.mark.parametrize("kind", ["dotenv", "toml", "pyproject"])
+def test_a_file_of_settings_is_read_up_to_a_limit(settings, kind):
+    settings.write(**{kind: f"# {'x' * 2**20}\n"})
+    assert "cannot be read: it is larger than 1024 KiB" in settings.fault()
