@@ -6,10 +6,11 @@ import pytest
 from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
+from perago.attempt.body import MAX_RESULT_BYTES
 from perago.attempt.context import RunContext
 from perago.ports import ignore
 from perago.testing import MemoryEngine, MemoryStore
-from perago.worker.executor.runner import MAX_RESULT_BYTES, AttemptRunner
+from perago.worker.executor.runner import AttemptRunner
 
 
 class Params(BaseModel):

@@ -1,4 +1,4 @@
-"""Call the task's function, return its result, and refuse workspace files that it leaves open."""
+"""Call the task's function and return its result, unless files are left open or the result is too large."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from typing import Any, NoReturn, Protocol
 
 from pydantic import BaseModel
 
-from perago.errors import TaskExecutionError, required
+from perago.engines.limits import MAX_OUTPUT_BYTES, json_size, too_large
+from perago.errors import TaskExecutionError, TaskTerminalError, required
 from perago.tasks.context import LOGGER_ROOT, TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import GuardPhase, call_guards
@@ -276,3 +277,23 @@ def _is_loop_running() -> bool:
     except RuntimeError:
         return False  # the body does not run in this clause: its errors would show this one as their context
     return True
+
+
+WORKSPACE_BYTES = 16 * 1024
+"""Bytes reserved for `workspace` in a task's output: repository, branch and commit."""
+
+MAX_RESULT_BYTES = MAX_OUTPUT_BYTES - WORKSPACE_BYTES
+
+
+def within_limit(invoke_body: InvokeBody) -> InvokeBody:
+    """Wrap `invoke_body`: a result of more than `MAX_RESULT_BYTES` of JSON is a `TaskTerminalError`, because a retry
+    cannot help."""
+
+    def invoke(call: BodyCall, /) -> JsonObject:
+        result = invoke_body(call)
+        size = json_size(result)
+        if size > MAX_RESULT_BYTES:
+            raise TaskTerminalError(too_large(size, MAX_RESULT_BYTES))
+        return result
+
+    return invoke

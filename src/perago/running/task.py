@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
+from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process, within_limit
 from perago.attempt.context import RunContext
 from perago.attempt.output import with_place
 from perago.attempt.phases import Phases
@@ -30,7 +30,7 @@ from perago.running.text import reason_within
 from perago.running.watch import RunObserver
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.metrics import Instrument, MetricRecorder
+from perago.tasks.metrics import Instrument, MetricRecorder, metric_groups
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.sink import OFF, Telemetry
 from perago.values.json_text import JsonObject
@@ -38,7 +38,6 @@ from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.values.trace_context import TraceContext, trace_context_of
 from perago.worker.body.environment import without_credentials
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
-from perago.worker.executor.runner import merge_seconds, metric_groups, within_limit
 from perago.worker.process.forks import keep_in_forks, undo_in_forks
 from perago.workspace import janitor
 
@@ -163,7 +162,7 @@ class ObservedTry:
                 retry_count=identity.retry_count,
                 execution_id=self.execution_id,
                 trace=_trace_of_environment(os.environ),
-                groups=frozenset(metric_groups(task)),
+                groups=frozenset(metric_groups(task.metrics)),
             )
         )
         self.metrics = None if telemetry is OFF else _Values(telemetry, self.execution_id)
@@ -285,7 +284,7 @@ def _invoke_here(call: BodyCall) -> JsonObject:
 def _open(job: RunRequest, stack: ExitStack, watch: RunObserver) -> Repository | None:
     if job.repository is None or not job.task.has_workspace:
         return None
-    return stack.enter_context(job.repository.open(watch, merge_seconds=merge_seconds(job.task)))
+    return stack.enter_context(job.repository.open(watch, merge_seconds=job.task.controls.publish_seconds))
 
 
 def sweep_leftovers(

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from perago.attempt.body import BodyCall, InvokeBody
+from perago.attempt.body import BodyCall, InvokeBody, within_limit
 from perago.attempt.context import RunContext
 from perago.attempt.output import with_place
 from perago.attempt.phases import Phases
@@ -36,7 +36,7 @@ from perago.values.models import RuntimeTaskResult
 from perago.values.record import TryStatus
 from perago.values.redaction import mask_text
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
-from perago.worker.executor.runner import merge_seconds, status_to_report, within_limit
+from perago.worker.executor.runner import status_to_report
 from perago.workflows.decide import Decision, Due
 
 
@@ -107,7 +107,7 @@ class _Slot:
             stack.enter_context(self._zygote)
         tasks = request.workflow.tasks
         if tasks.keys() - request.loaded.keys():  # later, a body here may have hidden the credentials
-            for seconds in {merge_seconds(task) for task in tasks.values() if task.has_workspace}:
+            for seconds in {task.controls.publish_seconds for task in tasks.values() if task.has_workspace}:
                 self.repository(seconds)
 
     def repository(self, seconds: float | None = None) -> Repository:
@@ -148,7 +148,7 @@ class _Slot:
                 attempt,
                 context,
                 workspace_root=request.config.workspace_root,
-                open_store=lambda: self.repository(merge_seconds(task)),
+                open_store=lambda: self.repository(task.controls.publish_seconds),
                 engine=request.engine,
             )
             max_length = request.config.failure_reason_max_length

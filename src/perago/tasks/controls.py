@@ -132,6 +132,11 @@ class TaskControls(_Controls):
     body_start: Literal["fork", "spawn"] | None = None
 
     @property
+    def publish_seconds(self) -> float | None:
+        """Seconds that a publication may take, by the budget; None for the store's own limit."""
+        return None if self.publish_budget is None else float(self.publish_budget.lakefs_merge_timeout_seconds)
+
+    @property
     def response_timeout_seconds(self) -> int:
         """`timeout.response_seconds`: seconds without a heartbeat after which Conductor hands the task out again."""
         return self.timeout.response_seconds

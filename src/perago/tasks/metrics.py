@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from perago.tasks.context import LOGGER_ROOT, TaskContext
+from perago.telemetry.instruments import Group
 
 Instrument = Literal["gauge", "histogram"]
 
@@ -37,6 +38,17 @@ class MetricSpec(BaseModel):
     attempts: bool = True
     workspace_io: bool = True
     worker_capacity: bool = True
+
+
+def metric_groups(spec: MetricSpec | None) -> list[Group]:
+    """The groups of Perago's metrics that a spec selects; all without one."""
+    wanted = MetricSpec() if spec is None else spec
+    groups: dict[Group, bool] = {
+        "attempts": wanted.attempts,
+        "workspace_io": wanted.workspace_io,
+        "worker_capacity": wanted.worker_capacity,
+    }
+    return [group for group, is_wanted in groups.items() if is_wanted]
 
 
 class MetricRecorder:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from perago.attempt.body import BodyCall, InvokeBody
+from perago.attempt.body import BodyCall, InvokeBody, within_limit
 from perago.attempt.context import RunContext
 from perago.attempt.output import result_for_exception, with_place
 from perago.attempt.run import AttemptRun, Work
@@ -27,7 +27,6 @@ from perago.running.text import printable, reason_within, size_text
 from perago.running.watch import Interrupts, RunObserver, beside_note
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
-from perago.worker.executor.runner import within_limit
 
 
 @dataclass(frozen=True)

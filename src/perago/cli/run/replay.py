@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import click
 
+from perago.attempt.body import within_limit
 from perago.attempt.context import RunContext
 from perago.attempt.free import run_free_attempt
 from perago.attempt.output import with_place
@@ -28,7 +29,6 @@ from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
 from perago.values.joins import input_repository
 from perago.values.trace_context import without_trace
-from perago.worker.executor.runner import within_limit
 
 
 def replay(arguments: RunArguments) -> int:

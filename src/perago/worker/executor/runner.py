@@ -1,6 +1,6 @@
 """Runs attempts one after the other, with the tasks and the store of an executor.
 
-The store is opened for the first task with a workspace. `perago run` uses the size limit of results from here.
+The store is opened for the first task with a workspace.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perago.attempt.body import BodyCall, InvokeBody
+from perago.attempt.body import within_limit
 from perago.attempt.context import RunContext
 from perago.attempt.output import status_for_exception, with_place
 from perago.attempt.report import last_look
 from perago.attempt.run import run_attempt
-from perago.engines.limits import MAX_OUTPUT_BYTES, json_size, too_large
-from perago.errors import EngineError, PeragoError, TaskInputError, TaskTerminalError
+from perago.errors import EngineError, PeragoError, TaskInputError
 from perago.ports import (
     AttemptEngine,
     BranchQueue,
@@ -31,12 +30,10 @@ from perago.ports import (
     no_queue,
 )
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.metrics import MetricSpec
+from perago.tasks.metrics import metric_groups
 from perago.tasks.taskdef import build_taskdef
-from perago.telemetry.instruments import Group
 from perago.values.history import Stamp
 from perago.values.joins import input_repository
-from perago.values.json_text import JsonObject
 from perago.values.models import (
     Attempt,
     AttemptIdentity,
@@ -247,7 +244,7 @@ class AttemptRunner:
                 queue=self.queue,
             ),
             workspace_root=self.workspace_root,
-            open_store=lambda: self.store.open(body_error, merge_seconds(task)),
+            open_store=lambda: self.store.open(body_error, task.controls.publish_seconds),
             engine=engine,
         )
         reason = with_place(result.reason_for_incompletion, body_error.error, max_length=self.failure_reason_max_length)
@@ -268,7 +265,7 @@ class AttemptRunner:
                 has_workspace=task.has_workspace,
                 is_read_only=task.workspace is not None and task.workspace.read_only,
                 taskdef=build_taskdef(task),
-                metric_groups=metric_groups(task),
+                metric_groups=metric_groups(task.metrics),
                 has_metrics=task.metrics is not None,
                 is_builtin=task.is_builtin,
             )
@@ -286,23 +283,6 @@ def _queue_of(configuration: Configure) -> BranchQueue:
             return host_queue(directory, url, is_server=True)
         case None:
             return no_queue
-
-
-def merge_seconds(task: TaskDefinition) -> float | None:
-    """Seconds that a publication of the task may take, by its budget; None for the store's own limit."""
-    budget = task.controls.publish_budget
-    return None if budget is None else float(budget.lakefs_merge_timeout_seconds)
-
-
-def metric_groups(task: TaskDefinition) -> list[Group]:
-    """The groups that the task's `MetricSpec` selects; all without a spec."""
-    wanted = MetricSpec() if task.metrics is None else task.metrics
-    groups: dict[Group, bool] = {
-        "attempts": wanted.attempts,
-        "workspace_io": wanted.workspace_io,
-        "worker_capacity": wanted.worker_capacity,
-    }
-    return [group for group, is_wanted in groups.items() if is_wanted]
 
 
 def status_to_report(exc: BaseException, attempt: Attempt, load_record: LoadRecord) -> ResultStatus:
@@ -342,23 +322,3 @@ def _may_be_made_better(attempt: Attempt, load_record: LoadRecord) -> bool:
         return is_made_amid_retries(load_record(attempt), AttemptIdentity.of(attempt))
     except EngineError:
         return True
-
-
-WORKSPACE_BYTES = 16 * 1024
-"""Bytes reserved for `workspace` in a task's output: repository, branch and commit."""
-
-MAX_RESULT_BYTES = MAX_OUTPUT_BYTES - WORKSPACE_BYTES
-
-
-def within_limit(invoke_body: InvokeBody) -> InvokeBody:
-    """Wrap `invoke_body`: a result of more than `MAX_RESULT_BYTES` of JSON is a `TaskTerminalError`, because a retry
-    cannot help."""
-
-    def invoke(call: BodyCall, /) -> JsonObject:
-        result = invoke_body(call)
-        size = json_size(result)
-        if size > MAX_RESULT_BYTES:
-            raise TaskTerminalError(too_large(size, MAX_RESULT_BYTES))
-        return result
-
-    return invoke
