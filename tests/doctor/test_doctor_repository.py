@@ -6,7 +6,7 @@ import pytest
 
 from doctor_support import AGED, OF_ANY_AGE, go_on, make_old
 from perago.engines.local import LocalEngine
-from perago.running.repos.address import git_runs_directory
+from perago.stores.git.provider import runs_in
 from perago.values.models import RuntimeTaskResult
 
 
@@ -18,7 +18,7 @@ def lock_of_main(project):
 
 
 def test_the_branch_of_a_run_is_found_by_an_age_of_its_own(project):
-    engine = LocalEngine(git_runs_directory(project.repository))
+    engine = LocalEngine(runs_in(project.repository))
     with engine.start_run(target="t", task_name="t", input_data={}) as run:
         engine.report_result(run.attempt, RuntimeTaskResult("COMPLETED", output={"result": {}}))
     branch = f"perago-run-20260101t000000z-{run.run_id}-0"

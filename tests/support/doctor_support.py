@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perago.running.repos.address import git_runs_directory
 from perago.stores.git import GitStore
+from perago.stores.git.provider import runs_in
 
 HERE = Path(__file__).parents[1] / "doctor"
 SECONDS = 60
@@ -73,7 +73,7 @@ class Project:
 
     @property
     def runs(self) -> Path:
-        return git_runs_directory(self.repository)
+        return runs_in(self.repository)
 
     def large_files(self) -> set[Path]:
         return {path for path in (self.repository / "lfs/objects").rglob("*") if path.is_file()}

@@ -19,8 +19,8 @@ import psutil
 
 from leaks import secrets_in_files, secrets_on_command_lines
 from perago.engines.local import LocalEngine, RunSummary
-from perago.running.repos.address import git_runs_directory
 from perago.stores.git import GitStore
+from perago.stores.git.provider import runs_in
 from perago.workspace import janitor
 
 HERE = Path(__file__).parents[1] / "kills"
@@ -158,7 +158,7 @@ class Project:
         return self.directory / "given.json"
 
     def newest_run(self) -> RunSummary | None:
-        return next(LocalEngine(git_runs_directory(self.repository)).runs(), None)
+        return next(LocalEngine(runs_in(self.repository)).runs(), None)
 
     # ---- what holds
 
@@ -236,7 +236,7 @@ class Project:
         """After the janitors nothing is left that should not be, and git finds nothing wrong."""
         janitor.sweep(self.root, 0, time.time() + 60)
         GitStore(self.repository).sweep(-60)
-        for finding in LocalEngine(git_runs_directory(self.repository)).examine():
+        for finding in LocalEngine(runs_in(self.repository)).examine():
             if finding.mend is not None:
                 finding.mend()
         assert [path.name for path in self.root.iterdir()] == []
@@ -252,6 +252,6 @@ def _leftovers(repository: Path) -> list[str]:
     """
     publishing = repository / "perago" / "publish.lock"
     locks = [path for path in repository.rglob("?*.lock") if path != publishing]
-    half_made = [path for path in git_runs_directory(repository).rglob(".*") if path.name != ".lock"]
+    half_made = [path for path in runs_in(repository).rglob(".*") if path.name != ".lock"]
     records = [publishing] if publishing.stat().st_size else []
     return [str(path.relative_to(repository)) for path in locks + half_made + records]

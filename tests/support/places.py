@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perago.stores.git import GitStore
-from perago.worker.executor.wire import GitSettings
+from perago.stores.git.provider import git_settings
 from supervised import Supervised
 
 MODULES = Path(__file__).parents[1] / "bodies" / "modules"
@@ -146,7 +146,7 @@ class Worker:
 
     def __init__(self, directory: Path, body_start: str, targets: list[str]) -> None:
         self.repository = Repository(directory)
-        store = GitSettings(path=str(self.repository.path))
+        store = git_settings(self.repository.path)
         self.supervised = Supervised(
             directory / "workspaces", targets=targets, store=store, body_start=body_start, slots=1
         )

@@ -17,12 +17,12 @@ import psutil
 import pytest
 
 from perago.settings import load_runtime_config
+from perago.stores.git.provider import git_settings
 from perago.telemetry.json_lines import JsonLinesFile
 from perago.telemetry.otel import OtelSettings, OtelTelemetry
 from perago.telemetry.otel import Receiver as Where
 from perago.values import redaction
 from perago.worker.attempts.journal import LOGGER
-from perago.worker.executor.wire import GitSettings
 from supervised import Supervised
 from tests.telemetry.test_start_telemetry import address_of, asked, value
 from waiting import wait_for
@@ -112,7 +112,7 @@ def test_no_secret_is_told_by_either_kind_of_executor(mode, receiver, repository
     log = JsonLinesFile(tmp_path / "logs", "w", max_bytes=10**8, retention_seconds=1e6, common={})
     monkeypatch.setattr(LOGGER, "level", logging.DEBUG)
     LOGGER.addHandler(log)
-    store = GitSettings(path=str(tmp_path / "data.git"))
+    store = git_settings(tmp_path / "data.git")
     options = {"mode": mode, "telemetry": telemetry, "targets": ["telemetry_tasks"], "store": store}
     try:
         with Supervised(tmp_path / "root", **options) as worker:

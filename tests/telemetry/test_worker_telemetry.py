@@ -9,9 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from otlp_receiver import attributes_of, family
 from perago.errors import EngineError
+from perago.stores.git.provider import git_settings
 from perago.telemetry.otel import OtelSettings, OtelTelemetry
 from perago.telemetry.otel import Receiver as Where
-from perago.worker.executor.wire import GitSettings
 from supervised import Supervised
 from waiting import wait_for
 from worker_engine import MemoryWorkerEngine
@@ -126,7 +126,7 @@ def about(repository, tmp_path):
 def test_what_befalls_publications_is_counted(modules, tmp_path, repository, about, telemetry, scraped):
     """By real attempts: their phases, errors and notes are those that the measures look for."""
     engine = Fate()
-    store = GitSettings(path=str(tmp_path / "data.git"))
+    store = git_settings(tmp_path / "data.git")
     with Supervised(tmp_path / "root", engine=engine, store=store, telemetry=telemetry) as worker:
         engine.late_reports = 1
         worker.completed(worker.schedule("space.append", input_data=about("one")))

@@ -8,13 +8,14 @@ import pytest
 
 from perago.errors import EngineError, StoreError
 from perago.stores.git import GitStore
+from perago.stores.git.provider import git_settings
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from perago.worker.attempts.in_process import ExecutorProcess
 from perago.worker.attempts.job import Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import Finished
 from perago.worker.body.run import load_order
-from perago.worker.executor.wire import Configure, GitSettings
+from perago.worker.executor.wire import Configure
 from perago.worker.supervisor.task_log import TaskLog
 from worker_engine import MemoryWorkerEngine
 
@@ -43,7 +44,7 @@ def executor(bodies, tmp_path, repository, engine):
     del bodies  # its modules can be imported now
     configuration = Configure(
         load=load_order(["supervised_bodies"], "fork"),
-        store=GitSettings(path=str(repository)),
+        store=git_settings(repository),
         workspace_root=str(tmp_path / "root"),
         worker_id="worker-1",
         failure_reason_max_length=500,

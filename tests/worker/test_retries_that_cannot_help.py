@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from perago.stores.git import GitStore
+from perago.stores.git.provider import git_settings
 from perago.values.record import TryStatus
-from perago.worker.executor.wire import GitSettings
 from waiting import wait_for
 
 TERMINAL = [TryStatus.FAILED_WITH_TERMINAL_ERROR]
@@ -21,7 +21,7 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.settings = GitSettings(path=str(path / "data.git"))
+        self.settings = git_settings(path / "data.git")
         self.store = GitStore.create(path / "data.git")
         self.base = self.commit("readme.txt")
 
@@ -83,7 +83,7 @@ def test_the_params_of_a_free_task_that_are_wrong_fail_it_for_good(worker):
 
 
 def test_a_repository_that_is_not_there_fails_for_good(supervise, tmp_path, mode):
-    settings = GitSettings(path=str(tmp_path / "nothing.git"))
+    settings = git_settings(tmp_path / "nothing.git")
     workspace = {"repository": "nothing", "branch": "main", "refType": "commit", "ref": "0" * 40}
     with supervise(store=settings, mode=mode) as worker:
         assert statuses(worker, append(worker, workspace)) == TERMINAL

@@ -16,9 +16,10 @@ import pytest
 
 from perago.errors import RuntimeConfigError, TaskDefinitionError
 from perago.stores.git import GitStore
+from perago.stores.git.provider import git_settings
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
 from perago.values.record import TryStatus
-from perago.worker.executor.wire import GitSettings, Sweep
+from perago.worker.executor.wire import Sweep
 from perago.worker.supervisor.lock import only_supervisor
 from perago.worker.supervisor.slot import SlotState, Wear
 from perago.worker.supervisor.status import read_status
@@ -230,7 +231,7 @@ def test_what_a_task_is_given_or_does_without_effect_is_a_warning_in_both_logs(s
         "no file matches the workspace's include '*.csv'; '**/*.csv' matches in directories, too.",
         "a changed file is not published, because the task is read_only: 'notes.txt'.",
     ]
-    with supervise(mode=mode, store=GitSettings(path=str(tmp_path / "data.git"))) as worker:
+    with supervise(mode=mode, store=git_settings(tmp_path / "data.git")) as worker:
         given = {"workspace": workspace, "params": {"txet": "hello"}, "user": "ada", "note": {"a": 1}}
         name = worker.schedule("space.look", input_data=given)
         worker.completed(name)
@@ -280,7 +281,7 @@ def with_a_store(tmp_path):
     store = GitStore.create(tmp_path / "data.git")
     head = store.import_directory(tmp_path / "files", "main", "begin")
     workspace = {"repository": "data", "branch": "main", "refType": "commit", "ref": head}
-    return {"store": GitSettings(path=str(tmp_path / "data.git"))}, {"workspace": workspace, "params": {}}
+    return {"store": git_settings(tmp_path / "data.git")}, {"workspace": workspace, "params": {}}
 
 
 @pytest.fixture
@@ -491,7 +492,7 @@ def test_what_a_body_leaves_running_does_not_write_into_what_is_published(superv
     store = GitStore.create(tmp_path / "data.git")
     head = store.import_directory(tmp_path / "files", "main", "begin")
     workspace = {"repository": "data", "branch": "main", "refType": "commit", "ref": head}
-    with supervise(engine=engine, store=GitSettings(path=str(tmp_path / "data.git"))) as worker:
+    with supervise(engine=engine, store=git_settings(tmp_path / "data.git")) as worker:
         input_data = {"workspace": workspace, "params": {"path": str(engine.place)}}
         worker.completed(worker.schedule("space.leave_a_writer", input_data=input_data))
     store.export(store.branch_head("main"), "", tmp_path / "out")

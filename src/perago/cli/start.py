@@ -19,15 +19,16 @@ from perago.cli.health import serve_health
 from perago.cli.loading import find_modules_here
 from perago.cli.output import drop_unwritten_stderr, note_warning, settings_warnings_to, stdout_to_stderr
 from perago.errors import EngineError, RuntimeConfigError
-from perago.files.credentials import Credentials
 from perago.http.loop import LoopThread
 from perago.running.repos.address import parse_address
-from perago.running.repos.git import GitAddress
 from perago.running.telemetry import open_telemetry
 from perago.running.text import printable_lines
-from perago.settings import RuntimeConfig, check_cache, load_runtime_config
+from perago.settings import RuntimeConfig, load_runtime_config
+from perago.settings.stores import TO_CONFIGURE, SettingsHost, configured_store
+from perago.stores.table import provider_of
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE, JsonLinesFile, JsonLinesFormatter
 from perago.values.redaction import mask_text
+from perago.values.stores import StoreSettings
 from perago.worker.attempts.in_thread import JOB
 from perago.worker.attempts.journal import LOGGER, write
 from perago.worker.configuration import (
@@ -35,7 +36,6 @@ from perago.worker.configuration import (
     MakeExecutor,
     executor_configuration,
     process_executors,
-    store_settings,
     thread_executors,
     worker_id_of,
     worker_settings,
@@ -51,25 +51,19 @@ if TYPE_CHECKING:
     from perago.engines.conductor import ConductorEngine
 
 
-STORE_SECONDS = 5.0
-"""Timeout of a probe of the lakeFS server, in seconds."""
-
-
 def probes_of(
-    stack: ExitStack, config: RuntimeConfig, engine: ConductorEngine, tasks: list[str], repository: Path | None
+    stack: ExitStack, engine: ConductorEngine, tasks: list[str], store: StoreSettings | None
 ) -> Mapping[str, Probe]:
     """Readiness probes of a worker; see `worker.supervisor.health`.
 
     Args:
         stack: closes what the probes open.
         tasks: names of the worker's tasks; filled in later, when they are known.
-        repository: path of the worker's git repository. Default: the configured lakeFS server, if there is one.
+        store: None without one.
     """
     found: dict[str, Probe] = {"tasks": partial(_look_at_tasks, engine, tasks)}
-    if repository is not None:
-        found["store"] = partial(_look_at_git, repository)
-    elif config.lakefs is not None:
-        found["store"] = _look_at_lakefs(stack, config.lakefs.endpoint_url, config.lakefs_credentials())
+    if store is not None:
+        found["store"] = stack.enter_context(provider_of(store.kind).probe(store))
     return found
 
 
@@ -78,27 +72,6 @@ def _look_at_tasks(engine: ConductorEngine, tasks: list[str]) -> str:
     if missing:
         raise RuntimeConfigError(f"not registered: {', '.join(missing)}")
     return f"{len(tasks)} registered"
-
-
-def _look_at_git(path: Path) -> str:
-    if not (path / "HEAD").is_file():
-        raise RuntimeConfigError(f"{path} is no longer a repository")
-    return "there"
-
-
-def _look_at_lakefs(stack: ExitStack, endpoint_url: str, credentials: Credentials) -> Probe:
-    """Probe that asks for the user of the credentials: the server must answer and know them."""
-    from perago.stores.lakefs.api.client import LakeFSClient
-
-    client = LakeFSClient.connect(endpoint_url, credentials=credentials, connections=1)
-    loop = LoopThread("perago-store-probe", client.close)
-    stack.callback(loop.close)
-
-    async def ask() -> str:
-        await client.get("getCurrentUser", client.url("/user"), dict)
-        return "answers"
-
-    return lambda: loop.run(ask(), STORE_SECONDS)
 
 
 _STDOUT = 1
@@ -135,11 +108,11 @@ def run_worker(arguments: StartArguments) -> int:
             write(logging.WARNING, text, {})
         telemetry = stack.enter_context(open_telemetry(config, worker_id, scraped=True))
         engine = stack.enter_context(_reached_engine(config))
-        repository = None if arguments.repo is None else _opened(arguments.repo)
+        store = configured_store(config) if arguments.repo is None else _store_at(arguments.repo)
         tasks: list[str] = []
 
         def check(declared: Sequence[DeclaredTask]) -> None:
-            check_tasks(declared, arguments, config, engine)
+            check_tasks(declared, arguments, store, engine)
             warn_of_unsent_metrics([task.name for task in declared if task.has_metrics], config)
             tasks.extend(task.name for task in declared)
 
@@ -151,13 +124,13 @@ def run_worker(arguments: StartArguments) -> int:
                 slots=arguments.slots,
                 pace=_pace(),
                 domain=arguments.domain,
-                repository=repository,
+                store=store,
             ),
             engine,
-            _executors(stack, arguments, config, worker_id, engine, repository),
+            _executors(stack, arguments, config, worker_id, engine, store),
             check,
             telemetry=telemetry,
-            probes=probes_of(stack, config, engine, tasks, repository),
+            probes=probes_of(stack, engine, tasks, store),
         )
         stack.enter_context(serve_health(config, supervisor, telemetry))
         try:
@@ -173,7 +146,8 @@ def run_worker(arguments: StartArguments) -> int:
         supervisor.journal.tell(
             logging.INFO, "Stopped." if is_whole else "Stopped. Unfinished tasks were returned to the queue."
         )
-        _sweep_cache(config)
+        if store is not None:
+            provider_of(store.kind).tidy(store)
         if not is_whole:
             _end_at_once(INTERRUPTED)
         _end_in_time()
@@ -191,17 +165,8 @@ def warn_of_unsent_metrics(tasks: Sequence[str], config: RuntimeConfig) -> None:
         )
 
 
-def _sweep_cache(config: RuntimeConfig) -> None:
-    """Remove the unfinished cache files of the executors, which have been killed."""
-    if config.lakefs is not None:
-        from perago.workspace.cache import ObjectCache
-
-        with suppress(OSError):
-            ObjectCache(config.cache_dir, config.cache_max_size).sweep()
-
-
 def check_tasks(
-    tasks: Sequence[DeclaredTask], arguments: StartArguments, config: RuntimeConfig, engine: ConductorEngine
+    tasks: Sequence[DeclaredTask], arguments: StartArguments, store: StoreSettings | None, engine: ConductorEngine
 ) -> None:
     """Check that the tasks are registered as declared, and that there is a store for them.
 
@@ -209,13 +174,9 @@ def check_tasks(
         RuntimeConfigError: lists all faults.
     """
     faults = []
-    if arguments.repo is None and config.lakefs is None and any(task.has_workspace for task in tasks):
+    if store is None and any(task.has_workspace for task in tasks):
         names = ", ".join(task.name for task in tasks if task.has_workspace)
-        faults.append(
-            f"{names} need a workspace, but no store is configured: set LAKECTL_SERVER_ENDPOINT_URL, "
-            f"LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, run `lakectl config`, or "
-            f"give --repo"
-        )
+        faults.append(f"{names} need a workspace, but no store is configured: {TO_CONFIGURE}")
     try:
         faults += [fault for task in tasks for fault in _registration_faults(task, arguments, engine)]
     except EngineError as exc:
@@ -250,8 +211,9 @@ def _configured(arguments: StartArguments) -> tuple[RuntimeConfig, list[str]]:
         raise
     if arguments.execution_mode is not None:
         config = config.model_copy(update={"execution_mode": arguments.execution_mode})
-    if config.lakefs is not None:
-        check_cache(config)
+    store = configured_store(config)
+    if store is not None:
+        provider_of(store.kind).prepare(store, SettingsHost(config))
     return config, warnings
 
 
@@ -272,9 +234,9 @@ def _executors(
     config: RuntimeConfig,
     worker_id: str,
     engine: ConductorEngine,
-    repository: Path | None,
+    store: StoreSettings | None,
 ) -> MakeExecutor:
-    configuration = executor_configuration(config, worker_id, arguments.modules, store_settings(config, repository))
+    configuration = executor_configuration(config, worker_id, arguments.modules, store)
     if config.execution_mode == "process":
         return process_executors(configuration, engine)
     loop = LoopThread("perago-bodies")
@@ -282,21 +244,17 @@ def _executors(
     return thread_executors(configuration, engine, loop)
 
 
-def _opened(repo: str) -> Path:
-    """Path of an existing git repository.
+def _store_at(repo: str) -> StoreSettings:
+    """The store of an existing repository.
 
     Raises:
-        RuntimeConfigError: the argument names a lakeFS repository; each task's input does that.
+        RuntimeConfigError: a worker takes no address of this kind.
         RepositoryNotFoundError: there is no repository.
     """
     address = parse_address(repo)
-    if not isinstance(address, GitAddress):
-        raise RuntimeConfigError(
-            f"--repo takes the path of a bare git repository, not {repo!r}. To use the configured lakeFS server, leave "
-            f"it out: each task's input names its repository"
-        )
+    settings = address.for_worker()
     with before_start(), address.open():
-        return address.path
+        return settings
 
 
 def _pace() -> Pace:

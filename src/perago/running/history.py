@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from perago.running.repos.address import RepositoryAddress, given_repository, head_of, local_engine
+from perago.running.repos.address import given_repository, head_of, local_engine
+from perago.stores.provider import RepositoryAddress
 from perago.values.json_text import JsonObject
 from perago.workflows.graph import END_TASK
 

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from perago.errors import PrefixNotFoundError
 from perago.running.history import DEFAULT_LISTED, CommitSummary, log_of, runs_of
-from perago.running.repos.address import DEFAULT_BRANCH, RepositoryAddress, head_of, parse_address
+from perago.running.repos.address import DEFAULT_BRANCH, head_of, parse_address
 from perago.running.request import RunArgumentError, configured_branch, configured_repo
+from perago.stores.provider import RepositoryAddress
 from perago.values.names import show_name
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 

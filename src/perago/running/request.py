@@ -16,8 +16,9 @@ from pydantic_core import PydanticSerializationError
 from perago.attempt.stamp import describe_params
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
 from perago.errors import EngineError, PublishFenceError, RunNotFoundError, TaskInputError, required
-from perago.running.repos.address import RepositoryAddress, configured_text, head_of, local_engine
+from perago.running.repos.address import configured_text, head_of, local_engine
 from perago.settings import RuntimeConfig
+from perago.stores.provider import RepositoryAddress
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import read_model, validate_params
 from perago.tasks.secrets import mask_by_type, secrets_of

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from perago.engines.local import LocalEngine, WorkflowRun
 from perago.errors import required
-from perago.running.repos.address import RepositoryAddress, local_engine
+from perago.running.repos.address import local_engine
 from perago.running.request import Place, RunArgumentError, recordable_by_tasks, recordable_params, resuming
 from perago.settings import RuntimeConfig
+from perago.stores.provider import RepositoryAddress
 from perago.tasks.params import read_model
 from perago.tasks.secrets import secrets_of
 from perago.values.json_text import JsonObject

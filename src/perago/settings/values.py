@@ -17,7 +17,6 @@ _ZERO = re.compile(r"0(?:\.0+)?\s*(?:B|KB|MB|GB|TB)", re.IGNORECASE)
 _SIZE_UNITS = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[smhd])", re.IGNORECASE)
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LAKEFS_NAME = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
 _SHOWN_CHARACTERS = 60
 _LARGEST_PORT = 65535
 
@@ -26,11 +25,6 @@ def shown(value: object) -> str:
     """A value for a message: URLs without passwords, shortened."""
     text = repr(mask_urls(value) if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
-
-
-def is_lakefs_name(text: str) -> bool:
-    """Whether it keeps lakeFS's rule for repository names: 3 to 63 lower case letters, digits and hyphens."""
-    return _LAKEFS_NAME.fullmatch(text) is not None
 
 
 def read_text(value: object) -> str:

@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from perago.http.loop import LoopThread
 from perago.ports import WorkerEngine
 from perago.settings import RuntimeConfig
 from perago.settings.user_directories import find_state_directory
-from perago.settings.values import is_lakefs_name
+from perago.stores.table import provider_of
 from perago.tasks.declare import TaskDefinition
+from perago.values.stores import StoreSettings
 from perago.worker.attempts.in_process import ExecutorProcess
 from perago.worker.attempts.in_thread import ExecutorThread
 from perago.worker.attempts.journal import Journal
@@ -25,7 +24,7 @@ from perago.worker.attempts.port import Executor
 from perago.worker.body.main import load_tasks
 from perago.worker.body.run import load_order
 from perago.worker.executor.runner import AttemptRunner
-from perago.worker.executor.wire import Configure, GitSettings, LakeFSSettings
+from perago.worker.executor.wire import Configure
 from perago.worker.supervisor.dispatcher import WorkerSettings
 from perago.worker.supervisor.polling import Pace
 from perago.worker.supervisor.slot import Wear
@@ -56,13 +55,13 @@ def worker_settings(
     slots: int,
     pace: Pace,
     domain: str | None = None,
-    repository: Path | None = None,
+    store: StoreSettings | None = None,
 ) -> WorkerSettings:
     """The settings of a supervisor.
 
     Args:
         directory: the supervisor's own; see `lock.only_supervisor`.
-        repository: path of a git repository. Default: those of the lakeFS server.
+        store: None without one.
     """
     return WorkerSettings(
         worker_id=worker_id,
@@ -72,7 +71,7 @@ def worker_settings(
         slots=slots,
         pace=pace,
         domain=domain,
-        may_have=is_lakefs_name if repository is None else lambda name: name == repository.name,
+        may_have=lambda name: store is not None and provider_of(store.kind).may_have(store, name),
         wear=Wear(config.executor_max_attempts, config.executor_max_memory),
         failure_reason_max_length=config.failure_reason_max_length,
         gc_ttl_seconds=config.workspace_gc_ttl.total_seconds(),
@@ -81,30 +80,8 @@ def worker_settings(
     )
 
 
-def store_settings(config: RuntimeConfig, repository: Path | None) -> GitSettings | LakeFSSettings | None:
-    """The store that executors open.
-
-    Args:
-        repository: path of a git repository. Default: the configured lakeFS server, if there is one.
-    """
-    if repository is not None:
-        return GitSettings(path=str(repository))
-    if config.lakefs is None:
-        return None
-    credentials = config.lakefs_credentials()
-    return LakeFSSettings(
-        endpoint_url=config.lakefs.endpoint_url,
-        credentials={name: SecretStr(value) for name, value in credentials.values.items()},
-        origins=dict(credentials.origins),
-        fence=config.fence,
-        checksums=config.checksums,
-        cache_dir=str(config.cache_dir),
-        cache_max_size=config.cache_max_size,
-    )
-
-
 def executor_configuration(
-    config: RuntimeConfig, worker_id: str, targets: Sequence[str], store: GitSettings | LakeFSSettings | None
+    config: RuntimeConfig, worker_id: str, targets: Sequence[str], store: StoreSettings | None
 ) -> Configure:
     """The first message to an executor process, which also serves the tasks of Perago itself."""
     state = find_state_directory()

@@ -10,10 +10,12 @@ import pytest
 from clocks import LaterClock
 from perago import load_runtime_config
 from perago.ports import no_queue
-from perago.running.repos.address import parse_address
+from perago.running.repos.address import parse_address, queue_for
+from perago.settings.stores import configured_store
 from perago.stores.git import GitStore
+from perago.stores.git.provider import git_settings
 from perago.worker.attempts.journal import Journal
-from perago.worker.configuration import executor_configuration, store_settings, worker_id_of, worker_settings
+from perago.worker.configuration import executor_configuration, worker_id_of, worker_settings
 from perago.worker.executor.runner import AttemptRunner, ExecutorStore
 from perago.worker.supervisor.housekeeping import Housekeeping, KnownRepositories
 from perago.worker.supervisor.polling import Pace
@@ -57,7 +59,7 @@ def test_an_executors_store_takes_checksums_as_the_settings_say(tmp_path, monkey
     monkeypatch.setattr("perago.stores.lakefs.store.LakeFSStore", lambda **options: made.append(options))
     environment = {**LAKEFS, **given, "PERAGO_CACHE_MAX_SIZE": "0"}
     config = load_runtime_config("app.features", cwd=tmp_path, process_env=environment, probe_roots=False)
-    ExecutorStore(store_settings(config, None)).open(lambda _event: None)
+    ExecutorStore(configured_store(config)).open(lambda _event: None)
     assert made[0]["checksums"] == expected
 
 
@@ -67,22 +69,22 @@ def test_a_worker_and_a_run_of_one_repository_wait_in_one_queue(tmp_path, monkey
         monkeypatch.setenv(name, value)
     config = load_runtime_config("app.features", cwd=tmp_path, process_env=LAKEFS, probe_roots=False)
 
-    def queue(repository):
-        return AttemptRunner.of(
-            executor_configuration(config, "w", ["app.features"], store_settings(config, repository)), {}
-        ).queue
+    def queue(store):
+        return AttemptRunner.of(executor_configuration(config, "w", ["app.features"], store), {}).queue
 
-    assert queue(None) == parse_address("lakefs://data").queue
-    assert queue(tmp_path / "data.git") == parse_address(str(tmp_path / "data.git")).queue
-    assert queue(None) != queue(tmp_path / "data.git")
-    assert queue(None).directory == tmp_path / "state" / "perago" / "queue"
+    server, repository = configured_store(config), git_settings(tmp_path / "data.git")
+    assert queue(server) == queue_for(parse_address("lakefs://data"))
+    assert queue(repository) == queue_for(parse_address(str(tmp_path / "data.git")))
+    assert queue(server) != queue(repository)
+    assert queue(server).directory == tmp_path / "state" / "perago" / "queue"
 
 
 def test_a_worker_begins_and_ends_runs_only_on_repositories_of_its_store(tmp_path):
     config = load_runtime_config("app.features", cwd=tmp_path, process_env=LAKEFS, probe_roots=False)
 
     def may_have(name, repository=None):
-        return worker_settings(config, "w", tmp_path, slots=1, pace=PACE, repository=repository).may_have(name)
+        store = configured_store(config) if repository is None else git_settings(repository)
+        return worker_settings(config, "w", tmp_path, slots=1, pace=PACE, store=store).may_have(name)
 
     assert may_have("data")
     assert not may_have("data.git")
@@ -93,14 +95,14 @@ def test_a_worker_begins_and_ends_runs_only_on_repositories_of_its_store(tmp_pat
         return {target.split(":")[0] for target in executor_configuration(config, "w", ["m"], store).load.targets}
 
     beginning = "perago.workflows.transaction"
-    assert beginning in modules(store_settings(config, None))
+    assert beginning in modules(configured_store(config))
     assert beginning not in modules(None)
 
 
 def test_executors_of_a_user_without_a_home_directory_wait_for_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr("perago.worker.configuration.find_state_directory", lambda: None)
     config = load_runtime_config("app.features", cwd=tmp_path, process_env=LAKEFS, probe_roots=False)
-    configuration = executor_configuration(config, "w", ["app.features"], store_settings(config, None))
+    configuration = executor_configuration(config, "w", ["app.features"], configured_store(config))
     assert AttemptRunner.of(configuration, {}).queue is no_queue
 
 
@@ -120,14 +122,14 @@ def test_a_worker_sweeps_branches_of_runs_as_the_settings_say(tmp_path, given, i
     branch = "perago-run-20260101t000000z-wf-0"
     head = store.create_run_branch("data", branch, "main")
     config = load_runtime_config("app.features", cwd=tmp_path, process_env=given, probe_roots=False)
-    settings = worker_settings(config, "w", tmp_path / "worker", slots=1, pace=PACE, repository=repository)
+    settings = worker_settings(config, "w", tmp_path / "worker", slots=1, pace=PACE, store=git_settings(repository))
     known = KnownRepositories(settings.directory)
     known.note("data")
     ages = {"ttl_seconds": settings.gc_ttl_seconds, "run_branch_ttl_seconds": settings.run_branch_ttl_seconds}
     housekeeping = Housekeeping(tmp_path / "root", Journal(None), [chores], known, interval_seconds=1.0, **ages)
     assert housekeeping.turn() == 1.0
     (order,) = chores
-    ExecutorStore(store_settings(config, repository)).sweep(
+    ExecutorStore(git_settings(repository)).sweep(
         order.repository, order.older_than_seconds, order.runs_older_than_seconds
     )
     assert store.branch_head(branch) == (head if is_kept else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,9 +10,7 @@ from perago.cli.arguments import branch_option, refuse_run_branch, repo_option
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell
 from perago.running.repos.address import parse_address
-
-if TYPE_CHECKING:
-    from perago.running.repos.lakefs import LakeFSAddress
+from perago.stores.provider import RepositoryAddress
 
 FOUND = 1
 
@@ -33,12 +30,12 @@ def command(action: str, repo: str, branch: str, as_json: bool) -> int:
     Exit codes of `check`: 0 the fence is installed and the server applies it, 1 it is not, 2 the server could not be
     asked.
     """
-    address = _lakefs_address(repo)
+    address = parse_address(repo)
     return _check(address, branch, as_json=as_json) if action == "check" else _install(address, branch, as_json=as_json)
 
 
-def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
-    with before_start(), address.connect(fence="exact") as repository:  # exit code 1 is for a finding
+def _check(address: RepositoryAddress, branch: str, *, as_json: bool) -> int:
+    with before_start(), address.open_fenced() as repository:  # exit code 1 is for a finding
         report = repository.check_fence(branch)
     is_exact = report.file == "present" and report.is_heeded
     if as_json:
@@ -66,9 +63,9 @@ def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
     return 0 if is_exact else FOUND
 
 
-def _install(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
+def _install(address: RepositoryAddress, branch: str, *, as_json: bool) -> int:
     refuse_run_branch(branch)
-    with address.connect(fence="exact") as repository:
+    with address.open_fenced() as repository:
         with before_start():
             repository.check()
         commit = repository.install_fence(branch)
@@ -80,15 +77,3 @@ def _install(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
     else:
         tell(f"Installed the fence on branch {branch} of {address.argument}: commit {commit}")
     return 0
-
-
-def _lakefs_address(repo: str) -> LakeFSAddress:
-    from perago.running.repos.lakefs import LakeFSAddress
-
-    address = parse_address(repo)
-    if not isinstance(address, LakeFSAddress):
-        raise click.UsageError(
-            f"--repo {repo}: only a lakeFS repository has such a fence. A git repository needs none: git moves its "
-            f"references by compare-and-swap"
-        )
-    return address

@@ -14,8 +14,9 @@ import click
 from perago.cli.arguments import branch_option, refuse_run_branch, repo_option
 from perago.cli.failure import before_start
 from perago.cli.output import MAX_LISTED, json_option, note, print_json, result_on_stdout, tell
-from perago.running.repos.address import RepositoryAddress, parse_address
+from perago.running.repos.address import parse_address
 from perago.running.text import count_text, printable, size_text
+from perago.stores.provider import RepositoryAddress
 from perago.workspace.patterns import Selection
 
 if TYPE_CHECKING:

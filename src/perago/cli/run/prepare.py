@@ -15,7 +15,7 @@ from perago.cli.output import stdout_to_stderr
 from perago.cli.run.params import read_params
 from perago.engines.local import LocalEngine, RunSummary
 from perago.errors import required
-from perago.running.repos.address import RepositoryAddress, given_repository, local_engine
+from perago.running.repos.address import given_repository, local_engine
 from perago.running.request import (
     Place,
     RunArgumentError,
@@ -32,6 +32,7 @@ from perago.running.workflow_request import (
     workflow_input,
 )
 from perago.settings import RuntimeConfig, load_run_config
+from perago.stores.provider import RepositoryAddress
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_params
 from perago.values.json_text import JsonObject

@@ -21,11 +21,13 @@ from perago.cli.run.prepare import run_config
 from perago.cli.run.rehearsal import rehearse
 from perago.cli.run.task import choose_body, show_traceback, stdout_for_the_result
 from perago.engines.conductor import ConductorAttempt
-from perago.errors import required
-from perago.running.repos.address import RepositoryAddress, local_engine, parse_address
+from perago.errors import RuntimeConfigError, required
+from perago.running.repos.address import address_in_configured_store, local_engine, parse_address
 from perago.running.request import RunRequest, learn_secrets
 from perago.running.watch import Interrupts, RunObserver
 from perago.settings import RuntimeConfig
+from perago.settings.stores import TO_CONFIGURE
+from perago.stores.provider import RepositoryAddress
 from perago.tasks.declare import TaskDefinition
 from perago.values.joins import input_repository
 from perago.values.trace_context import without_trace
@@ -77,7 +79,10 @@ def _repository(arguments: RunArguments, task: TaskDefinition, recorded: Conduct
     name = input_repository(recorded.input_data)
     if name is None:
         raise click.UsageError(f"the input of task {recorded.task_id} names no repository; give one with --repo")
-    return parse_address(f"lakefs://{name}")
+    address = address_in_configured_store(name)
+    if address is None:
+        raise RuntimeConfigError(f"no store is configured for repository {name!r}: {TO_CONFIGURE}")
+    return address
 
 
 def _replay_free(job: RunRequest, arguments: RunArguments) -> int:

@@ -18,10 +18,10 @@ from perago.cli.failure import (
 from perago.cli.output import note, print_json, result_on_stdout, say
 from perago.engines.local import LocalRun
 from perago.errors import StoreError, required
-from perago.running.repos.address import RepositoryAddress
 from perago.running.request import RunRequest, is_behind
 from perago.running.text import reason_within
 from perago.running.watch import RunObserver, beside_note
+from perago.stores.provider import RepositoryAddress
 from perago.values.models import RuntimeTaskResult
 
 

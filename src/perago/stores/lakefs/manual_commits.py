@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from perago.errors import FenceUnavailableError, HeadMovedError, StoreError
 from perago.stores.lakefs.api.answers import Commit
@@ -18,6 +17,7 @@ from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.publication.branches import import_name
 from perago.stores.lakefs.publication.draft import CommitDraft
 from perago.stores.lakefs.publication.fence import EXACT_FENCE, EXPECTED_PARENT, FENCE_PATH, fence_content, holds_fence
+from perago.stores.provider import FenceFile, FenceReport
 from perago.values.models import Changes, WorkspaceInput
 
 
@@ -83,28 +83,8 @@ class ManualCommits:
         return (await self.connection.mover.move(target, staged, {EXPECTED_PARENT: head})).id
 
 
-FenceFile = Literal["present", "missing", "different"]
-"""State of a branch's action file; "different" means that it differs from this version's."""
-
 _SWAPS = 16
 """Tries of an installation if the branch moves."""
-
-
-@dataclass(frozen=True)
-class FenceReport:
-    """The state of the fence.
-
-    Attributes:
-        head: full id of the commit that the branch points at.
-        file: state of the action file in that commit.
-        is_heeded: the server refused a merge that the fence forbids, on a scratch branch.
-        why: why the fence is not enforced, and what to do; None if it is.
-    """
-
-    head: str
-    file: FenceFile
-    is_heeded: bool
-    why: str | None = None
 
 
 async def check_fence(manual: ManualCommits, branch: str) -> FenceReport:

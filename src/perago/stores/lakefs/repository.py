@@ -26,9 +26,10 @@ from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.examine import Examination
 from perago.stores.lakefs.import_export import Import
 from perago.stores.lakefs.log import changes, log
-from perago.stores.lakefs.manual_commits import FenceReport, ManualCommits, check_fence, install_fence
+from perago.stores.lakefs.manual_commits import ManualCommits, check_fence, install_fence
 from perago.stores.lakefs.materialize import Layout, check_layout, find_file, lay_out, plan_layout
 from perago.stores.lakefs.resolve import resolve
+from perago.stores.provider import FenceReport
 from perago.values.findings import Finding
 from perago.values.history import Conflict, History, Merge
 from perago.values.models import RUN_BRANCH_TTL_SECONDS, Changes, StagedWorkspace, TaskExecution, WorkspaceInput

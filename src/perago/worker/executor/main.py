@@ -81,7 +81,7 @@ def run_executor(channel: socket.socket, orders: socket.socket, tasks: Mapping[s
 
 def _prepare(order: Configure, outbox: Outbox, tasks: Mapping[str, TaskDefinition] | None) -> AttemptRunner | None:
     """Report which tasks can run. None if their modules cannot be loaded, which the supervisor has been told."""
-    redaction.learn([] if order.store is None else order.store.secrets())
+    redaction.learn([] if order.store is None else list(order.store.revealed().values()))
     try:
         if tasks is None:
             tasks = load(order.load, outbox)

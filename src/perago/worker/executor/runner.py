@@ -5,11 +5,9 @@ The store is opened for the first task with a workspace.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from perago.attempt.body import within_limit
 from perago.attempt.context import RunContext
@@ -29,30 +27,22 @@ from perago.ports import (
     ignore,
     no_queue,
 )
+from perago.stores.provider import OpenedStore
+from perago.stores.table import provider_of
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import metric_groups
 from perago.tasks.taskdef import build_taskdef
-from perago.values.history import Stamp
-from perago.values.joins import input_repository
 from perago.values.models import (
     Attempt,
     AttemptIdentity,
     ResultStatus,
     RuntimeTaskResult,
-    StagedWorkspace,
-    TaskExecution,
-    staging_branch_name,
 )
 from perago.values.record import InstanceRecord
+from perago.values.stores import StoreSettings
 from perago.values.trace_context import without_trace
-from perago.worker.executor.wire import Configure, DeclaredTask, GitSettings, LakeFSSettings
-from perago.workspace.owner import Liveness
+from perago.worker.executor.wire import Configure, DeclaredTask
 from perago.workspace.queue import host_queue
-
-if TYPE_CHECKING:
-    from perago.stores.git import GitStore
-    from perago.stores.lakefs import LakeFSStore
-    from perago.workspace.cache import ObjectCache
 
 
 class ExecutorStore:
@@ -62,12 +52,9 @@ class ExecutorStore:
         settings: None without a store.
     """
 
-    def __init__(self, settings: GitSettings | LakeFSSettings | None) -> None:
+    def __init__(self, settings: StoreSettings | None) -> None:
         self._settings = settings
-        self._observer: Observer = ignore
-        self._git: GitStore | None = None
-        self._lakefs: dict[float, LakeFSStore] = {}  # by timeout of merges, which depends on the task
-        self._cache: ObjectCache | None = None
+        self._opened: OpenedStore | None = None
 
     def open(self, observer: Observer, merge_seconds: float | None = None) -> WorkspaceStore:
         """The store. From now on the observer receives its progress events.
@@ -78,102 +65,29 @@ class ExecutorStore:
         Raises:
             TaskInputError: no store is configured.
         """
-        self._observer = observer
-        match self._settings:
-            case None:
-                raise TaskInputError(
-                    "the worker has no store: set LAKECTL_SERVER_ENDPOINT_URL, LAKECTL_CREDENTIALS_ACCESS_KEY_ID and "
-                    "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, or start it with --repo"
-                )
-            case GitSettings():
-                return self._open_git(self._settings)
-            case LakeFSSettings():
-                return self._open_lakefs(self._settings, merge_seconds)
+        return self._store().for_attempt(observer, merge_seconds)
 
     def discard(self, attempt: Attempt, execution_id: str, older_than_seconds: float) -> None:
-        """Remove the staged work of a killed execution.
-
-        Raises:
-            StoreError: it could not be removed; the sweep by age will.
-        """
-        match self._settings:
-            case GitSettings():
-                from perago.stores.git.refs import STAGING
-
-                identity = AttemptIdentity.of(attempt)
-                execution = TaskExecution(attempt=attempt, identity=identity, execution_id=execution_id)
-                self._open_git(self._settings).cleanup_staging(
-                    StagedWorkspace(repository="", branch=STAGING + staging_branch_name(execution), commit="")
-                )
-            case LakeFSSettings():
-                repository = input_repository(getattr(attempt, "input_data", None))
-                if repository is not None:
-                    store = self._open_lakefs(self._settings)
-                    store.repository(repository).sweep(
-                        older_than_seconds, _Killed(execution_id), runs_older_than_seconds=math.inf
-                    )
+        """See `OpenedStore.discard`."""
+        if self._settings is not None:
+            self._store().discard(attempt, execution_id, older_than_seconds)
 
     def sweep(self, repository: str, older_than_seconds: float, runs_older_than_seconds: float) -> None:
-        """Remove the staged work of killed attempts of any worker, and branches of old runs, by age.
-
-        Raises:
-            StoreError: some could not be removed.
-        """
-        match self._settings:
-            case GitSettings():
-                self._open_git(self._settings).sweep(
-                    older_than_seconds, runs_older_than_seconds=runs_older_than_seconds
-                )
-            case LakeFSSettings():
-                swept = self._open_lakefs(self._settings).repository(repository)
-                swept.sweep(older_than_seconds, runs_older_than_seconds=runs_older_than_seconds)
+        """See `OpenedStore.sweep`."""
+        if self._settings is not None:
+            self._store().sweep(repository, older_than_seconds, runs_older_than_seconds)
 
     def close(self) -> None:
         """Close connections and end threads."""
-        for store in self._lakefs.values():
-            store.close()
-        if self._cache is not None:
-            self._cache.close()
+        if self._opened is not None:
+            self._opened.close()
 
-    def _observe(self, event: Event) -> None:
-        self._observer(event)
-
-    def _open_git(self, settings: GitSettings) -> GitStore:
-        if self._git is None:
-            from perago.stores.git import GitStore
-
-            self._git = GitStore(settings.path, observer=self._observe)
-        return self._git
-
-    def _open_lakefs(self, settings: LakeFSSettings, merge_seconds: float | None = None) -> LakeFSStore:
-        from perago.stores.lakefs.publication.publish import MERGE_SECONDS
-        from perago.stores.lakefs.store import LakeFSStore
-        from perago.workspace.cache import ObjectCache
-
-        seconds = merge_seconds or MERGE_SECONDS
-        if seconds not in self._lakefs:
-            if self._cache is None and settings.cache_dir is not None and settings.cache_max_size:
-                self._cache = ObjectCache(Path(settings.cache_dir), settings.cache_max_size)
-            self._lakefs[seconds] = LakeFSStore(
-                endpoint_url=settings.endpoint_url,
-                credentials=settings.login(),
-                fence=settings.fence,
-                checksums=settings.checksums,
-                merge_timeout_seconds=seconds,
-                cache=self._cache,
-                observer=self._observe,
-            )
-        return self._lakefs[seconds]
-
-
-@dataclass(frozen=True)
-class _Killed:
-    """`Liveness` in which one execution is known to be dead."""
-
-    execution_id: str
-
-    def __call__(self, stamp: Stamp) -> Liveness:
-        return "dead" if stamp.execution_id == self.execution_id else "unknown"
+    def _store(self) -> OpenedStore:
+        if self._settings is None:
+            raise TaskInputError("the worker has no store: configure one (see `perago check`), or start it with --repo")
+        if self._opened is None:
+            self._opened = provider_of(self._settings.kind).open(self._settings)
+        return self._opened
 
 
 class _BodyError:
@@ -276,13 +190,10 @@ class AttemptRunner:
 def _queue_of(configuration: Configure) -> BranchQueue:
     """The host's queue for an executor."""
     directory = None if configuration.state_directory is None else Path(configuration.state_directory)
-    match configuration.store:
-        case GitSettings(path=path):
-            return host_queue(directory, path, is_server=False)
-        case LakeFSSettings(endpoint_url=url):
-            return host_queue(directory, url, is_server=True)
-        case None:
-            return no_queue
+    if configuration.store is None:
+        return no_queue
+    place, is_server = provider_of(configuration.store.kind).queue_key(configuration.store)
+    return host_queue(directory, place, is_server=is_server)
 
 
 def status_to_report(exc: BaseException, attempt: Attempt, load_record: LoadRecord) -> ResultStatus:

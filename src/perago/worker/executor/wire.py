@@ -9,17 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, TypeAdapter, field_serializer
+from pydantic import Field, TypeAdapter
 
 from perago.attempt.output import traceback_in_body
-from perago.files.credentials import Credentials, Origin
 from perago.ports import Event, Phase
 from perago.telemetry.facts import ALL_GROUPS, PhaseFact
 from perago.telemetry.instruments import Group
-from perago.values.credentials import LAKEFS_URL
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.stores import StoreSettings
 from perago.worker.process.messages import Cancel, Failure, Load, Log, Message, Metric
 
 CANCEL_GRACE_SECONDS = 3.0
@@ -29,54 +28,12 @@ and the time for killing, a body is dead within 10 s of its cancellation."""
 # ---------------------------------------------------------------- to the executor
 
 
-class GitSettings(Message):
-    """The embedded store: a bare git repository."""
-
-    kind: Literal["git"] = "git"
-    path: str
-
-    def secrets(self) -> list[str]:
-        return []
-
-
-class LakeFSSettings(Message):
-    """A lakeFS server. The secrets are sent only here.
-
-    Attributes:
-        credentials, origins: see `files.credentials.Credentials`.
-    """
-
-    kind: Literal["lakefs"] = "lakefs"
-    endpoint_url: str
-    credentials: dict[str, SecretStr]
-    origins: dict[str, Origin] = Field(default_factory=dict)
-    fence: Literal["exact", "cooperative"] = "exact"
-    checksums: Literal["md5", "opaque"] = "md5"
-    cache_dir: str | None = None
-    cache_max_size: int = 0
-
-    @field_serializer("credentials")
-    def _reveal(self, credentials: dict[str, SecretStr]) -> dict[str, str]:
-        return {name: secret.get_secret_value() for name, secret in credentials.items()}
-
-    def login(self) -> Credentials:
-        """The credentials, which are read again when their files change."""
-        return Credentials(self._reveal(self.credentials), self.origins, LAKEFS_URL)
-
-    def secrets(self) -> list[str]:
-        """Values that no log or error may show."""
-        return [secret for name, secret in self._reveal(self.credentials).items() if name != LAKEFS_URL]
-
-
-StoreSettings = Annotated[GitSettings | LakeFSSettings, Field(discriminator="kind")]
-
-
 class Configure(Message):
     """The first message to the executor. The zygote reads the one before it, `Load`.
 
     Attributes:
         load: the modules that its zygote has loaded, or that each of its bodies loads.
-        store: None without a store; then only free tasks can run.
+        store: None without a store; then only free tasks can run. Secrets are sent only here.
         free_tasks: how bodies of tasks without a workspace run: forked like all others, or warm, in the executor.
         state_directory: the user's, for the host's queue; None if there is none.
     """
