@@ -96,7 +96,7 @@ class RunArguments:
     repo: str | None
     branch: str | None
     ref: str | None
-    retries: int
+    retries: int | None
     timeout: float | None
     workspace_root: str | None
     keep: bool
@@ -164,7 +164,6 @@ class RunArguments:
         self._refuse_beside(
             "a workflow",
             {
-                "--retries": self.retries or None,
                 "--timeout": self.timeout,
                 "--keep": self.keep or None,
                 "--dry-run": self.dry_run or None,

@@ -18,6 +18,8 @@ from perago.ports import Clock
 from perago.running.request import recordable_by_tasks, recordable_input, recordable_map
 from perago.running.text import reason_within
 from perago.running.view import WorkflowView
+from perago.tasks.controls import RetryPolicy
+from perago.tasks.declare import TaskDefinition
 from perago.values.json_text import JsonObject
 from perago.values.record import CAME_TO_NOTHING, TryStatus, WorkflowStatus
 from perago.workflows.decide import INNER_INPUT, Decision, Due, Instance, decide
@@ -64,6 +66,7 @@ class WorkflowLoop:
     Attributes:
         cancelled: set from outside to end the run; set by the loop for what still runs beside a task that failed.
         fast: retry without the delays of the tasks' policies.
+        retries: of each task, counted from here on. None: those of its policy, counted from its first try.
         error: what failed the try that failed the workflow; None if it completed, or has failed for another reason.
     """
 
@@ -74,6 +77,7 @@ class WorkflowLoop:
     cancelled: threading.Event
     clock: Clock
     fast: bool
+    retries: int | None = None
     error: BaseException | None = None
     _started: set[str] = field(default_factory=set)
     _errors: dict[str, BaseException | None] = field(default_factory=dict)
@@ -81,12 +85,14 @@ class WorkflowLoop:
 
     def go(self) -> Decision:
         """Run the workflow to its end; or, when it is cancelled, until nothing runs."""
-        policies = {name: task.controls.retry for name, task in self.workflow.tasks.items()}
+        policies = {name: self._policy(task) for name, task in self.workflow.tasks.items()}
         instance = Instance(workflow_id=self.run.run_id, input_data=self.run.input_data)
         last = self.run.record.last_tries.values()
         revived = frozenset(entry.task_id for entry in last if entry.status in CAME_TO_NOTHING)
+        uncounted = {entry.reference_task_name: entry.retry_count + 1 for entry in last}
+        before = {} if self.retries is None else uncounted
         while True:
-            decision = decide(self.workflow.graph, instance, self._tries(), policies, revived)
+            decision = decide(self.workflow.graph, instance, self._tries(), policies, revived, before)
             if decision.status is not WorkflowStatus.RUNNING or self.cancelled.is_set():
                 break
             self.view.choose(decision.taken)
@@ -102,6 +108,10 @@ class WorkflowLoop:
         while self._started:
             self._take_end(WAIT_SECONDS)
         return decision
+
+    def _policy(self, task: TaskDefinition) -> RetryPolicy:
+        own = task.controls.retry
+        return own if self.retries is None else own.model_copy(update={"count": self.retries})
 
     def _tries(self) -> Sequence[WorkflowTry]:
         return [

@@ -28,7 +28,7 @@ from perago.running.telemetry import open_telemetry
 from perago.running.text import reason_within
 from perago.running.view import TaskDisplay, WorkflowView
 from perago.running.watch import RunObserver
-from perago.running.workflow_request import WorkflowRequest
+from perago.running.workflow_request import WorkflowRequest, recorded_retries
 from perago.tasks.declare import TaskDefinition
 from perago.telemetry.sink import Telemetry
 from perago.values.json_text import JsonObject
@@ -296,7 +296,14 @@ class WorkflowExecution:
         ):
             crew = _Threads(threads, self.slots, self.events, self.view, self.telemetry)
             loop = WorkflowLoop(
-                self.request.workflow, self.run, crew, self.view, self.cancelled, SystemClock(), fast=self.fast
+                self.request.workflow,
+                self.run,
+                crew,
+                self.view,
+                self.cancelled,
+                SystemClock(),
+                fast=self.fast,
+                retries=recorded_retries(self.run.options),
             )
             decision = loop.go()
             self.error = loop.error

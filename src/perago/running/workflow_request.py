@@ -25,6 +25,9 @@ _OWNER = "the workflow of perago run"
 MODULES = "modules"
 """Option of a recorded run: the modules of the tasks that a file names."""
 
+RETRIES = "retries"
+"""Option of a recorded run: the retries of each task in place of those of its policy."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkflowRequest:
@@ -36,6 +39,7 @@ class WorkflowRequest:
         new_params: params given for the resumed run. None: the recorded ones.
         repository: None for a workflow whose tasks have no workspace.
         resumed: id of the run to resume; None for a new run.
+        options: to record; of a resumed run those that change.
         targets: where a body's process finds a task, by the task's name. Default: where the task is declared. The body
             of a task without one runs in this process, in the thread that waits for the run.
     """
@@ -75,7 +79,7 @@ class WorkflowRequest:
                 options=self.options,
             )
         with resuming():
-            return self.engine.resume_workflow(self.resumed, **self._params())
+            return self.engine.resume_workflow(self.resumed, **self._params(), options=self.options)
 
     def _params(self) -> dict[str, JsonObject | None]:
         """The params for the resumed run, and the same with secrets masked."""
@@ -100,7 +104,7 @@ class WorkflowRequest:
             self,
             input_data={**input_data, **workspace},
             recorded_input={**record.input_data, **workspace},
-            options=record.options,
+            options={**record.options, **self.options},
             new_params=None,
             resumed=None,
         )
@@ -113,6 +117,7 @@ def new_workflow_request(
     place: Place,
     modules: Sequence[str] = (),
     *,
+    retries: int | None = None,
     targets: Mapping[str, str] | None = None,
 ) -> WorkflowRequest:
     """The request of a new run.
@@ -120,6 +125,7 @@ def new_workflow_request(
     Args:
         given: the params, without defaults.
         modules: of the tasks that a file names.
+        retries: of each task. Default: those of its policy.
         targets: see `WorkflowRequest`.
 
     Raises:
@@ -136,9 +142,20 @@ def new_workflow_request(
         engine=local_engine(place.repository),
         input_data=_checked_input(workflow, workspace, params),
         recorded_input=_input(workflow, workspace, _recorded_params(workflow, params)),
-        options={MODULES: list(modules)},
+        options={MODULES: list(modules), **with_retries(retries)},
         targets=targets,
     )
+
+
+def with_retries(retries: int | None) -> JsonObject:
+    """The option of a run with so many retries of each task; none for those of its policy."""
+    return {} if retries is None else {RETRIES: retries}
+
+
+def recorded_retries(options: JsonObject) -> int | None:
+    """The retries of each task that the options of a run name, if they do."""
+    value = options.get(RETRIES)
+    return value if isinstance(value, int) else None
 
 
 def workflow_input(workflow: LoadedWorkflow, given: JsonObject, place: Place) -> JsonObject:

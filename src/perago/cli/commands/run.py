@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     "--retries",
     metavar="COUNT",
     type=click.IntRange(0, 100),
-    default=0,
-    help="Number of retries after a failure.  [default: 0]",
+    help="Number of retries of a task after a failure; of each task in a workflow.  "
+    "[default: 0; in a workflow each task's own]",
 )
 @click.option(
     "--timeout",

@@ -42,7 +42,7 @@ def run_job(job: RunRequest, arguments: RunArguments) -> int:
             run_id = tries.run.run_id
             invoke_body = choose_body(job, arguments, cancelled, stack, watch)
             with stdout_for_the_result(arguments):
-                result = tries.go(invoke_body, retries=arguments.retries, keep=arguments.keep)
+                result = tries.go(invoke_body, retries=arguments.retries or 0, keep=arguments.keep)
             finished = RunResult.of(job, tries.run, result, watch, cancelled=cancelled.is_set())
     except KeyboardInterrupt:
         if run_id is not None:

@@ -184,12 +184,18 @@ class LocalEngine:
             return _resumed_input(expect(record), input_params, masked_params or input_params)
 
     def resume_workflow(
-        self, run_id: str, *, input_params: JsonObject | None = None, masked_params: JsonObject | None = None
+        self,
+        run_id: str,
+        *,
+        input_params: JsonObject | None = None,
+        masked_params: JsonObject | None = None,
+        options: JsonObject | None = None,
     ) -> WorkflowRun:
         """Go on with a workflow that was killed, failed or was cancelled. Its completed tasks stay.
 
         Args:
             input_params, masked_params: as in `resume_run`.
+            options: those that change. Default: none.
 
         Raises:
             As `resume_run`.
@@ -199,7 +205,7 @@ class LocalEngine:
             record = _expect_resumable_workflow(self._directory.read(run_id))
             input_data = _resumed_input(record, input_params, masked_params or input_params)
             self._directory.sweep_run(run_id)
-            record = died_workflow(record, self._clock).resumed()
+            record = died_workflow(record, self._clock).resumed(options or {})
             self._directory.write(record)
             return self._hold(WorkflowRun(self._directory, lock, record, input_data, self._let_go))
         except BaseException:

@@ -160,9 +160,10 @@ class WorkflowRecord:
         """This record with the workflow ended."""
         return replace(self, status=status, output=output, reason=reason, ended_time=max(now, self.started_time))
 
-    def resumed(self) -> WorkflowRecord:
-        """This record with the workflow running again."""
-        return replace(self, status=WorkflowStatus.RUNNING, output=None, reason=None, ended_time=None)
+    def resumed(self, options: JsonObject) -> WorkflowRecord:
+        """This record with the workflow running again, and some of its options changed."""
+        running = replace(self, status=WorkflowStatus.RUNNING, output=None, reason=None, ended_time=None)
+        return replace(running, options={**self.options, **options})
 
     def as_instance(self) -> InstanceRecord:
         """The record in the form of the engine's port."""
