@@ -66,6 +66,7 @@ class WorkflowLoop:
     Attributes:
         cancelled: set from outside to end the run; set by the loop for what still runs beside a task that failed.
         fast: retry without the delays of the tasks' policies.
+        revives: tasks whose last try came to nothing are tried again, whatever their policy.
         retries: of each task, counted from here on. None: those of its policy, counted from its first try.
         error: what failed the try that failed the workflow; None if it completed, or has failed for another reason.
     """
@@ -77,6 +78,7 @@ class WorkflowLoop:
     cancelled: threading.Event
     clock: Clock
     fast: bool
+    revives: bool = True
     retries: int | None = None
     error: BaseException | None = None
     _started: set[str] = field(default_factory=set)
@@ -88,7 +90,7 @@ class WorkflowLoop:
         policies = {name: self._policy(task) for name, task in self.workflow.tasks.items()}
         instance = Instance(workflow_id=self.run.run_id, input_data=self.run.input_data)
         last = self.run.record.last_tries.values()
-        revived = frozenset(entry.task_id for entry in last if entry.status in CAME_TO_NOTHING)
+        revived = frozenset(entry.task_id for entry in last if self.revives and entry.status in CAME_TO_NOTHING)
         uncounted = {entry.reference_task_name: entry.retry_count + 1 for entry in last}
         before = {} if self.retries is None else uncounted
         while True:

@@ -303,6 +303,7 @@ class WorkflowExecution:
                 self.cancelled,
                 SystemClock(),
                 fast=self.fast,
+                revives=self.request.again is None,  # else what failed before has been passed over
                 retries=recorded_retries(self.run.options),
             )
             decision = loop.go()
@@ -323,4 +324,5 @@ def _beginning(request: WorkflowRequest, run: WorkflowRun) -> str:
     word = f"Resuming run {run.run_id} of" if request.resumed else f"Run {run.run_id}:"
     workspace = run.input_data.get("workspace")
     on = f" on commit {workspace['ref'][:12]} of branch {workspace['branch']}" if workspace else ""
-    return f"{word} workflow {run.record.name}{on}"
+    start = "" if request.again is None else f", from {request.again.tasks[0]} on"
+    return f"{word} workflow {run.record.name}{on}{start}"

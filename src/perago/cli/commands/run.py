@@ -58,6 +58,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="With --resume: run the same again, with its params, from the branch's present head, as a new run.",
 )
+@click.option(
+    "--from",
+    "start",
+    metavar="TASK",
+    help="With --resume: run a workflow again from this task on, although it has completed.",
+)
+@click.option("--yes", is_flag=True, help="With --from: replace what has been published without asking.")
 @click.option("--task-id", metavar="ID", help="Replay a recorded Conductor task on its input; publish nothing.")
 @click.option(
     "-j",
@@ -81,6 +88,7 @@ def command(**given: Any) -> int:
       perago run nightly.json --tasks app.features --params @p.json --repo data.git --branch main
       perago run --resume RUN_ID --repo data.git
       perago run --resume RUN_ID --onto-head --repo data.git
+      perago run --resume RUN_ID --from TASK --repo data.git
       perago run app.features:build --task-id ID
 
     The result goes to stdout as JSON, everything else to stderr. A task without a workspace needs no repository.
@@ -114,6 +122,7 @@ def command(**given: Any) -> int:
 
 def _request(arguments: RunArguments) -> RunRequest | WorkflowRequest:
     """What is to run, checked."""
+    from perago.cli.run.consent import Replaced, expect_consent
     from perago.cli.run.prepare import (
         prepare,
         prepare_resume,
@@ -126,7 +135,16 @@ def _request(arguments: RunArguments) -> RunRequest | WorkflowRequest:
     if arguments.resume is not None:
         if resumes_workflow(arguments):
             arguments.check_for_workflow()
-            return prepare_workflow_resume(arguments)
+            resumed = prepare_workflow_resume(arguments)
+            expect_consent(
+                [
+                    Replaced(entry.reference_task_name, *published)
+                    for entry in resumed.replaced
+                    if (published := entry.published) is not None
+                ],
+                yes=arguments.yes,
+            )
+            return resumed
         arguments.check_for_task()
         return prepare_resume(arguments)
     found = declared_by(arguments.module or "", arguments.tasks, arguments.workflows).only()

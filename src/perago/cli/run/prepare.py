@@ -196,6 +196,8 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
         options=with_retries(arguments.retries),
     )
     with usage_errors():
+        if arguments.start is not None:
+            return request.from_task(arguments.start)
         return request.onto_head(summary.run_id) if arguments.onto_head else request
 
 
