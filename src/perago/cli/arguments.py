@@ -177,9 +177,7 @@ class RunArguments:
             "a workflow",
             {
                 "--timeout": self.timeout,
-                "--keep": self.keep or None,
                 "--dry-run": self.dry_run or None,
-                "--debug": self.debug or None,
                 "--task-id": self.task_id,
             },
         )

@@ -69,6 +69,7 @@ class WorkflowLoop:
         revives: tasks whose last try came to nothing are tried again, whatever their policy.
         retries: of each task, counted from here on. None: those of its policy, counted from its first try.
         error: what failed the try that failed the workflow; None if it completed, or has failed for another reason.
+        was_cancelled: it was cancelled before it came to its end.
     """
 
     workflow: LoadedWorkflow
@@ -81,6 +82,7 @@ class WorkflowLoop:
     revives: bool = True
     retries: int | None = None
     error: BaseException | None = None
+    was_cancelled: bool = False
     _started: set[str] = field(default_factory=set)
     _errors: dict[str, BaseException | None] = field(default_factory=dict)
     _not_before: dict[tuple[str, str | None], float] = field(default_factory=dict)
@@ -101,6 +103,7 @@ class WorkflowLoop:
             if not self._step_sub_workflows(decision):
                 self._take_end(self._start(decision.due))
         if decision.status is WorkflowStatus.RUNNING:
+            self.was_cancelled = True
             self.run.cancel("cancelled")
             decision = Decision(status=WorkflowStatus.TERMINATED, reason="it was cancelled")
         else:

@@ -6,7 +6,7 @@ import os
 import platform
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -84,6 +84,7 @@ class _Slot:
     Args:
         events: where the thread that waits for the run takes what it is to do.
         stack: ends the zygote, and closes the repositories.
+        keep: keep the workspace of a try that fails.
     """
 
     def __init__(
@@ -93,8 +94,11 @@ class _Slot:
         view: WorkflowView,
         events: queue.SimpleQueue[_Ended | _Called],
         stack: ExitStack,
+        *,
+        keep: bool,
     ) -> None:
         self._request = request
+        self._keep = keep
         self._events = events
         self._cancelled = cancelled
         self._view = view
@@ -118,10 +122,8 @@ class _Slot:
             self._repositories[seconds] = self._stack.enter_context(opened)
         return self._repositories[seconds]
 
-    def run(
-        self, due: Due, attempt: LocalAttempt, telemetry: Telemetry
-    ) -> tuple[RuntimeTaskResult, BaseException | None]:
-        """Run a try, and report it. Returns its result, and the error that failed it."""
+    def run(self, due: Due, attempt: LocalAttempt, telemetry: Telemetry) -> tuple[RuntimeTaskResult, RunObserver]:
+        """Run a try, and report it. Returns its result, and what it was seen to do."""
         request = self._request
         task = request.workflow.tasks[due.task_name]
         is_cancelled = partial(self.is_cancelled, attempt)
@@ -138,6 +140,7 @@ class _Slot:
                 invoke_body=within_limit(invoke_body),
                 invoke_guards=invoke_body,
                 is_cancelled=is_cancelled,
+                keep_failed_workspace=self._keep,
                 observer=observer,
                 trace=observer.trace,
                 queue=queue_for(request.repository),
@@ -159,7 +162,7 @@ class _Slot:
             if not was_cancelled:
                 phases = Phases(observer, SystemClock(), execution_id="", task_id=attempt.task_id)
                 report_attempt(request.engine, attempt, result, phases)
-        return result, watch.error
+        return result, watch
 
     def is_cancelled(self, attempt: LocalAttempt) -> bool:
         """Whether the run is cancelled, or the sub-workflow of a try has ended without it."""
@@ -191,13 +194,20 @@ class _Slot:
 
 @contextmanager
 def begun(
-    request: WorkflowRequest, view: WorkflowView, cancelled: threading.Event, *, jobs: int, fast: bool
+    request: WorkflowRequest,
+    view: WorkflowView,
+    cancelled: threading.Event,
+    *,
+    jobs: int,
+    fast: bool,
+    keep: bool = False,
 ) -> Iterator[WorkflowExecution]:
     """Open the repository and record the run. Afterwards, release both; an interrupted run is recorded as cancelled.
 
     Args:
         jobs: tasks to run at the same time.
         fast: retry without the delays of the tasks' policies.
+        keep: keep the workspace of a try that fails.
 
     Raises:
         RunArgumentError, RunNotFoundError, RunBusyError, EngineError, StoreError: nothing was begun.
@@ -205,7 +215,7 @@ def begun(
     with ExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry(request.config, f"{platform.node()}-{os.getpid()}"))
         events: queue.SimpleQueue[_Ended | _Called] = queue.SimpleQueue()
-        slots = [_Slot(request, cancelled, view, events, stack) for _ in range(jobs)]
+        slots = [_Slot(request, cancelled, view, events, stack, keep=keep) for _ in range(jobs)]
         repository = slots[0].repository() if request.repository is not None else None
         sweep_leftovers(request.config, repository, view, resumes=request.resumed is not None)
         run = stack.enter_context(request.begin())
@@ -218,7 +228,11 @@ def begun(
 
 
 class _Threads:
-    """The crew of a run: each try in a thread, on a slot of its own."""
+    """The crew of a run: each try in a thread, on a slot of its own.
+
+    Attributes:
+        kept: paths of kept workspaces, by the reference name of their task.
+    """
 
     def __init__(
         self,
@@ -233,6 +247,7 @@ class _Threads:
         self._events = events
         self._view = view
         self._telemetry = telemetry
+        self.kept: dict[str, list[str]] = {}
 
     @property
     def is_free(self) -> bool:
@@ -256,16 +271,22 @@ class _Threads:
     def _try(self, slot: _Slot, due: Due, attempt: LocalAttempt) -> None:
         """Run one try, in a thread."""
         try:
-            result, error = slot.run(due, attempt, self._telemetry)
+            result, watch = slot.run(due, attempt, self._telemetry)
+            error, kept = watch.error, watch.kept
             status = TryStatus(result.status)
             if status is not TryStatus.COMPLETED and slot.is_cancelled(attempt):
                 status = TryStatus.CANCELED
             reason = reason_within(due.task_name, result.reason_for_incompletion) or None
             self._view.end(due.reference_task_name, status, commit_of(result.output), reason)
         except BaseException as exc:  # noqa: BLE001 - what cannot be reported ends the run, in the thread that waits
-            status, error = TryStatus.FAILED, exc
+            status, error, kept = TryStatus.FAILED, exc, None
             self._view.end(due.reference_task_name, status, None, mask_text(str(exc)))
         has_failed = status not in (TryStatus.COMPLETED, TryStatus.CANCELED)
+        if kept is not None:
+            self._view.line(
+                f"{due.reference_task_name}: the workspace of try {attempt.retry_count + 1} was kept: {kept}"
+            )
+            self.kept.setdefault(due.reference_task_name, []).append(kept)
         self._events.put(_Ended(slot, TryEnd(attempt.task_id, error if has_failed else None)))
 
 
@@ -276,6 +297,8 @@ class WorkflowExecution:
     Attributes:
         fast: retry without the delays of the tasks' policies.
         error: what failed the task that failed the workflow.
+        was_cancelled: it was cancelled before it came to its end.
+        kept: paths of kept workspaces, by the reference name of their task.
     """
 
     request: WorkflowRequest
@@ -287,6 +310,8 @@ class WorkflowExecution:
     cancelled: threading.Event
     fast: bool
     error: BaseException | None = None
+    was_cancelled: bool = False
+    kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def go(self) -> Decision:
         """Run the workflow to its end; or, when it is cancelled, until nothing runs."""
@@ -307,7 +332,7 @@ class WorkflowExecution:
                 retries=recorded_retries(self.run.options),
             )
             decision = loop.go()
-            self.error = loop.error
+            self.error, self.was_cancelled, self.kept = loop.error, loop.was_cancelled, crew.kept
         return decision
 
     @contextmanager

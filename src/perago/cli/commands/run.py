@@ -49,9 +49,13 @@ if TYPE_CHECKING:
     help="Timeout of the body.  [default: the task's own]",
 )
 @click.option("--workspace-root", metavar="DIR", help="Directory for workspaces.  [default: PERAGO_WORKSPACE_ROOT]")
-@click.option("--keep", is_flag=True, help="Keep the workspace of a failed body, and print its path.")
+@click.option("--keep", is_flag=True, help="Keep the workspace of each try that fails, and print its path.")
 @click.option("--dry-run", is_flag=True, help="Run the body and show its changes, but publish nothing.")
-@click.option("--debug", is_flag=True, help="Run the body in this process, so that breakpoint() works.")
+@click.option(
+    "--debug",
+    is_flag=True,
+    help="Run the body in this process, so that breakpoint() works; those of a workflow one after the other.",
+)
 @click.option("--resume", metavar="RUN_ID", help="Try a failed or killed run again, from the same input.")
 @click.option(
     "--onto-head",

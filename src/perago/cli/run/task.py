@@ -21,9 +21,13 @@ from perago.running.text import printable_lines
 from perago.running.watch import Interrupts, RunObserver
 from perago.values.redaction import traceback_of
 
-_DEBUG_DIFFERS = (
-    "--debug: the body runs in this process, without a timeout. Unlike in a run, atexit functions and threads end "
-    "only after its files have been published, and files that it leaves open fail it."
+_UNLIKE_A_RUN = (
+    "Unlike in a run, atexit functions and threads end only after its files have been published, and files that it "
+    "leaves open fail it."
+)
+_DEBUG_DIFFERS = f"--debug: the body runs in this process, without a timeout. {_UNLIKE_A_RUN}"
+WORKFLOW_DEBUG_DIFFERS = (
+    f"--debug: each body runs in this process, one after the other, without a timeout. {_UNLIKE_A_RUN}"
 )
 
 
