@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from pydantic_core import SchemaValidator, to_json
+from pydantic_core.core_schema import no_info_after_validator_function
 
 from perago.tasks.params import dump_of, read_model
 from perago.values.json_text import JsonObject
@@ -48,18 +50,31 @@ def _as_it_is(model: type[M], result: JsonObject) -> M:
 
 
 def _loosened(schema: Any) -> Any:
-    """A core schema without limits, and without validators that are functions, but for pydantic's own."""
-    if isinstance(schema, Mapping):
-        if str(schema.get("type")).startswith("function-") and "schema" in schema and not _is_of_pydantic(schema):
-            return _loosened(schema["schema"])
-        return {
-            key: item if key == "serialization" else _loosened(item)
-            for key, item in schema.items()
-            if key not in _LIMITS or isinstance(item, Mapping)  # a field of this name
-        }
+    """A core schema without limits, and without validators that are functions, but for pydantic's own.
+
+    Models are constructed: pydantic would take the validator that each has, rather than one of this schema.
+    """
     if isinstance(schema, list | tuple):
         return type(schema)(map(_loosened, schema))
-    return schema
+    if not isinstance(schema, Mapping):
+        return schema
+    if str(schema.get("type")).startswith("function-") and "schema" in schema and not _is_of_pydantic(schema):
+        return _loosened(schema["schema"])
+    if schema.get("type") == "model":
+        construct = partial(_constructed, schema["cls"], is_root=schema["root_model"])
+        return no_info_after_validator_function(construct, _loosened(schema["schema"]), ref=schema.get("ref"))
+    return {
+        key: item if key == "serialization" else _loosened(item)
+        for key, item in schema.items()
+        if key not in _LIMITS or isinstance(item, Mapping)  # a field of this name
+    }
+
+
+def _constructed(model: type[BaseModel], parts: Any, *, is_root: bool) -> BaseModel:
+    if is_root:
+        return model.model_construct(root=parts)
+    values, _extra, given = parts
+    return model.model_construct(_fields_set=given, **values)
 
 
 def _is_of_pydantic(schema: Mapping[str, Any]) -> bool:

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    field_validator,
+    model_validator,
+)
 
 from perago import task
 from perago.tasks.params import validate_result
@@ -42,8 +51,18 @@ class Tenfold(BaseModel):
         return value * 10
 
 
+class Root(RootModel[int]):
+    @field_validator("root")
+    @classmethod
+    def add(cls, value: int) -> int:
+        return value + 1
+
+
 class Around(BaseModel):
     inside: list[Tenfold]
+    again: Around | None = None
+    named: dict[str, Root] = {}
+    limited: Annotated[str, Field(alias="text", max_length=3), AfterValidator(lambda text: f"<{text}>")] = "a"
     metres: Annotated[float, BeforeValidator(lambda text: float(text.removesuffix(" m")))]
     twice: Annotated[int, AfterValidator(lambda value: value * 2)] = 1
 
@@ -69,7 +88,8 @@ class Diverged(BaseModel):
         (Strict, Strict(on=date(2026, 1, 2))),
         (Tenfold, {"x": 5}),
         (Tenfold, {"x": 30}),
-        (Around, {"inside": [{"x": 2}, {"x": 50}], "metres": "3 m", "twice": 4}),
+        (Around, {"inside": [{"x": 2}, {"x": 50}], "metres": "3 m", "twice": 4, "text": "abc"}),
+        (Around, {"inside": [], "again": {"inside": [], "metres": "3 m"}, "metres": "1 m", "named": {"a": 1}}),
         (Counting, {"inner": {"on": "2026-01-02"}}),
     ],
 )
