@@ -14,16 +14,17 @@ from functools import partial
 
 from perago.attempt.body import BodyCall, InvokeBody
 from perago.attempt.context import RunContext
-from perago.attempt.output import with_place
+from perago.attempt.output import result_for_exception, with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
 from perago.engines.local import LocalAttempt, WorkflowRun
-from perago.errors import TaskCancelledError, required
+from perago.errors import TaskCancelledError, TaskDefinitionError, required
 from perago.ports import Event, Repository, SystemClock
+from perago.running.code import RunCode
 from perago.running.loop import WAIT_SECONDS, TryEnd, WorkflowLoop, commit_of
 from perago.running.repos.address import queue_for
-from perago.running.task import GRACE_SECONDS, body_timeout, invoke_here, observed_try, sweep_leftovers
+from perago.running.task import GRACE_SECONDS, ObservedTry, body_timeout, invoke_here, observed_try, sweep_leftovers
 from perago.running.telemetry import open_telemetry
 from perago.running.text import reason_within
 from perago.running.view import TaskDisplay, WorkflowView
@@ -84,6 +85,7 @@ class _Slot:
     Args:
         events: where the thread that waits for the run takes what it is to do.
         stack: ends the zygote, and closes the repositories.
+        code: the tasks.
         keep: keep the workspace of a try that fails.
     """
 
@@ -94,6 +96,7 @@ class _Slot:
         view: WorkflowView,
         events: queue.SimpleQueue[_Ended | _Called],
         stack: ExitStack,
+        code: RunCode,
         *,
         keep: bool,
     ) -> None:
@@ -103,6 +106,8 @@ class _Slot:
         self._cancelled = cancelled
         self._view = view
         self._stack = stack
+        self._code = code
+        self._loaded = code.current
         self._load = load_order(sorted(set(request.loaded.values())), request.config.body_start)
         self._zygote = BodyZygote(self._load)
         self._repositories: dict[float | None, Repository] = {}
@@ -125,36 +130,18 @@ class _Slot:
     def run(self, due: Due, attempt: LocalAttempt, telemetry: Telemetry) -> tuple[RuntimeTaskResult, RunObserver]:
         """Run a try, and report it. Returns its result, and what it was seen to do."""
         request = self._request
-        task = request.workflow.tasks[due.task_name]
         is_cancelled = partial(self.is_cancelled, attempt)
         watch = RunObserver(TaskDisplay(self._view, due.reference_task_name), self._cancelled, is_cancelled)
         self._observer = watch
-        invoke_body = self._invoke_body(task, due.reference_task_name, is_cancelled)
+        max_length = request.config.failure_reason_max_length
+        broken = self._take_up_code(due)
+        task = self._loaded.tasks[due.task_name]
         with observed_try(telemetry, task, attempt, watch) as observer:
-            context = RunContext(
-                execution_id=observer.execution_id,
-                metrics=observer.metrics,
-                failure_reason_max_length=request.config.failure_reason_max_length,
-                status_of=lambda exc: status_to_report(exc, attempt, request.engine.load_record),
-                on_failure=watch.fail,
-                invoke_body=within_limit(invoke_body),
-                invoke_guards=invoke_body,
-                is_cancelled=is_cancelled,
-                keep_failed_workspace=self._keep,
-                observer=observer,
-                trace=observer.trace,
-                queue=queue_for(request.repository),
-            )
-            result = run_attempt(
-                task,
-                due.input_data,
-                attempt,
-                context,
-                workspace_root=request.config.workspace_root,
-                open_store=lambda: self.repository(merge_seconds(task)),
-                engine=request.engine,
-            )
-            max_length = request.config.failure_reason_max_length
+            if broken is None:
+                result = self._attempt(task, due, attempt, watch, observer, is_cancelled)
+            else:
+                watch.fail(broken)
+                result = result_for_exception(broken, max_length=max_length)
             reason = with_place(result.reason_for_incompletion, watch.error, max_length=max_length)
             result = replace(result, reason_for_incompletion=reason)
             was_cancelled = result.status != "COMPLETED" and is_cancelled()
@@ -163,6 +150,55 @@ class _Slot:
                 phases = Phases(observer, SystemClock(), execution_id="", task_id=attempt.task_id)
                 report_attempt(request.engine, attempt, result, phases)
         return result, watch
+
+    def _take_up_code(self, due: Due) -> TaskDefinitionError | None:
+        """Load the modules anew if this try has to. Returns the error if they cannot be loaded."""
+        task = self._loaded.tasks[due.task_name]
+        loads_anyway = (task.controls.body_start or self._load.start) == "spawn"
+        try:
+            loaded = self._code.for_try(self._loaded, is_retry=due.retried_task_id is not None or loads_anyway)
+        except TaskDefinitionError as exc:
+            return exc
+        if loaded is not self._loaded:
+            self._loaded = loaded
+            if self._load.targets:
+                self._zygote.renew()
+        return None
+
+    def _attempt(
+        self,
+        task: TaskDefinition,
+        due: Due,
+        attempt: LocalAttempt,
+        watch: RunObserver,
+        observer: ObservedTry,
+        is_cancelled: Callable[[], bool],
+    ) -> RuntimeTaskResult:
+        request = self._request
+        invoke_body = self._invoke_body(task, due.reference_task_name, is_cancelled)
+        context = RunContext(
+            execution_id=observer.execution_id,
+            metrics=observer.metrics,
+            failure_reason_max_length=request.config.failure_reason_max_length,
+            status_of=lambda exc: status_to_report(exc, attempt, request.engine.load_record),
+            on_failure=watch.fail,
+            invoke_body=within_limit(invoke_body),
+            invoke_guards=invoke_body,
+            is_cancelled=is_cancelled,
+            keep_failed_workspace=self._keep,
+            observer=observer,
+            trace=observer.trace,
+            queue=queue_for(request.repository),
+        )
+        return run_attempt(
+            task,
+            due.input_data,
+            attempt,
+            context,
+            workspace_root=request.config.workspace_root,
+            open_store=lambda: self.repository(merge_seconds(task)),
+            engine=request.engine,
+        )
 
     def is_cancelled(self, attempt: LocalAttempt) -> bool:
         """Whether the run is cancelled, or the sub-workflow of a try has ended without it."""
@@ -201,6 +237,7 @@ def begun(
     jobs: int,
     fast: bool,
     keep: bool = False,
+    reloads: bool = False,
 ) -> Iterator[WorkflowExecution]:
     """Open the repository and record the run. Afterwards, release both; an interrupted run is recorded as cancelled.
 
@@ -208,6 +245,7 @@ def begun(
         jobs: tasks to run at the same time.
         fast: retry without the delays of the tasks' policies.
         keep: keep the workspace of a try that fails.
+        reloads: a retry loads modules anew that have changed, also in this process.
 
     Raises:
         RunArgumentError, RunNotFoundError, RunBusyError, EngineError, StoreError: nothing was begun.
@@ -215,7 +253,10 @@ def begun(
     with ExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry(request.config, f"{platform.node()}-{os.getpid()}"))
         events: queue.SimpleQueue[_Ended | _Called] = queue.SimpleQueue()
-        slots = [_Slot(request, cancelled, view, events, stack, keep=keep) for _ in range(jobs)]
+        tasks = request.workflow.tasks
+        targets = {name: task.target for name, task in tasks.items()} if reloads else None
+        code = RunCode(tasks, targets, view.line)
+        slots = [_Slot(request, cancelled, view, events, stack, code, keep=keep) for _ in range(jobs)]
         repository = slots[0].repository() if request.repository is not None else None
         sweep_leftovers(request.config, repository, view, resumes=request.resumed is not None)
         run = stack.enter_context(request.begin())

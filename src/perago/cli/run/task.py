@@ -42,7 +42,7 @@ def run_job(job: RunRequest, arguments: RunArguments) -> int:
             stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
             watch = RunObserver(display, cancelled)
             with before_start(), usage_errors(), stdout_for_the_result(arguments):
-                tries = stack.enter_context(begun(job, watch, cancelled))
+                tries = stack.enter_context(begun(job, watch, cancelled, reloads=True))
             run_id = tries.run.run_id
             invoke_body = choose_body(job, arguments, cancelled, stack, watch)
             with stdout_for_the_result(arguments):

@@ -43,7 +43,15 @@ def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
                 say(WORKFLOW_DEBUG_DIFFERS)
             with before_start(), usage_errors(), stdout_for_the_result(arguments):
                 execution = stack.enter_context(
-                    begun(request, view, cancelled, jobs=jobs, fast=arguments.fast_retries, keep=arguments.keep)
+                    begun(
+                        request,
+                        view,
+                        cancelled,
+                        jobs=jobs,
+                        fast=arguments.fast_retries,
+                        keep=arguments.keep,
+                        reloads=True,
+                    )
                 )
             run = execution.run
             run_id = run.run_id
