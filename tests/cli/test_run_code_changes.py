@@ -157,6 +157,19 @@ def test_perago_run_from_python_keeps_the_code_that_its_caller_holds_and_says_so
     assert project.head() == before
 
 
+def test_a_run_from_python_stamps_the_code_on_disk_which_its_bodies_load(changing, digest):
+    project = changing(module("one"))
+    run_from_python("changing:after", repo="data.git", branch="main")
+    of_the_first = digest()
+    (project.path / "changing.py").write_text(module("the second"))
+    run_from_python("changing:after", repo="data.git", branch="main")
+    assert project.show("after.txt") == "the second"
+    of_the_second = digest()
+    project.git("update-ref", "refs/heads/main", "refs/heads/main~1")
+    assert project.run("run", "changing:after", *ON).code == 0
+    assert of_the_first != of_the_second == digest()
+
+
 def digest_of_each(perago) -> set[str]:
     """The code digests in the stamps of all commits of the module's tasks."""
     stamps = [entry.get("stamp") for entry in perago("log", *ON, "-n", "10", "--json").json]

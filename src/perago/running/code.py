@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from perago.tasks.code import code_digest
+from perago.tasks.code import code_digest, forget_digests
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.reload import FileStates, changed_in, load_anew, states_of_files
 
@@ -58,6 +58,7 @@ class RunCode:
         self._on_line = on_line
         self._told: list[Path] = []
         self._mutex = threading.Lock()
+        forget_digests()  # a caller in Python may have imported the modules long ago; its bodies load them now
         self.current = LoadedCode(0, tasks, states_of_files(own.values()))
 
     def for_try(self, loaded: LoadedCode, *, is_retry: bool) -> LoadedCode:

@@ -24,7 +24,7 @@ MAX_ENTRIES = 100_000
 
 
 def code_digest(task: TaskDefinition) -> str:
-    """`sha256:<hex>` of the source of a task's function. Read once per process and function.
+    """`sha256:<hex>` of the source of a task's function. Read once per process and function; see `forget_digests`.
 
     It covers every `.py` file of the function's top-level package (or its top-level module), by content and path within
     the package, so it does not depend on the package's location. For a package above `MAX_FILES`, `MAX_BYTES` or
@@ -37,6 +37,11 @@ def code_digest(task: TaskDefinition) -> str:
     functions = [function for guard in guards if (function := function_of(guard)) is not None]
     further = {_digest_of(function) for function in functions} - {own}
     return _hex([("", digest.encode()) for digest in (own, *sorted(further))]) if further else own
+
+
+def forget_digests() -> None:
+    """Read the files again for the next digests: bodies that start from now on load what they hold now."""
+    _digest_of.cache_clear()
 
 
 def source_files(task: TaskDefinition) -> list[Path]:
