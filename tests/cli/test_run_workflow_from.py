@@ -118,6 +118,7 @@ def test_a_run_begins_again_within_a_sub_workflow_and_goes_on_behind_it(perago, 
         ("inner/cli_gate", "COMPLETED"),
         ("cli_read", "COMPLETED"),
     ]
+    assert "inner: COMPLETED in" in said.err
     assert project.head() == before
     again = perago("run", "--resume", run_id, "--from", "inner", "--yes", "--json")
     assert (again.code, replaced_in(again)) == (0, ["inner/cli_write"]), again.err

@@ -93,6 +93,7 @@ class WorkflowLoop:
         instance = Instance(workflow_id=self.run.run_id, input_data=self.run.input_data)
         last = self.run.record.last_tries.values()
         revived = frozenset(entry.task_id for entry in last if self.revives and entry.status in CAME_TO_NOTHING)
+        self._recall()
         uncounted = {entry.reference_task_name: entry.retry_count + 1 for entry in last}
         before = {} if self.retries is None else uncounted
         while True:
@@ -113,6 +114,19 @@ class WorkflowLoop:
         while self._started:
             self._take_end(WAIT_SECONDS)
         return decision
+
+    def _recall(self) -> None:
+        """Show the tasks of a run that goes on as they were left."""
+        for entry in self.run.record.tasks:
+            self.view.recall(
+                entry.reference_task_name,
+                entry.retry_count + 1,
+                entry.status,
+                input_data=entry.input_data,
+                ref=commit_of(entry.output),
+                reason=reason_within(entry.reference_task_name, entry.reason) or None,
+                seconds=None if entry.duration_ms is None else entry.duration_ms / 1000,
+            )
 
     def _policy(self, task: TaskDefinition) -> RetryPolicy:
         own = task.controls.retry
