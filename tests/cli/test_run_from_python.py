@@ -297,3 +297,38 @@ def test_it_works_on_lakefs(songs, name):
         done = package.run(cli_workflow.plain, {"words": ["a"]}, **place)
         assert done.changes == Changes(added=("words.txt",))
     assert done.commit == songs.head()
+
+
+MULTIPLYING = """
+from pydantic import BaseModel, Field, field_validator
+from perago import Flow, task, workflow
+
+class Given(BaseModel):
+    x: int
+
+class Tenfold(BaseModel):
+    x: int = Field(lt=100)
+
+    @field_validator("x")
+    @classmethod
+    def multiply(cls, value: int) -> int:
+        return value * 10
+
+@task(name="tenfold", owner_email="t@example.org")
+def tenfold(params: Given) -> Tenfold:
+    return Tenfold(x=params.x)
+
+@workflow(name="tens", owner_email="t@example.org")
+def tens(flow: Flow, params: Given) -> Tenfold:
+    return flow.run(tenfold, x=params.x)
+"""
+
+
+@pytest.mark.parametrize("target", ["multiplying:tenfold", "multiplying:tens"])
+def test_a_result_is_not_validated_again_when_it_is_read_back(perago, project, monkeypatch, target):
+    monkeypatch.syspath_prepend(project.path)
+    (project.path / "multiplying.py").write_text(MULTIPLYING)
+    for given in (3, 30):
+        done = package.run(target, {"x": given})
+        assert type(done.result).__name__ == "Tenfold"
+        assert done.result.x == perago("run", target, "--param", f"x={given}").json["x"] == given * 10

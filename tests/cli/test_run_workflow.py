@@ -259,8 +259,7 @@ def test_what_a_definition_hands_to_its_tasks_is_validated_before_anything_start
     [
         (("cli_workflow:plain", "--param", "words=3"), "params.words"),
         (("cli_workflow:plain", "--param", "word=[]", "--param", 'words=["a"]'), "params.word"),
-        (("cli_workflow:plain", *WORDS, "--retries", "2"), "a workflow cannot be used with --retries"),
-        (("cli_workflow:plain", *WORDS, "--debug"), "a workflow cannot be used with --debug"),
+        (("cli_workflow:plain", *WORDS, "--dry-run"), "a workflow cannot be used with --dry-run"),
         (("cli_workflow:write", *WORDS, "--fast-retries"), "--fast-retries is for workflows"),
         (("cli_workflow:plain", *WORDS, "--tasks", "cli_workflow"), "--tasks is for a workflow in a file"),
         (("missing.json", "--tasks", "cli_workflow"), "missing.json cannot be read"),

@@ -135,12 +135,14 @@ def test_a_rerun_comes_to_what_a_run_from_that_point_would_have_given(
         there.write_text("*")
         before = conductor.tasks(workflow_id)
         said = perago("rerun", workflow_id, *(["--from", start] if start else []), "--yes")
+        point = start
         if said.code != 0:
             assert (said.code, conductor.tasks(workflow_id)) == (2, before), said.err
             command, *rest = recommended(said.err)[-1]  # before it, a warning of a busy worker may name `start`
             if command == "submit":
                 continue  # a JOIN was retried
             assert perago(command, *rest, "--yes").code == 0
+            point = rest[rest.index("--from") + 1] if "--from" in rest else None
         again = followed(workflow_id)
         assert again.code == 0, again.err
         known = {(task["taskId"], task["scheduledTime"]) for task in before}
@@ -153,6 +155,16 @@ def test_a_rerun_comes_to_what_a_run_from_that_point_would_have_given(
         assert here.code == 0, here.err
         assert here.json == again.json["output"]["result"]
         assert files("here.git") == files("there.git"), start
+        if point is None:
+            continue  # from the beginning is another run here
+        there.write_text("")
+        put_back(project, "here.git")
+        first = perago("run", target, "--repo", "here.git", *on, "-j", "2", "--json")
+        there.write_text("*")
+        said = perago("run", "--resume", first.json["run_id"], "--from", point, "--yes", "--repo", "here.git")
+        assert said.code == 0, said.err
+        assert said.json == again.json["output"]["result"]
+        assert files("here.git") == files("there.git"), point
 
 
 @pytest.mark.parametrize("seed", range(WORKFLOWS))

@@ -84,7 +84,7 @@ class RunArguments:
     repo: str | None
     branch: str | None
     ref: str | None
-    retries: int
+    retries: int | None
     timeout: float | None
     workspace_root: str | None
     keep: bool
@@ -92,6 +92,8 @@ class RunArguments:
     debug: bool
     resume: str | None
     onto_head: bool
+    start: str | None
+    yes: bool
     task_id: str | None
     jobs: int
     fast_retries: bool
@@ -114,6 +116,15 @@ class RunArguments:
         if self.onto_head and self.resume is None:
             raise click.UsageError(
                 "--onto-head repeats the run that --resume names. Leave it out: a new run starts from the branch's head"
+            )
+        if self.start is not None and self.resume is None:
+            raise click.UsageError("--from runs a recorded run again from a task on. Name the run with --resume")
+        if self.yes and self.start is None:
+            raise click.UsageError("--yes is for --from, which replaces what has been published")
+        if self.start is not None and self.onto_head:
+            raise click.UsageError(
+                "--from keeps the results of the tasks before it, which --onto-head computes again. Leave one of them "
+                "out"
             )
         if self.resume is not None:
             self._refuse_beside("--resume", {"--branch": self.branch, "--ref": self.ref})
@@ -140,8 +151,9 @@ class RunArguments:
         Raises:
             UsageError
         """
-        if self.fast_retries:
-            raise click.UsageError("--fast-retries is for workflows, but this is a task")
+        for option, given in {"--fast-retries": self.fast_retries, "--from": self.start is not None}.items():
+            if given:
+                raise click.UsageError(f"{option} is for workflows, but this is a task")
 
     def check_for_workflow(self) -> None:
         """Refuse options that are for the run of one task.
@@ -152,11 +164,8 @@ class RunArguments:
         self._refuse_beside(
             "a workflow",
             {
-                "--retries": self.retries or None,
                 "--timeout": self.timeout,
-                "--keep": self.keep or None,
                 "--dry-run": self.dry_run or None,
-                "--debug": self.debug or None,
                 "--task-id": self.task_id,
             },
         )

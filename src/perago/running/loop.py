@@ -18,6 +18,8 @@ from perago.ports import Clock
 from perago.running.request import recordable_by_tasks, recordable_input, recordable_map
 from perago.running.text import reason_within
 from perago.running.view import WorkflowView
+from perago.tasks.controls import RetryPolicy
+from perago.tasks.declare import TaskDefinition
 from perago.values.json_text import JsonObject
 from perago.values.record import CAME_TO_NOTHING, TryStatus, WorkflowStatus
 from perago.workflows.decide import INNER_INPUT, Decision, Due, Instance, decide
@@ -64,7 +66,10 @@ class WorkflowLoop:
     Attributes:
         cancelled: set from outside to end the run; set by the loop for what still runs beside a task that failed.
         fast: retry without the delays of the tasks' policies.
+        revives: tasks whose last try came to nothing are tried again, whatever their policy.
+        retries: of each task, counted from here on. None: those of its policy, counted from its first try.
         error: what failed the try that failed the workflow; None if it completed, or has failed for another reason.
+        was_cancelled: it was cancelled before it came to its end.
     """
 
     workflow: LoadedWorkflow
@@ -74,25 +79,32 @@ class WorkflowLoop:
     cancelled: threading.Event
     clock: Clock
     fast: bool
+    revives: bool = True
+    retries: int | None = None
     error: BaseException | None = None
+    was_cancelled: bool = False
     _started: set[str] = field(default_factory=set)
     _errors: dict[str, BaseException | None] = field(default_factory=dict)
     _not_before: dict[tuple[str, str | None], float] = field(default_factory=dict)
 
     def go(self) -> Decision:
         """Run the workflow to its end; or, when it is cancelled, until nothing runs."""
-        policies = {name: task.controls.retry for name, task in self.workflow.tasks.items()}
+        policies = {name: self._policy(task) for name, task in self.workflow.tasks.items()}
         instance = Instance(workflow_id=self.run.run_id, input_data=self.run.input_data)
         last = self.run.record.last_tries.values()
-        revived = frozenset(entry.task_id for entry in last if entry.status in CAME_TO_NOTHING)
+        revived = frozenset(entry.task_id for entry in last if self.revives and entry.status in CAME_TO_NOTHING)
+        self._recall()
+        uncounted = {entry.reference_task_name: entry.retry_count + 1 for entry in last}
+        before = {} if self.retries is None else uncounted
         while True:
-            decision = decide(self.workflow.graph, instance, self._tries(), policies, revived)
+            decision = decide(self.workflow.graph, instance, self._tries(), policies, revived, before)
             if decision.status is not WorkflowStatus.RUNNING or self.cancelled.is_set():
                 break
             self.view.choose(decision.taken)
             if not self._step_sub_workflows(decision):
                 self._take_end(self._start(decision.due))
         if decision.status is WorkflowStatus.RUNNING:
+            self.was_cancelled = True
             self.run.cancel("cancelled")
             decision = Decision(status=WorkflowStatus.TERMINATED, reason="it was cancelled")
         else:
@@ -102,6 +114,23 @@ class WorkflowLoop:
         while self._started:
             self._take_end(WAIT_SECONDS)
         return decision
+
+    def _recall(self) -> None:
+        """Show the tasks of a run that goes on as they were left."""
+        for entry in self.run.record.tasks:
+            self.view.recall(
+                entry.reference_task_name,
+                entry.retry_count + 1,
+                entry.status,
+                input_data=entry.input_data,
+                ref=commit_of(entry.output),
+                reason=reason_within(entry.reference_task_name, entry.reason) or None,
+                seconds=None if entry.duration_ms is None else entry.duration_ms / 1000,
+            )
+
+    def _policy(self, task: TaskDefinition) -> RetryPolicy:
+        own = task.controls.retry
+        return own if self.retries is None else own.model_copy(update={"count": self.retries})
 
     def _tries(self) -> Sequence[WorkflowTry]:
         return [

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from perago.attempt.join import output_commit
 from perago.attempt.output import traceback_in_body
-from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError, required
+from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError
 from perago.ports import Repository
 from perago.running.loop import commit_of
 from perago.running.notebook import open_view
@@ -34,7 +34,8 @@ from perago.running.workflow_request import new_workflow_request
 from perago.settings import load_run_config
 from perago.tasks.declare import TaskDefinition, task_of
 from perago.tasks.load import load_module_task
-from perago.tasks.params import params_as_json, read_model
+from perago.tasks.params import params_as_json
+from perago.tasks.read_back import read_back
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
 from perago.values.record import TryStatus, WorkflowStatus
@@ -192,7 +193,7 @@ def _run_task(task: TaskDefinition, call: _Call) -> CompletedRun[Any]:
             changes = _changes(tries.repository, tries.input_data, commit)
     _raise_interrupt(interrupts, run_id)
     return CompletedRun(
-        run_id=run_id, result=_result(task.output_model, result.output["result"]), commit=commit, changes=changes
+        run_id=run_id, result=read_back(task.output_model, result.output["result"]), commit=commit, changes=changes
     )
 
 
@@ -220,7 +221,7 @@ def _run_workflow(workflow: LoadedWorkflow, call: _Call, jobs: int, *, fast: boo
             changes = _changes(repository, execution.run.input_data, commit)
     _raise_interrupt(interrupts, run_id)
     model = None if workflow.declared is None else workflow.declared.output_model
-    result = None if model is None else _result(model, decision.output["result"])
+    result = None if model is None else read_back(model, decision.output["result"])
     return CompletedRun(run_id=run_id, result=result, commit=commit, changes=changes)
 
 
@@ -395,14 +396,6 @@ def _raise_interrupt(interrupts: Interrupts, run_id: str) -> None:
         late = KeyboardInterrupt()
         late.add_note(f"Run {run_id} had completed.")
         raise late
-
-
-def _result(model: type[BaseModel], output: object) -> BaseModel:
-    """The result as its model. A number that is not finite is None in the output, which its model may refuse."""
-    try:
-        return read_model(model, output, by_alias=False, by_name=True)
-    except ValidationError:
-        return model.model_construct(**required(output if isinstance(output, Mapping) else None, "results are objects"))
 
 
 @contextmanager

@@ -15,13 +15,14 @@ from typing import NoReturn
 
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process, within_limit
 from perago.attempt.context import RunContext
-from perago.attempt.output import with_place
+from perago.attempt.output import result_for_exception, with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
 from perago.engines.local import LocalRun
-from perago.errors import PeragoError, TaskExecutionError, required
+from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, required
 from perago.ports import Event, Observer, Repository, SystemClock
+from perago.running.code import RunCode
 from perago.running.progress import Lines
 from perago.running.repos.address import queue_for
 from perago.running.request import RunRequest, learn_secrets
@@ -46,8 +47,13 @@ GRACE_SECONDS = 2.0
 
 
 @contextmanager
-def begun(job: RunRequest, watch: RunObserver, cancelled: threading.Event) -> Iterator[TaskRun]:
+def begun(
+    job: RunRequest, watch: RunObserver, cancelled: threading.Event, *, reloads: bool = False
+) -> Iterator[TaskRun]:
     """Open the repository and record the run. Afterwards, release both; an interrupted run is recorded as cancelled.
+
+    Args:
+        reloads: a retry loads modules anew that have changed, also in this process.
 
     Raises:
         RunArgumentError, RunNotFoundError, RunBusyError, EngineError, StoreError: nothing was begun.
@@ -61,7 +67,9 @@ def begun(job: RunRequest, watch: RunObserver, cancelled: threading.Event) -> It
         learn_secrets(job.task.params_model, input_data["params"])
         watch.line(_beginning(job, run))
         try:
-            yield TaskRun(job, repository, run, input_data, watch, cancelled, telemetry)
+            targets = {job.task.name: job.target} if reloads else None
+            code = RunCode({job.task.name: job.task}, targets, watch.line)
+            yield TaskRun(job, repository, run, input_data, watch, cancelled, telemetry, code)
         except KeyboardInterrupt:
             run.cancel("interrupted")
             raise
@@ -78,6 +86,7 @@ class TaskRun:
     watch: RunObserver
     cancelled: threading.Event
     telemetry: Telemetry
+    code: RunCode
 
     def go(self, invoke_body: InvokeBody, *, retries: int = 0, keep: bool = False) -> RuntimeTaskResult:
         """Try until the task completes, is cancelled, fails for good, or has no retries left.
@@ -85,11 +94,22 @@ class TaskRun:
         Args:
             keep: keep the workspace of a try that failed.
         """
-        last = self.run.attempt.retry_count + retries
+        first = self.run.attempt.retry_count
+        last = first + retries
+        loaded, max_length = self.code.current, self.job.config.failure_reason_max_length
         while True:
-            with observed_try(self.telemetry, self.job.task, self.run.attempt, self.watch) as observer:
-                result = self._try_once(observer, invoke_body, keep=keep)
-                max_length = self.job.config.failure_reason_max_length
+            task = loaded.tasks[self.job.task.name]
+            with observed_try(self.telemetry, task, self.run.attempt, self.watch) as observer:
+                try:
+                    before, is_retry = loaded, self.run.attempt.retry_count > first
+                    loaded = self.code.for_try(before, is_retry=is_retry)
+                    if loaded is not before and isinstance(invoke_body, OwnProcess):
+                        invoke_body.renew()
+                    task = loaded.tasks[task.name]
+                    result = self._try_once(task, observer, invoke_body, keep=keep)
+                except TaskDefinitionError as exc:
+                    self.watch.fail(exc)
+                    result = result_for_exception(exc, max_length=max_length)
                 reason = with_place(result.reason_for_incompletion, self.watch.error, max_length=max_length)
                 result = replace(result, reason_for_incompletion=reason)
                 is_cancelled = self.cancelled.is_set() and result.status != "COMPLETED"
@@ -105,7 +125,9 @@ class TaskRun:
             self.run.next_try(result.reason_for_incompletion or "it failed")
             self.watch.begin()
 
-    def _try_once(self, observer: ObservedTry, invoke_body: InvokeBody, *, keep: bool) -> RuntimeTaskResult:
+    def _try_once(
+        self, task: TaskDefinition, observer: ObservedTry, invoke_body: InvokeBody, *, keep: bool
+    ) -> RuntimeTaskResult:
         context = RunContext(
             execution_id=observer.execution_id,
             metrics=observer.metrics,
@@ -120,7 +142,7 @@ class TaskRun:
             queue=queue_for(self.job.repository),
         )
         return run_attempt(
-            self.job.task,
+            task,
             self.input_data,
             self.run.attempt,
             context,
@@ -212,6 +234,21 @@ def _trace_of_environment(environment: Mapping[str, str]) -> TraceContext | None
     return trace_context_of(found)
 
 
+class OwnProcess:
+    """`InvokeBody` that runs the bodies of a job in processes of their own, forked from one that has loaded it."""
+
+    def __init__(self, zygote: BodyZygote, body: BodyProcess) -> None:
+        self._zygote = zygote
+        self._body = body
+
+    def __call__(self, call: BodyCall, /) -> JsonObject:
+        return self._body(call)
+
+    def renew(self) -> None:
+        """Load the modules anew."""
+        self._zygote.renew()
+
+
 def own_process(
     job: RunRequest,
     cancelled: threading.Event,
@@ -220,7 +257,7 @@ def own_process(
     *,
     timeout_seconds: float | None = None,
     on_wait: Callable[[], None] = lambda: None,
-) -> InvokeBody:
+) -> OwnProcess:
     """What runs the bodies of a job in processes of their own.
 
     Args:
@@ -236,7 +273,7 @@ def own_process(
 
     load = load_order([job.target], job.config.body_start)
     zygote = stack.enter_context(BodyZygote(load))
-    return BodyProcess(
+    body = BodyProcess(
         zygote.start,
         load,
         timeout_seconds=body_timeout(job.task) if timeout_seconds is None else timeout_seconds,
@@ -244,6 +281,7 @@ def own_process(
         cancelled=is_cancelled,
         on_print=lambda _call, line: on_print(line),
     )
+    return OwnProcess(zygote, body)
 
 
 class _Exited(BaseException):

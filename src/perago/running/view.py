@@ -53,12 +53,33 @@ class WorkflowView(ABC):
             input_data: of the task; names the item of a map.
         """
         with self._lock:
-            state = state_of(self._states, reference_name)
-            _begun(state, number)
-            if state.within is not None and input_data is not None:
-                state.item = item_text(self._states[state.within].param, input_data)
+            state = self._begin(reference_name, number, input_data)
         if state.kind != "builtin":
             self._tell_start(state)
+
+    def recall(
+        self,
+        reference_name: str,
+        number: int,
+        status: TryStatus,
+        *,
+        input_data: Mapping[str, Any],
+        ref: str | None,
+        reason: str | None,
+        seconds: float | None,
+    ) -> None:
+        """The last try of a task of a run that goes on. Nothing is told of it."""
+        with self._lock:
+            state = self._begin(reference_name, number, input_data)
+            if not status.is_live:
+                _ended(state, status, ref, reason, seconds)
+
+    def _begin(self, reference_name: str, number: int, input_data: Mapping[str, Any] | None) -> TaskState:
+        state = state_of(self._states, reference_name)
+        _begun(state, number)
+        if state.within is not None and input_data is not None:
+            state.item = item_text(self._states[state.within].param, input_data)
+        return state
 
     def show(self, reference_name: str, event: Event) -> None:
         """Something happened in a try."""

@@ -6,7 +6,7 @@ import os
 import platform
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,21 +14,22 @@ from functools import partial
 
 from perago.attempt.body import BodyCall, InvokeBody, within_limit
 from perago.attempt.context import RunContext
-from perago.attempt.output import with_place
+from perago.attempt.output import result_for_exception, with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
 from perago.engines.local import LocalAttempt, WorkflowRun
-from perago.errors import TaskCancelledError, required
+from perago.errors import TaskCancelledError, TaskDefinitionError, required
 from perago.ports import Event, Repository, SystemClock
+from perago.running.code import RunCode
 from perago.running.loop import WAIT_SECONDS, TryEnd, WorkflowLoop, commit_of
 from perago.running.repos.address import queue_for
-from perago.running.task import GRACE_SECONDS, body_timeout, invoke_here, observed_try, sweep_leftovers
+from perago.running.task import GRACE_SECONDS, ObservedTry, body_timeout, invoke_here, observed_try, sweep_leftovers
 from perago.running.telemetry import open_telemetry
 from perago.running.text import reason_within
 from perago.running.view import TaskDisplay, WorkflowView
 from perago.running.watch import RunObserver
-from perago.running.workflow_request import WorkflowRequest
+from perago.running.workflow_request import WorkflowRequest, recorded_retries
 from perago.tasks.declare import TaskDefinition
 from perago.telemetry.sink import Telemetry
 from perago.values.json_text import JsonObject
@@ -84,6 +85,8 @@ class _Slot:
     Args:
         events: where the thread that waits for the run takes what it is to do.
         stack: ends the zygote, and closes the repositories.
+        code: the tasks.
+        keep: keep the workspace of a try that fails.
     """
 
     def __init__(
@@ -93,12 +96,18 @@ class _Slot:
         view: WorkflowView,
         events: queue.SimpleQueue[_Ended | _Called],
         stack: ExitStack,
+        code: RunCode,
+        *,
+        keep: bool,
     ) -> None:
         self._request = request
+        self._keep = keep
         self._events = events
         self._cancelled = cancelled
         self._view = view
         self._stack = stack
+        self._code = code
+        self._loaded = code.current
         self._load = load_order(sorted(set(request.loaded.values())), request.config.body_start)
         self._zygote = BodyZygote(self._load)
         self._repositories: dict[float | None, Repository] = {}
@@ -118,40 +127,21 @@ class _Slot:
             self._repositories[seconds] = self._stack.enter_context(opened)
         return self._repositories[seconds]
 
-    def run(
-        self, due: Due, attempt: LocalAttempt, telemetry: Telemetry
-    ) -> tuple[RuntimeTaskResult, BaseException | None]:
-        """Run a try, and report it. Returns its result, and the error that failed it."""
+    def run(self, due: Due, attempt: LocalAttempt, telemetry: Telemetry) -> tuple[RuntimeTaskResult, RunObserver]:
+        """Run a try, and report it. Returns its result, and what it was seen to do."""
         request = self._request
-        task = request.workflow.tasks[due.task_name]
         is_cancelled = partial(self.is_cancelled, attempt)
         watch = RunObserver(TaskDisplay(self._view, due.reference_task_name), self._cancelled, is_cancelled)
         self._observer = watch
-        invoke_body = self._invoke_body(task, due.reference_task_name, is_cancelled)
+        max_length = request.config.failure_reason_max_length
+        broken = self._take_up_code(due)
+        task = self._loaded.tasks[due.task_name]
         with observed_try(telemetry, task, attempt, watch) as observer:
-            context = RunContext(
-                execution_id=observer.execution_id,
-                metrics=observer.metrics,
-                failure_reason_max_length=request.config.failure_reason_max_length,
-                status_of=lambda exc: status_to_report(exc, attempt, request.engine.load_record),
-                on_failure=watch.fail,
-                invoke_body=within_limit(invoke_body),
-                invoke_guards=invoke_body,
-                is_cancelled=is_cancelled,
-                observer=observer,
-                trace=observer.trace,
-                queue=queue_for(request.repository),
-            )
-            result = run_attempt(
-                task,
-                due.input_data,
-                attempt,
-                context,
-                workspace_root=request.config.workspace_root,
-                open_store=lambda: self.repository(task.controls.publish_seconds),
-                engine=request.engine,
-            )
-            max_length = request.config.failure_reason_max_length
+            if broken is None:
+                result = self._attempt(task, due, attempt, watch, observer, is_cancelled)
+            else:
+                watch.fail(broken)
+                result = result_for_exception(broken, max_length=max_length)
             reason = with_place(result.reason_for_incompletion, watch.error, max_length=max_length)
             result = replace(result, reason_for_incompletion=reason)
             was_cancelled = result.status != "COMPLETED" and is_cancelled()
@@ -159,7 +149,56 @@ class _Slot:
             if not was_cancelled:
                 phases = Phases(observer, SystemClock(), execution_id="", task_id=attempt.task_id)
                 report_attempt(request.engine, attempt, result, phases)
-        return result, watch.error
+        return result, watch
+
+    def _take_up_code(self, due: Due) -> TaskDefinitionError | None:
+        """Load the modules anew if this try has to. Returns the error if they cannot be loaded."""
+        task = self._loaded.tasks[due.task_name]
+        loads_anyway = (task.controls.body_start or self._load.start) == "spawn"
+        try:
+            loaded = self._code.for_try(self._loaded, is_retry=due.retried_task_id is not None or loads_anyway)
+        except TaskDefinitionError as exc:
+            return exc
+        if loaded is not self._loaded:
+            self._loaded = loaded
+            if self._load.targets:
+                self._zygote.renew()
+        return None
+
+    def _attempt(
+        self,
+        task: TaskDefinition,
+        due: Due,
+        attempt: LocalAttempt,
+        watch: RunObserver,
+        observer: ObservedTry,
+        is_cancelled: Callable[[], bool],
+    ) -> RuntimeTaskResult:
+        request = self._request
+        invoke_body = self._invoke_body(task, due.reference_task_name, is_cancelled)
+        context = RunContext(
+            execution_id=observer.execution_id,
+            metrics=observer.metrics,
+            failure_reason_max_length=request.config.failure_reason_max_length,
+            status_of=lambda exc: status_to_report(exc, attempt, request.engine.load_record),
+            on_failure=watch.fail,
+            invoke_body=within_limit(invoke_body),
+            invoke_guards=invoke_body,
+            is_cancelled=is_cancelled,
+            keep_failed_workspace=self._keep,
+            observer=observer,
+            trace=observer.trace,
+            queue=queue_for(request.repository),
+        )
+        return run_attempt(
+            task,
+            due.input_data,
+            attempt,
+            context,
+            workspace_root=request.config.workspace_root,
+            open_store=lambda: self.repository(task.controls.publish_seconds),
+            engine=request.engine,
+        )
 
     def is_cancelled(self, attempt: LocalAttempt) -> bool:
         """Whether the run is cancelled, or the sub-workflow of a try has ended without it."""
@@ -191,13 +230,22 @@ class _Slot:
 
 @contextmanager
 def begun(
-    request: WorkflowRequest, view: WorkflowView, cancelled: threading.Event, *, jobs: int, fast: bool
+    request: WorkflowRequest,
+    view: WorkflowView,
+    cancelled: threading.Event,
+    *,
+    jobs: int,
+    fast: bool,
+    keep: bool = False,
+    reloads: bool = False,
 ) -> Iterator[WorkflowExecution]:
     """Open the repository and record the run. Afterwards, release both; an interrupted run is recorded as cancelled.
 
     Args:
         jobs: tasks to run at the same time.
         fast: retry without the delays of the tasks' policies.
+        keep: keep the workspace of a try that fails.
+        reloads: a retry loads modules anew that have changed, also in this process.
 
     Raises:
         RunArgumentError, RunNotFoundError, RunBusyError, EngineError, StoreError: nothing was begun.
@@ -205,7 +253,10 @@ def begun(
     with ExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry(request.config, f"{platform.node()}-{os.getpid()}"))
         events: queue.SimpleQueue[_Ended | _Called] = queue.SimpleQueue()
-        slots = [_Slot(request, cancelled, view, events, stack) for _ in range(jobs)]
+        tasks = request.workflow.tasks
+        targets = {name: task.target for name, task in tasks.items()} if reloads else None
+        code = RunCode(tasks, targets, view.line)
+        slots = [_Slot(request, cancelled, view, events, stack, code, keep=keep) for _ in range(jobs)]
         repository = slots[0].repository() if request.repository is not None else None
         sweep_leftovers(request.config, repository, view, resumes=request.resumed is not None)
         run = stack.enter_context(request.begin())
@@ -218,7 +269,11 @@ def begun(
 
 
 class _Threads:
-    """The crew of a run: each try in a thread, on a slot of its own."""
+    """The crew of a run: each try in a thread, on a slot of its own.
+
+    Attributes:
+        kept: paths of kept workspaces, by the reference name of their task.
+    """
 
     def __init__(
         self,
@@ -233,6 +288,7 @@ class _Threads:
         self._events = events
         self._view = view
         self._telemetry = telemetry
+        self.kept: dict[str, list[str]] = {}
 
     @property
     def is_free(self) -> bool:
@@ -256,16 +312,22 @@ class _Threads:
     def _try(self, slot: _Slot, due: Due, attempt: LocalAttempt) -> None:
         """Run one try, in a thread."""
         try:
-            result, error = slot.run(due, attempt, self._telemetry)
+            result, watch = slot.run(due, attempt, self._telemetry)
+            error, kept = watch.error, watch.kept
             status = TryStatus(result.status)
             if status is not TryStatus.COMPLETED and slot.is_cancelled(attempt):
                 status = TryStatus.CANCELED
             reason = reason_within(due.task_name, result.reason_for_incompletion) or None
             self._view.end(due.reference_task_name, status, commit_of(result.output), reason)
         except BaseException as exc:  # noqa: BLE001 - what cannot be reported ends the run, in the thread that waits
-            status, error = TryStatus.FAILED, exc
+            status, error, kept = TryStatus.FAILED, exc, None
             self._view.end(due.reference_task_name, status, None, mask_text(str(exc)))
         has_failed = status not in (TryStatus.COMPLETED, TryStatus.CANCELED)
+        if kept is not None:
+            self._view.line(
+                f"{due.reference_task_name}: the workspace of try {attempt.retry_count + 1} was kept: {kept}"
+            )
+            self.kept.setdefault(due.reference_task_name, []).append(kept)
         self._events.put(_Ended(slot, TryEnd(attempt.task_id, error if has_failed else None)))
 
 
@@ -276,6 +338,8 @@ class WorkflowExecution:
     Attributes:
         fast: retry without the delays of the tasks' policies.
         error: what failed the task that failed the workflow.
+        was_cancelled: it was cancelled before it came to its end.
+        kept: paths of kept workspaces, by the reference name of their task.
     """
 
     request: WorkflowRequest
@@ -287,6 +351,8 @@ class WorkflowExecution:
     cancelled: threading.Event
     fast: bool
     error: BaseException | None = None
+    was_cancelled: bool = False
+    kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def go(self) -> Decision:
         """Run the workflow to its end; or, when it is cancelled, until nothing runs."""
@@ -296,10 +362,18 @@ class WorkflowExecution:
         ):
             crew = _Threads(threads, self.slots, self.events, self.view, self.telemetry)
             loop = WorkflowLoop(
-                self.request.workflow, self.run, crew, self.view, self.cancelled, SystemClock(), fast=self.fast
+                self.request.workflow,
+                self.run,
+                crew,
+                self.view,
+                self.cancelled,
+                SystemClock(),
+                fast=self.fast,
+                revives=self.request.again is None,  # else what failed before has been passed over
+                retries=recorded_retries(self.run.options),
             )
             decision = loop.go()
-            self.error = loop.error
+            self.error, self.was_cancelled, self.kept = loop.error, loop.was_cancelled, crew.kept
         return decision
 
     @contextmanager
@@ -316,4 +390,5 @@ def _beginning(request: WorkflowRequest, run: WorkflowRun) -> str:
     word = f"Resuming run {run.run_id} of" if request.resumed else f"Run {run.run_id}:"
     workspace = run.input_data.get("workspace")
     on = f" on commit {workspace['ref'][:12]} of branch {workspace['branch']}" if workspace else ""
-    return f"{word} workflow {run.record.name}{on}"
+    start = "" if request.again is None else f", from {request.again.tasks[0]} on"
+    return f"{word} workflow {run.record.name}{on}{start}"

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from perago.engines.local import LocalEngine, WorkflowRun
-from perago.errors import required
+from perago.engines.local.workflow_record import WorkflowTry
+from perago.errors import WorkflowStateError, required
 from perago.running.repos.address import local_engine
 from perago.running.request import Place, RunArgumentError, recordable_by_tasks, recordable_params, resuming
 from perago.settings import RuntimeConfig
@@ -15,6 +16,7 @@ from perago.tasks.params import read_model
 from perago.tasks.secrets import secrets_of
 from perago.values.json_text import JsonObject
 from perago.values.redaction import learn_of
+from perago.workflows.again import Again, plan_again
 from perago.workflows.check import check_input
 from perago.workflows.decide import with_template
 from perago.workflows.definition_json import to_json
@@ -25,6 +27,9 @@ _OWNER = "the workflow of perago run"
 
 MODULES = "modules"
 """Option of a recorded run: the modules of the tasks that a file names."""
+
+RETRIES = "retries"
+"""Option of a recorded run: the retries of each task in place of those of its policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,8 @@ class WorkflowRequest:
         new_params: params given for the resumed run. None: the recorded ones.
         repository: None for a workflow whose tasks have no workspace.
         resumed: id of the run to resume; None for a new run.
+        options: to record; of a resumed run those that change.
+        again: of a resumed run, what runs again although it has completed. None: nothing.
         targets: where a body's process finds a task, by the task's name. Default: where the task is declared. The body
             of a task without one runs in this process, in the thread that waits for the run.
     """
@@ -50,6 +57,7 @@ class WorkflowRequest:
     new_params: JsonObject | None = None
     resumed: str | None = None
     options: JsonObject = field(default_factory=dict)
+    again: Again | None = None
     targets: Mapping[str, str] | None = None
 
     @property
@@ -76,13 +84,37 @@ class WorkflowRequest:
                 options=self.options,
             )
         with resuming():
-            return self.engine.resume_workflow(self.resumed, **self._params())
+            return self.engine.resume_workflow(self.resumed, **self._params(), options=self.options, again=self.again)
 
     def _params(self) -> dict[str, JsonObject | None]:
         """The params for the resumed run, and the same with secrets masked."""
         given = self.new_params
         masked = None if given is None else _recorded_params(self.workflow, given)
         return {"input_params": given, "masked_params": masked}
+
+    def from_task(self, start: str) -> WorkflowRequest:
+        """The resumed run from a task on, although that may have completed.
+
+        Raises:
+            RunArgumentError: it cannot begin there.
+            RunNotFoundError, EngineError: see the engine.
+        """
+        run_id = required(self.resumed, "a run that begins again is recorded")
+        record = self.engine.workflow_record(run_id)
+        tried = [entry.reference_task_name for entry in record.tries]
+        try:
+            again = plan_again(self.workflow.graph, tried, start)
+        except WorkflowStateError as exc:
+            raise RunArgumentError(f"run {run_id} cannot begin again: {exc}") from None
+        return replace(self, again=again)
+
+    @property
+    def replaced(self) -> list[WorkflowTry]:
+        """The tries whose commits are replaced by those of the tasks that run again."""
+        if self.again is None or self.resumed is None:
+            return []
+        last = self.engine.workflow_record(self.resumed).last_tries
+        return [last[name] for name in self.again.tasks if last[name].published is not None]
 
     def onto_head(self, run_id: str) -> WorkflowRequest:
         """A new run with the workflow and params of a run, from the present head of its branch.
@@ -101,7 +133,7 @@ class WorkflowRequest:
             self,
             input_data={**input_data, **workspace},
             recorded_input={**record.input_data, **workspace},
-            options=record.options,
+            options={**record.options, **self.options},
             new_params=None,
             resumed=None,
         )
@@ -114,6 +146,7 @@ def new_workflow_request(
     place: Place,
     modules: Sequence[str] = (),
     *,
+    retries: int | None = None,
     targets: Mapping[str, str] | None = None,
 ) -> WorkflowRequest:
     """The request of a new run.
@@ -121,6 +154,7 @@ def new_workflow_request(
     Args:
         given: the params, without defaults.
         modules: of the tasks that a file names.
+        retries: of each task. Default: those of its policy.
         targets: see `WorkflowRequest`.
 
     Raises:
@@ -137,9 +171,20 @@ def new_workflow_request(
         engine=local_engine(place.repository),
         input_data=_checked_input(workflow, workspace, params),
         recorded_input=_input(workflow, workspace, _recorded_params(workflow, params)),
-        options={MODULES: list(modules)},
+        options={MODULES: list(modules), **with_retries(retries)},
         targets=targets,
     )
+
+
+def with_retries(retries: int | None) -> JsonObject:
+    """The option of a run with so many retries of each task; none for those of its policy."""
+    return {} if retries is None else {RETRIES: retries}
+
+
+def recorded_retries(options: JsonObject) -> int | None:
+    """The retries of each task that the options of a run name, if they do."""
+    value = options.get(RETRIES)
+    return value if isinstance(value, int) else None
 
 
 def workflow_input(workflow: LoadedWorkflow, given: JsonObject, place: Place) -> JsonObject:

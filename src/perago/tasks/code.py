@@ -24,7 +24,7 @@ MAX_ENTRIES = 100_000
 
 
 def code_digest(task: TaskDefinition) -> str:
-    """`sha256:<hex>` of the source of a task's function. Read once per process and function.
+    """`sha256:<hex>` of the source of a task's function. Read once per process and function; see `forget_digests`.
 
     It covers every `.py` file of the function's top-level package (or its top-level module), by content and path within
     the package, so it does not depend on the package's location. For a package above `MAX_FILES`, `MAX_BYTES` or
@@ -39,16 +39,33 @@ def code_digest(task: TaskDefinition) -> str:
     return _hex([("", digest.encode()) for digest in (own, *sorted(further))]) if further else own
 
 
+def forget_digests() -> None:
+    """Read the files again for the next digests: bodies that start from now on load what they hold now."""
+    _digest_of.cache_clear()
+
+
+def source_files(task: TaskDefinition) -> list[Path]:
+    """The files that the digest of a task's code covers, without those of its guards."""
+    function = function_of(task.fn)
+    return [] if function is None else [path for _, path in _covered(function)]
+
+
 @lru_cache(maxsize=1024)
 def _digest_of(fn: FunctionType) -> str:
-    own_file = _source_file(fn)
-    if own_file is None:
+    files = _covered(fn)
+    if not files:
         return _hex([("code", _describe_code(fn.__code__).encode())])
-    files = _package_files(fn)
-    if files is None:
-        files = [(own_file.name, own_file)]
     # Also by content: two portions of a namespace package may have a file with the same name.
     return _hex(sorted((name, hashlib.sha256(path.read_bytes()).digest()) for name, path in files))
+
+
+def _covered(fn: FunctionType) -> list[tuple[str, Path]]:
+    """The files that the digest of a function covers, with their names in it; none of one without a file."""
+    own_file = _source_file(fn)
+    if own_file is None:
+        return []
+    files = _package_files(fn)
+    return [(own_file.name, own_file)] if files is None else files
 
 
 def _hex(parts: Iterable[tuple[str, bytes]]) -> str:

@@ -192,6 +192,12 @@ def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:
     return result
 
 
+def dump_of(result: BaseModel) -> JsonObject:
+    """The JSON object of a result that JSON can hold, as `validate_result` writes it."""
+    dumped: dict[str, Any] = _with_nulls(result.model_dump(mode="json", warnings=False, fallback=_Foreign()))
+    return dumped
+
+
 def describe_faults(error: ValidationError, root: str) -> str:
     """All faults of a validation as one line: `params.rows.0.age (Field required); …`.
 

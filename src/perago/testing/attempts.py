@@ -18,7 +18,7 @@ from perago.attempt.run import run_attempt
 from perago.errors import EngineError, StaleAttemptError
 from perago.ports import PHASES, Engine, Event, Phase, SystemClock
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.params import read_model
+from perago.tasks.read_back import read_back
 from perago.testing.given import directory_for
 from perago.testing.store import MemoryStore
 from perago.values.json_text import JsonObject
@@ -65,7 +65,7 @@ class FinishedAttempt(Generic[R]):
         Raises:
             AssertionError: the attempt did not complete; with the reason.
         """
-        return read_model(self.output_model, self._completed["result"], by_alias=False, by_name=True)
+        return read_back(self.output_model, self._completed["result"])
 
     @property
     def ref(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from perago.attempt.join import output_commit
 from perago.engines.local import LocalAttempt, LocalEngine, WorkflowRun
 from perago.tasks.declare import BUILTIN_TASKS
-from perago.tasks.params import read_model
+from perago.tasks.read_back import read_back
 from perago.testing.attempts import FinishedAttempt, RunningAttempt, Watch
 from perago.testing.store import MemoryStore
 from perago.values.json_text import JsonObject
@@ -56,7 +56,7 @@ class FinishedWorkflow(Generic[W]):
         model = self._workflow.output_model
         result: Any = None
         if model is not None:
-            result = read_model(model, self.output["result"], by_alias=False, by_name=True)
+            result = read_back(model, self.output["result"])
         typed: W = result
         return typed
 

@@ -144,6 +144,7 @@ def decide(
     tries: Iterable[Try],
     policies: Mapping[str, RetryPolicy],
     revived: frozenset[str] = frozenset(),
+    uncounted: Mapping[str, int] | None = None,
 ) -> Decision:
     """Decide what follows.
 
@@ -151,9 +152,10 @@ def decide(
         tries: all of them, in the order of scheduling.
         policies: by the task's name.
         revived: ids of tries that get a further one, whatever their policy, because the workflow is resumed.
+        uncounted: how many tries of a task its policy does not count, by its reference name. Default: none.
     """
     last = {entry.reference_task_name: entry for entry in tries}
-    return _Walk(graph, instance, _Given(last, policies, revived)).decision()
+    return _Walk(graph, instance, _Given(last, policies, revived, uncounted or {})).decision()
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ class _Given:
     last: Mapping[str, Try]
     policies: Mapping[str, RetryPolicy]
     revived: frozenset[str]
+    uncounted: Mapping[str, int]
 
 
 class _EndedError(Exception):
@@ -337,7 +340,11 @@ class _Walk:
         if last.task_id in self._given.revived:
             return True
         may_help = last.status in (TryStatus.FAILED, TryStatus.TIMED_OUT)
-        return may_help and last.retry_count < self._policy(node).count
+        return may_help and self._counted(last) < self._policy(node).count
+
+    def _counted(self, last: Try) -> int:
+        """The number of a retry for its policy."""
+        return last.retry_count - self._given.uncounted.get(last.reference_task_name, 0)
 
     def _policy(self, node: TaskNode | SubWorkflowNode) -> RetryPolicy:
         return self._given.policies[node.task_name] if isinstance(node, TaskNode) else _NO_RETRIES
@@ -348,7 +355,7 @@ class _Walk:
             self._first(node),
             input_data={**last.input_data, **self._input(node)},
             retry_count=last.retry_count + 1,
-            delay_seconds=0.0 if is_revived else retry_delay(self._policy(node), last.retry_count),
+            delay_seconds=0.0 if is_revived else retry_delay(self._policy(node), self._counted(last)),
             retried_task_id=last.task_id,
         )
 

@@ -109,6 +109,12 @@ def outer(flow: Flow, params: Words) -> Report:
     return flow.output(Report, written=inner.count, read=seen.count)
 
 
+@workflow(name="cli_nested", owner_email=OWNER)
+def nested(flow: Flow, params: Words) -> Counted:
+    flow.run(gated, words=params.words, ref_="inner")
+    return flow.run(read)
+
+
 @task(name="cli.fail", owner_email=OWNER, controls=TaskControls(retry=RetryPolicy(count=0)))
 def fail(params: Given) -> Counted:
     gate = Path(os.environ["CLI_GATE"])

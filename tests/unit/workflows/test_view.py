@@ -67,6 +67,16 @@ def test_a_map_is_one_row_for_all_its_tasks():
     assert len(seen.view.rows()) == 4
 
 
+def test_tasks_of_a_run_that_goes_on_are_shown_as_they_were_left_and_not_told_of():
+    seen = Shown()
+    left = {"input_data": {}, "ref": "0123456789abcdef", "seconds": 4.0}
+    seen.view.recall("pipe_count", 1, TryStatus.COMPLETED, reason=None, **left)
+    seen.view.recall("last", 2, TryStatus.FAILED, reason="no luck", **left)
+    assert seen.row("pipe_count") == ("✓", "pipe_count", "commit 0123456789ab")
+    assert seen.row("last") == ("✗", "  last", "try 2 no luck")
+    assert seen.lines == []
+
+
 def test_lines_tell_of_each_task_of_a_map():
     seen = Shown()
     seen.ended("each_1")

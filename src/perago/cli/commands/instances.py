@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,14 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from perago.cli.failure import before_start
-from perago.cli.output import json_option, note, print_json, say
-from perago.running.text import printable
+from perago.cli.output import json_option, note, print_json
 
 if TYPE_CHECKING:
     from perago.engines.conductor import ConductorEngine
-    from perago.engines.conductor.again import Rerun
-
-_SHORT_COMMIT = 12
 
 _id_argument = click.argument("workflow_id", metavar="ID")
 
@@ -62,9 +57,17 @@ def rerun(workflow_id: str, reference_name: str | None, yes: bool, as_json: bool
 
     What the tasks that run again have published is replaced on its branch when they publish. It is listed first.
     """
+    from perago.cli.run.consent import Replaced, expect_consent
+
     with _server() as engine, before_start():
         plan = engine.plan_rerun(workflow_id, reference_name)
-        _expect_consent(plan, yes=yes)
+        expect_consent(
+            [
+                Replaced(task.reference_task_name, task.output_branch or "", task.output_ref or "")
+                for task in plan.replaced
+            ],
+            yes=yes,
+        )
         engine.rerun_workflow(plan)
     if as_json:
         replaced = [
@@ -74,26 +77,6 @@ def rerun(workflow_id: str, reference_name: str | None, yes: bool, as_json: bool
         print_json({"workflow_id": workflow_id, "from": plan.start, "replaced": replaced})
     start = plan.start or "the beginning"
     note(f"Workflow {workflow_id} runs again from {start}. `perago watch {workflow_id}` shows it.")
-
-
-def _expect_consent(plan: Rerun, *, yes: bool) -> None:
-    """List what a rerun will replace, and ask for consent.
-
-    Raises:
-        click.UsageError: nobody can be asked.
-        click.Abort: the answer is no.
-    """
-    if not plan.replaced:
-        return
-    note("These tasks run again and replace what they have published:")
-    for task in plan.replaced:
-        commit = (task.output_ref or "")[:_SHORT_COMMIT]
-        say(f"  {printable(task.reference_task_name)}: commit {commit} on branch {printable(task.output_branch or '')}")
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("this replaces published commits. Add --yes to do it without being asked")
-    click.confirm("Run them again?", abort=True, err=True)
 
 
 @click.command()

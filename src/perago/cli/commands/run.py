@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     "--retries",
     metavar="COUNT",
     type=click.IntRange(0, 100),
-    default=0,
-    help="Number of retries after a failure.  [default: 0]",
+    help="Number of retries of a task after a failure; of each task in a workflow.  "
+    "[default: 0; in a workflow each task's own]",
 )
 @click.option(
     "--timeout",
@@ -49,15 +49,26 @@ if TYPE_CHECKING:
     help="Timeout of the body.  [default: the task's own]",
 )
 @click.option("--workspace-root", metavar="DIR", help="Directory for workspaces.  [default: PERAGO_WORKSPACE_ROOT]")
-@click.option("--keep", is_flag=True, help="Keep the workspace of a failed body, and print its path.")
+@click.option("--keep", is_flag=True, help="Keep the workspace of each try that fails, and print its path.")
 @click.option("--dry-run", is_flag=True, help="Run the body and show its changes, but publish nothing.")
-@click.option("--debug", is_flag=True, help="Run the body in this process, so that breakpoint() works.")
+@click.option(
+    "--debug",
+    is_flag=True,
+    help="Run the body in this process, so that breakpoint() works; those of a workflow one after the other.",
+)
 @click.option("--resume", metavar="RUN_ID", help="Try a failed or killed run again, from the same input.")
 @click.option(
     "--onto-head",
     is_flag=True,
     help="With --resume: run the same again, with its params, from the branch's present head, as a new run.",
 )
+@click.option(
+    "--from",
+    "start",
+    metavar="TASK",
+    help="With --resume: run a workflow again from this task on, although it has completed.",
+)
+@click.option("--yes", is_flag=True, help="With --from: replace what has been published without asking.")
 @click.option("--task-id", metavar="ID", help="Replay a recorded Conductor task on its input; publish nothing.")
 @click.option(
     "-j",
@@ -81,6 +92,7 @@ def command(**given: Any) -> int:
       perago run nightly.json --tasks app.features --params @p.json --repo data.git --branch main
       perago run --resume RUN_ID --repo data.git
       perago run --resume RUN_ID --onto-head --repo data.git
+      perago run --resume RUN_ID --from TASK --repo data.git
       perago run app.features:build --task-id ID
 
     The result goes to stdout as JSON, everything else to stderr. A task without a workspace needs no repository.
@@ -114,6 +126,7 @@ def command(**given: Any) -> int:
 
 def _request(arguments: RunArguments) -> RunRequest | WorkflowRequest:
     """What is to run, checked."""
+    from perago.cli.run.consent import Replaced, expect_consent
     from perago.cli.run.prepare import (
         prepare,
         prepare_resume,
@@ -126,7 +139,16 @@ def _request(arguments: RunArguments) -> RunRequest | WorkflowRequest:
     if arguments.resume is not None:
         if resumes_workflow(arguments):
             arguments.check_for_workflow()
-            return prepare_workflow_resume(arguments)
+            resumed = prepare_workflow_resume(arguments)
+            expect_consent(
+                [
+                    Replaced(entry.reference_task_name, *published)
+                    for entry in resumed.replaced
+                    if (published := entry.published) is not None
+                ],
+                yes=arguments.yes,
+            )
+            return resumed
         arguments.check_for_task()
         return prepare_resume(arguments)
     found = declared_by(arguments.module or "", arguments.tasks, arguments.workflows).only()

@@ -29,6 +29,7 @@ from perago.running.workflow_request import (
     complete_params,
     new_workflow_request,
     settings_target,
+    with_retries,
     workflow_input,
 )
 from perago.settings import RuntimeConfig, load_run_config
@@ -146,7 +147,7 @@ def prepare_workflow(arguments: RunArguments, workflow: LoadedWorkflow) -> Workf
     config = run_config(arguments, settings_target(workflow))
     place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref, configured_branch)
     with usage_errors():
-        return new_workflow_request(workflow, given, config, place, arguments.tasks)
+        return new_workflow_request(workflow, given, config, place, arguments.tasks, retries=arguments.retries)
 
 
 def prepare_submission(
@@ -192,8 +193,11 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
         engine=engine,
         new_params=None if given is None else complete_params(workflow, given),
         resumed=summary.run_id,
+        options=with_retries(arguments.retries),
     )
     with usage_errors():
+        if arguments.start is not None:
+            return request.from_task(arguments.start)
         return request.onto_head(summary.run_id) if arguments.onto_head else request
 
 

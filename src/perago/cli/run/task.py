@@ -21,9 +21,13 @@ from perago.running.text import printable_lines
 from perago.running.watch import Interrupts, RunObserver
 from perago.values.redaction import traceback_of
 
-_DEBUG_DIFFERS = (
-    "--debug: the body runs in this process, without a timeout. Unlike in a run, atexit functions and threads end "
-    "only after its files have been published, and files that it leaves open fail it."
+_UNLIKE_A_RUN = (
+    "Unlike in a run, atexit functions and threads end only after its files have been published, and files that it "
+    "leaves open fail it."
+)
+_DEBUG_DIFFERS = f"--debug: the body runs in this process, without a timeout. {_UNLIKE_A_RUN}"
+WORKFLOW_DEBUG_DIFFERS = (
+    f"--debug: each body runs in this process, one after the other, without a timeout. {_UNLIKE_A_RUN}"
 )
 
 
@@ -38,11 +42,11 @@ def run_job(job: RunRequest, arguments: RunArguments) -> int:
             stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
             watch = RunObserver(display, cancelled)
             with before_start(), usage_errors(), stdout_for_the_result(arguments):
-                tries = stack.enter_context(begun(job, watch, cancelled))
+                tries = stack.enter_context(begun(job, watch, cancelled, reloads=True))
             run_id = tries.run.run_id
             invoke_body = choose_body(job, arguments, cancelled, stack, watch)
             with stdout_for_the_result(arguments):
-                result = tries.go(invoke_body, retries=arguments.retries, keep=arguments.keep)
+                result = tries.go(invoke_body, retries=arguments.retries or 0, keep=arguments.keep)
             finished = RunResult.of(job, tries.run, result, watch, cancelled=cancelled.is_set())
     except KeyboardInterrupt:
         if run_id is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from perago.cli.arguments import RunArguments
@@ -13,6 +14,7 @@ from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, be
 from perago.cli.output import note, print_json, result_on_stdout, say
 from perago.cli.progress import log_lines_on
 from perago.cli.run.prepare import usage_errors
+from perago.cli.run.task import WORKFLOW_DEBUG_DIFFERS, show_traceback, stdout_for_the_result
 from perago.cli.run.workflow_view import open_view
 from perago.engines.local import WorkflowRun
 from perago.running.loop import commit_of
@@ -32,31 +34,52 @@ def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
     run_id = None
     try:
         with ExitStack() as stack:
-            view = stack.enter_context(open_view(request.workflow.graph))
+            view = stack.enter_context(open_view(request.workflow.graph, still=arguments.debug))
             stack.enter_context(log_lines_on(view))
-            interrupts = stack.enter_context(Interrupts(cancelled.set))
-            with before_start(), usage_errors():
+            interrupts = stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
+            jobs = arguments.jobs
+            if arguments.debug:
+                request, jobs = replace(request, targets={}), 1
+                say(WORKFLOW_DEBUG_DIFFERS)
+            with before_start(), usage_errors(), stdout_for_the_result(arguments):
                 execution = stack.enter_context(
-                    begun(request, view, cancelled, jobs=arguments.jobs, fast=arguments.fast_retries)
+                    begun(
+                        request,
+                        view,
+                        cancelled,
+                        jobs=jobs,
+                        fast=arguments.fast_retries,
+                        keep=arguments.keep,
+                        reloads=True,
+                    )
                 )
             run = execution.run
             run_id = run.run_id
-            finished = _Finished(run, execution.go(), execution.error, is_interrupted=interrupts.count > 0)
+            with stdout_for_the_result(arguments):
+                decision = execution.go()
+            is_interrupted = interrupts.count > 0 or execution.was_cancelled  # by leaving the debugger
+            finished = _Finished(run, decision, execution.error, execution.kept, is_interrupted=is_interrupted)
     except KeyboardInterrupt:
         if run_id is not None:
             _tell_resume(f"Run {run_id} was interrupted. {_GO_ON}", run_id, arguments)
         raise
+    show_traceback(finished.error, arguments)
     finished.print(arguments)
     return finished.exit_code
 
 
 @dataclass(frozen=True)
 class _Finished:
-    """The end of a run."""
+    """The end of a run.
+
+    Attributes:
+        kept: paths of kept workspaces, by the reference name of their task.
+    """
 
     run: WorkflowRun
     decision: Decision
     error: BaseException | None
+    kept: Mapping[str, Sequence[str]]
     is_interrupted: bool
 
     @property
@@ -108,6 +131,7 @@ class _Finished:
                     "seconds": None if entry.duration_ms is None else entry.duration_ms / 1000,
                     "output": entry.output,
                     "reason": entry.reason,
+                    "kept": list(self.kept.get(entry.reference_task_name, ())),
                 }
                 for entry in record.tasks
             ],

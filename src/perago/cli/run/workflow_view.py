@@ -26,10 +26,14 @@ MIN_NAME_COLUMNS = 20
 
 
 @contextmanager
-def open_view(graph: WorkflowGraph) -> Iterator[WorkflowView]:
-    """Open the view that fits stderr."""
+def open_view(graph: WorkflowGraph, *, still: bool = False) -> Iterator[WorkflowView]:
+    """Open the view that fits stderr.
+
+    Args:
+        still: plain lines only, because a body in this process may use the terminal.
+    """
     columns = terminal_columns(sys.stderr)
-    if is_plain(sys.stderr) or columns is None or columns < MIN_MOVING_COLUMNS:
+    if still or is_plain(sys.stderr) or columns is None or columns < MIN_MOVING_COLUMNS:
         yield LineView(note, states_of(graph.nodes))
         return
     tree = TreeView(graph, sys.stderr)

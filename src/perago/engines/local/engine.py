@@ -8,13 +8,13 @@ import platform
 import secrets
 import string
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from perago.engines.local.directory import REMOVAL_ERRORS, RUN_ID, RunsDirectory
 from perago.engines.local.examine import died, died_workflow, examine
@@ -31,6 +31,24 @@ from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryStatus, WorkflowStatus
 from perago.workspace.owner import Liveness
+
+
+class Again(Protocol):
+    """What runs again in a run that has begun again.
+
+    Attributes:
+        tasks: reference names.
+        around: those of the sub-workflows that go on because one of these tasks is in them.
+        tries: how many the run had when this was planned.
+    """
+
+    @property
+    def tasks(self) -> Sequence[str]: ...
+    @property
+    def around(self) -> Sequence[str]: ...
+    @property
+    def tries(self) -> int: ...
+
 
 DEFAULT_KEPT_RUNS = 1_000
 """Records to keep. Starting a run removes the oldest. A record has a few KiB, plus the task's input and output."""
@@ -184,22 +202,32 @@ class LocalEngine:
             return _resumed_input(expect(record), input_params, masked_params or input_params)
 
     def resume_workflow(
-        self, run_id: str, *, input_params: JsonObject | None = None, masked_params: JsonObject | None = None
+        self,
+        run_id: str,
+        *,
+        input_params: JsonObject | None = None,
+        masked_params: JsonObject | None = None,
+        options: JsonObject | None = None,
+        again: Again | None = None,
     ) -> WorkflowRun:
         """Go on with a workflow that was killed, failed or was cancelled. Its completed tasks stay.
 
         Args:
             input_params, masked_params: as in `resume_run`.
+            options: those that change. Default: none.
+            again: tasks that run again, also if the workflow has completed. Their tries no longer count.
 
         Raises:
             As `resume_run`.
         """
         lock = self._directory.acquire(run_id)
         try:
-            record = _expect_resumable_workflow(self._directory.read(run_id))
+            record = _expect_resumable_workflow(self._directory.read(run_id), again)
             input_data = _resumed_input(record, input_params, masked_params or input_params)
             self._directory.sweep_run(run_id)
-            record = died_workflow(record, self._clock).resumed()
+            record = died_workflow(record, self._clock).resumed(options)
+            if again is not None:
+                record = record.again(again.tasks, again.around, host=platform.node(), pid=os.getpid())
             self._directory.write(record)
             return self._hold(WorkflowRun(self._directory, lock, record, input_data, self._let_go))
         except BaseException:
@@ -389,13 +417,18 @@ def _others_than(given: JsonObject, recorded: JsonObject) -> list[str]:
     return told
 
 
-def _expect_resumable_workflow(record: AnyRecord) -> WorkflowRecord:
+def _expect_resumable_workflow(record: AnyRecord, again: Again | None = None) -> WorkflowRecord:
     if not isinstance(record, WorkflowRecord):
         raise EngineError(f"run {record.run_id} is of a task, not of a workflow")
-    if record.status is WorkflowStatus.COMPLETED:
-        raise EngineError(f"run {record.run_id} is COMPLETED already; start another run")
-    for entry in record.last_tries.values():
-        if not entry.output_exact:
+    if record.status is WorkflowStatus.COMPLETED and again is None:
+        raise EngineError(
+            f"run {record.run_id} is COMPLETED already; start another run, or run it again --from one of its tasks on"
+        )
+    if again is not None and again.tries != len(record.tries):
+        raise EngineError(f"run {record.run_id} went on in another process meanwhile; look at it with `perago runs`")
+    repeated = () if again is None else (*again.tasks, *again.around)
+    for name, entry in record.last_tries.items():
+        if not entry.output_exact and name not in repeated:
             raise EngineError(
                 f"run {record.run_id}: the result of task {entry.reference_task_name!r} contains secrets, which are "
                 f"not stored, so that the tasks after it cannot get it; start another run"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from perago.engines.local.record import Milliseconds, TryEntry, workspace_field
+from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.models import RUN_PREFIX
 from perago.values.record import WITHIN, InstanceRecord, TryStatus, WorkflowStatus
@@ -30,6 +31,15 @@ class WorkflowTry(TryEntry):
     input_data: JsonObject
     output_exact: bool = True
 
+    @property
+    def published(self) -> tuple[str, str] | None:
+        """Branch and commit of its publication; None if it has not completed, or with a commit that it was given."""
+        branch, ref = workspace_field(self.output, "branch"), workspace_field(self.output, "ref")
+        given = input_refs(self.input_data)
+        if self.status is not TryStatus.COMPLETED or branch is None or ref is None or not given or ref in given:
+            return None
+        return branch, ref
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkflowRecord:
@@ -41,7 +51,8 @@ class WorkflowRecord:
         input_data: of the workflow, secrets masked.
         params_exact: nothing was masked.
         options: returned to the caller at a resume.
-        tries: in the order of scheduling.
+        tries: those that count, in the order of scheduling.
+        replaced: those that no longer count, because the run has begun again before them.
         started_time, ended_time: milliseconds since the epoch.
         output: of a run that has ended; reason: why it did not complete.
     """
@@ -55,6 +66,7 @@ class WorkflowRecord:
     started_time: Milliseconds
     status: WorkflowStatus = WorkflowStatus.RUNNING
     tries: tuple[WorkflowTry, ...] = ()
+    replaced: tuple[WorkflowTry, ...] = ()
     options: JsonObject = field(default_factory=dict)
     output: JsonObject | None = None
     reason: str | None = None
@@ -104,9 +116,10 @@ class WorkflowRecord:
     ) -> WorkflowRecord:
         """This record with a further try of a task."""
         before = self.last_tries.get(reference_task_name)
-        latest = max((max(entry.scheduled_time, entry.ended_time or 0) for entry in self.tries), default=0)
+        known = (*self.replaced, *self.tries)
+        latest = max((max(entry.scheduled_time, entry.ended_time or 0) for entry in known), default=0)
         entry = WorkflowTry(
-            task_id=f"{self.run_id}-{len(self.tries) + 1}",
+            task_id=f"{self.run_id}-{len(known) + 1}",
             retry_count=0 if before is None else before.retry_count + 1,
             scheduled_time=max(now, latest + 1),
             host=host,
@@ -160,9 +173,26 @@ class WorkflowRecord:
         """This record with the workflow ended."""
         return replace(self, status=status, output=output, reason=reason, ended_time=max(now, self.started_time))
 
-    def resumed(self) -> WorkflowRecord:
-        """This record with the workflow running again."""
-        return replace(self, status=WorkflowStatus.RUNNING, output=None, reason=None, ended_time=None)
+    def resumed(self, options: JsonObject | None = None) -> WorkflowRecord:
+        """This record with the workflow running again, and some of its options changed."""
+        running = replace(self, status=WorkflowStatus.RUNNING, output=None, reason=None, ended_time=None)
+        return replace(running, options={**self.options, **(options or {})})
+
+    def again(self, tasks: Collection[str], around: Collection[str], *, host: str, pid: int) -> WorkflowRecord:
+        """This record without the results of some tasks, and with the sub-workflows around them running again."""
+        last = {self.last_tries[name].task_id for name in around}
+
+        def running(entry: WorkflowTry) -> WorkflowTry:
+            if entry.task_id not in last:
+                return entry
+            begun = replace(entry, status=TryStatus.IN_PROGRESS, host=host, pid=pid, ended_time=None, duration_ms=None)
+            return replace(begun, output=None, output_exact=True, reason=None)
+
+        return replace(
+            self,
+            tries=tuple(running(entry) for entry in self.tries if entry.reference_task_name not in tasks),
+            replaced=(*self.replaced, *(entry for entry in self.tries if entry.reference_task_name in tasks)),
+        )
 
     def as_instance(self) -> InstanceRecord:
         """The record in the form of the engine's port."""

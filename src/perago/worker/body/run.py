@@ -79,12 +79,16 @@ class BodyZygote:
         self._orders: socket.socket | None = None
 
     def __enter__(self) -> Self:
-        with suppress(TaskExecutionError):  # the first body tries again and fails
-            self._begin()
+        self.renew()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._undo.close()
+
+    def renew(self) -> None:
+        """Start to load the modules anew, from their present files. No body may be running."""
+        with suppress(TaskExecutionError):  # the first body tries again and fails
+            self._begin()
 
     def start(self, how: Literal["fork", "spawn"], on_output: Callable[[bytes], None]) -> Offspring:
         """Start a body's process, and the zygote if it is not running.
