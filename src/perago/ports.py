@@ -380,7 +380,9 @@ class Phase(enum.StrEnum):
     CLEAN = "clean"
 
 
-EventKind = Literal["started", "progress", "completed", "failed"]
+EventKind = Literal["started", "progress", "completed", "failed", "lost"]
+"""`lost`: the phase ended because another writer won the compare-and-swap. The attempt decides again, so this is no
+failure of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,7 +393,7 @@ class Event:
         attributes: details by standard names: `files`, `bytes` (so far, in this phase), `total_files`,
             `total_bytes`, `plan`, `ref`, `added`, `modified`, `deleted`, …
         seconds: duration of the phase so far; 0 for `started`.
-        error: set on a `failed` event.
+        error: set on a `failed` or `lost` event.
     """
 
     phase: Phase

@@ -13,7 +13,6 @@ from perago.telemetry.facts import Execution, Outcome, PhaseFact
 from perago.telemetry.instruments import Instrument
 
 _DIRECTIONS = {Phase.MATERIALIZE.value: "download", Phase.STAGE.value: "upload"}
-_SWAPPING = frozenset({Phase.STAGE.value, Phase.PUBLISH.value})
 _PUBLISH_REFUSALS = frozenset({errors.PublishFenceError.__name__, errors.UnsettledFenceError.__name__})
 _OTHER = "_OTHER"
 
@@ -95,7 +94,7 @@ class AttemptMeasures:
             yield self._measured(instruments.FENCE_REFUSALS, 1, {instruments.FENCE: "attempt"})
         elif fact.error_type in _PUBLISH_REFUSALS:
             yield self._measured(instruments.FENCE_REFUSALS, 1, {instruments.FENCE: "publish"})
-        elif fact.error_type == errors.HeadMovedError.__name__ and fact.phase in _SWAPPING:
+        elif fact.kind == "lost":
             yield self._measured(instruments.SWAP_LOSSES, 1)
 
     def _reports(self, fact: PhaseFact) -> Iterator[Measurement]:
