@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from perago.values.json_text import JsonObject
 
+_NO_PARAMS = ("workspace", "params", "traceparent", "tracestate")
+
 WITHIN = "/"
 """Between the reference name of a sub-workflow and that of a task in it, in a path from the root: `train/fit`."""
 
@@ -97,12 +99,14 @@ class InstanceRecord:
         workflow_instance_id: of the root.
         parts: the sub-workflows' instances that `tries` has: their ids, with the path of each from the root.
         unread: paths of sub-workflows whose tries `tries` lacks, with the id of the instance, or "" if it is unknown.
+        params: of the root, secrets masked; None if it has none, or it is unknown which of them are secrets.
     """
 
     workflow_instance_id: str
     tries: tuple[TryRecord, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
+    params: JsonObject | None = None
 
     def find(self, task_id: str) -> TryRecord | None:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)
@@ -139,6 +143,14 @@ class InstanceRecord:
     def is_passed_over(self, path: str) -> bool:
         """Whether the workflow continues without the result of this task, or of a sub-workflow that it is in."""
         return any(entry.status.ends_task for name in (*paths_around(path), path) for entry in self.of(name))
+
+
+def params_in(input_data: JsonObject) -> JsonObject | None:
+    """The params in the input of a workflow: `params`, or else all that is beside the workspace. None if none."""
+    params = input_data.get("params")
+    if isinstance(params, Mapping):
+        return params or None
+    return {name: value for name, value in input_data.items() if name not in _NO_PARAMS} or None
 
 
 def paths_around(path: str) -> tuple[str, ...]:

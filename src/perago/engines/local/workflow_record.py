@@ -9,7 +9,7 @@ from typing import Final, Literal
 from perago.engines.local.record import Milliseconds, TryEntry, workspace_field
 from perago.values.json_text import JsonObject
 from perago.values.models import RUN_PREFIX
-from perago.values.record import WITHIN, InstanceRecord, TryStatus, WorkflowStatus
+from perago.values.record import WITHIN, InstanceRecord, TryStatus, WorkflowStatus, params_in
 
 WORKFLOW_RECORD_VERSION: Final = 2
 """Versions of Perago that know no workflows call such a record one of a later version."""
@@ -167,7 +167,7 @@ class WorkflowRecord:
     def as_instance(self) -> InstanceRecord:
         """The record in the form of the engine's port."""
         tries = (entry.as_try(entry.reference_task_name, entry.input_data) for entry in self.tries)
-        return InstanceRecord(self.run_id, tuple(tries))
+        return InstanceRecord(self.run_id, tuple(tries), params=params_in(self.input_data))
 
 
 def is_workflow(document: object) -> bool:
