@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -121,6 +122,18 @@ def of_workflow(stamp: Stamp, params: JsonObject | None) -> Stamp:
         return stamp
     stored, _ = storable(params)
     return replace(stamp, workflow_params=stored, workflow_params_digest=json_digest(mask_json_alike(params)))
+
+
+def of_run(stamp: Stamp, began: datetime, now: datetime) -> Stamp:
+    """The stamp of a transactional run's commit, with the time of the whole run in place of that of its end.
+
+    Args:
+        began: by the engine's clock. A clock that is ahead of this host's does not make the run shorter than its end.
+    """
+    duration_ms = round((now - began).total_seconds() * 1000)
+    if duration_ms <= stamp.duration_ms:
+        return stamp
+    return replace(stamp, started_at=began.isoformat(timespec="milliseconds"), duration_ms=duration_ms)
 
 
 def describe_params(params: BaseModel) -> JsonObject:

@@ -84,9 +84,17 @@ class TryRecord:
     @property
     def output_ref(self) -> str | None:
         """The commit in the output of a COMPLETED workspace task."""
+        return self._output_workspace("ref")
+
+    @property
+    def output_branch(self) -> str | None:
+        """The branch in the output of a COMPLETED workspace task."""
+        return self._output_workspace("branch")
+
+    def _output_workspace(self, name: str) -> str | None:
         workspace = (self.output or {}).get("workspace")
-        ref = workspace.get("ref") if isinstance(workspace, Mapping) else None
-        return ref if isinstance(ref, str) else None
+        value = workspace.get(name) if isinstance(workspace, Mapping) else None
+        return value if isinstance(value, str) else None
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from perago.cli.arguments import configured_repo
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell, terminal_columns
 from perago.running.repos.address import RepositoryAddress, local_engine, parse_address
-from perago.running.text import printable, reason_within, shorten
+from perago.running.text import json_line, printable, reason_within, shorten
 from perago.values.record import WITHIN
+from perago.values.stamps import MAX_STORED_BYTES
 
 if TYPE_CHECKING:
     from perago.engines.local import RunSummary, TaskSummary
@@ -85,6 +86,11 @@ def describe_run(summary: RunSummary) -> list[str]:
     if summary.input_ref is not None:
         output = f" -> {summary.output_ref[:_SHORT]}" if summary.output_ref else ""
         lines.append(f"    {printable(summary.branch or '')}  {summary.input_ref[:_SHORT]}{output}")
+    if summary.params:
+        text = json_line(summary.params)
+        lines.append(f"    params {text if len(text) <= MAX_STORED_BYTES else '(too large to show; see --json)'}")
+    codes = (summary.code, *(task.code for task in summary.tasks))
+    lines += [f"    code {printable(text)}" for text in dict.fromkeys(code.text for code in codes if code is not None)]
     if summary.run_branch is not None:
         lines.append(f"    on branch {summary.run_branch}")
     lines += [_describe_task(task) for task in summary.tasks]

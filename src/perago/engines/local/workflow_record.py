@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from perago.engines.local.record import Milliseconds, TryEntry, workspace_field
+from perago.values.code import CodeVersion
 from perago.values.json_text import JsonObject
 from perago.values.models import RUN_PREFIX
 from perago.values.record import WITHIN, InstanceRecord, TryStatus, WorkflowStatus, params_in
@@ -101,6 +102,7 @@ class WorkflowRecord:
         now: int,
         host: str,
         pid: int,
+        code: CodeVersion | None = None,
     ) -> WorkflowRecord:
         """This record with a further try of a task."""
         before = self.last_tries.get(reference_task_name)
@@ -115,6 +117,7 @@ class WorkflowRecord:
             reference_task_name=reference_task_name,
             task_name=task_name,
             input_data=input_data,
+            code=code,
         )
         return replace(self, tries=(*self.tries, entry))
 
