@@ -200,7 +200,7 @@ def test_a_recorded_task_is_replayed_on_its_input_and_nothing_is_published(perag
     assert [(change["change"], change["path"], change["after"]) for change in said.json["changes"]] == [
         ("added", "rows.txt", 5)
     ]
-    assert f"Replaying task {task_id} (FAILED_WITH_TERMINAL_ERROR, try 1)" in said.err
+    assert re.search(f"Replaying task 'a' of workflow .*, FAILED_WITH_TERMINAL_ERROR, try 1: {task_id}", said.err)
     assert "Nothing was published" in said.err
     assert repository.head() == head
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 from perago.values.json_text import JsonObject
 
-_NO_PARAMS = ("workspace", "params", "traceparent", "tracestate")
-
 WITHIN = "/"
 """Between the reference name of a sub-workflow and that of a task in it, in a path from the root: `train/fit`."""
 
@@ -151,14 +149,6 @@ class InstanceRecord:
     def is_passed_over(self, path: str) -> bool:
         """Whether the workflow continues without the result of this task, or of a sub-workflow that it is in."""
         return any(entry.status.ends_task for name in (*paths_around(path), path) for entry in self.of(name))
-
-
-def params_in(input_data: JsonObject) -> JsonObject | None:
-    """The params in the input of a workflow: `params`, or else all that is beside the workspace. None if none."""
-    params = input_data.get("params")
-    if isinstance(params, Mapping):
-        return params or None
-    return {name: value for name, value in input_data.items() if name not in _NO_PARAMS} or None
 
 
 def paths_around(path: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from perago.cli.arguments import configured_repo
 from perago.cli.failure import before_start
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 DEFAULT_RUNS = 20
 _SHORT = 12
+_NOTHING_ON_CONDUCTOR = (
+    "The Conductor server has no workflows, or no index of them. `perago submit` starts one, and `perago watch ID` "
+    "shows it."
+)
 
 
 @click.command()
@@ -41,20 +46,27 @@ _SHORT = 12
     show_default=True,
     help="Show at most this many runs, newest first.",
 )
+@click.option("--conductor", "on_conductor", is_flag=True, help="List the workflows on the Conductor server instead.")
 @json_option
-def command(repo: str | None, limit: int, as_json: bool) -> None:
-    """List recorded runs with their input, output and status.
+@click.pass_context
+def command(context: click.Context, repo: str | None, limit: int, on_conductor: bool, as_json: bool) -> None:
+    """List recorded runs with their input, params, output and status.
 
     The status is COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR (a retry cannot help) or CANCELED; running; killed, if
     the process ended without recording a status; or unreadable, if the record is damaged.
+
+    With --conductor, those of all repositories that the server has an index of, with its own statuses.
     """
+    if on_conductor and context.get_parameter_source("repo") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--conductor lists the workflows of all repositories; leave --repo out")
     with before_start():
-        shown = list(itertools.islice(_summaries(repo), limit + 1))
+        summaries = _on_conductor(limit + 1) if on_conductor else _summaries(repo)
+        shown = list(itertools.islice(summaries, limit + 1))
     if as_json:
         print_json([as_object(summary) for summary in shown[:limit]])
         return
     if not shown:
-        note(_nothing_to_show(repo))
+        note(_NOTHING_ON_CONDUCTOR if on_conductor else _nothing_to_show(repo))
     columns = terminal_columns(sys.stdout)
     for summary in shown[:limit]:
         for line in describe_run(summary):
@@ -70,6 +82,15 @@ def _summaries(repo: str | None) -> Iterator[RunSummary]:
         with address.open():  # raises if there is no repository
             pass
     yield from local_engine(address).runs()
+
+
+def _on_conductor(count: int) -> Iterator[RunSummary]:
+    from perago.cli.conductor import open_conductor
+    from perago.running.conductor import summary_of
+    from perago.settings import load_run_config
+
+    with open_conductor(load_run_config("perago", probe_workspace_root=False)) as engine:
+        yield from map(summary_of, engine.newest_workflows(count))
 
 
 def _nothing_to_show(repo: str | None) -> str:

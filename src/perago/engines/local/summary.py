@@ -11,7 +11,8 @@ from perago.engines.local.record_json import AnyRecord
 from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
 from perago.values.code import CodeVersion
 from perago.values.json_text import JsonObject
-from perago.values.record import TryStatus, WorkflowStatus, params_in
+from perago.values.record import TryStatus, WorkflowStatus
+from perago.values.workflow_params import params_in
 
 RUNNING = "running"
 KILLED = "killed"

@@ -10,7 +10,8 @@ from perago.engines.local.record import Milliseconds, TryEntry, workspace_field
 from perago.values.code import CodeVersion
 from perago.values.json_text import JsonObject
 from perago.values.models import RUN_PREFIX
-from perago.values.record import WITHIN, InstanceRecord, TryStatus, WorkflowStatus, params_in
+from perago.values.record import WITHIN, InstanceRecord, TryStatus, WorkflowStatus
+from perago.values.workflow_params import params_in
 
 WORKFLOW_RECORD_VERSION: Final = 2
 """Versions of Perago that know no workflows call such a record one of a later version."""
