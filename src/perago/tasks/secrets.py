@@ -97,9 +97,7 @@ _PLAIN_ORIGINS = (list, tuple, set, frozenset, deque, dict, Mapping, Sequence, S
 
 
 def _is_plain(kind: Any, within: frozenset[Any]) -> bool:
-    """Args:
-    within: models around it.
-    """
+    """Whether no value of a type holds a secret. `within`: the models around it."""
     origin = get_origin(kind)
     if origin is Annotated:
         return _is_plain(get_args(kind)[0], within)

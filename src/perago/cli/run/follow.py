@@ -126,9 +126,8 @@ def _told(engine: ConductorEngine, workflow: ConductorWorkflow, *, as_json: bool
     if is_done:
         note(f"Workflow {workflow.name} is done: {workflow.workflow_id}.")
         return DONE
-    note(
-        f"error: workflow {workflow.name} is {workflow.status}: {printable(workflow.named_reason or 'no reason was given')}"
-    )
+    why = printable(workflow.named_reason or "no reason was given")
+    note(f"error: workflow {workflow.name} is {workflow.status}: {why}")
     note(f"{engine.next_command(workflow)}.")
     return TASK_FAILED
 
