@@ -305,9 +305,9 @@ class World:
         is_scoped, is_end = job.attempt.task_def_name in SCOPED, job.attempt.task_def_name == END_TASK
         if event.kind == "started":
             job.phase = event.phase.value
-        elif event.kind == "failed":
-            self.baton.tell(f"{event.phase} failed: {type(event.error).__name__}: {str(event.error)[:200]}")
-            self.counts[f"{event.phase} failed: {type(event.error).__name__}"] += 1
+        elif event.kind in ("failed", "lost"):
+            self.baton.tell(f"{event.phase} {event.kind}: {type(event.error).__name__}: {str(event.error)[:200]}")
+            self.counts[f"{event.phase} {event.kind}: {type(event.error).__name__}"] += 1
             if "has begun again" in str(event.error):
                 self.counts["trees: refused in a replaced instance"] += 1
             if is_scoped and "could see" in str(event.error):

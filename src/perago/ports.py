@@ -389,7 +389,6 @@ class PhaseFacts:
         transfer: the direction in which it moves files; its progress has `files` and `bytes`.
         is_after_body: a store works in it; it gets more time to end by itself.
         may_leave_staged: killed in it, an attempt may leave staged work.
-        may_lose_swap: in it an attempt learns that the branch has moved.
         is_best_effort: its failure fails nothing, and is a warning.
     """
 
@@ -399,7 +398,6 @@ class PhaseFacts:
     transfer: Literal["download", "upload"] | None = None
     is_after_body: bool = False
     may_leave_staged: bool = False
-    may_lose_swap: bool = False
     is_best_effort: bool = False
 
 
@@ -412,19 +410,19 @@ PHASES: Mapping[Phase, PhaseFacts] = {
     Phase.BODY: PhaseFacts(),
     Phase.POST_GUARDS: PhaseFacts(),
     Phase.DIFF: PhaseFacts(is_after_body=True),
-    Phase.STAGE: PhaseFacts(
-        is_interruptible=True, transfer="upload", is_after_body=True, may_leave_staged=True, may_lose_swap=True
-    ),
+    Phase.STAGE: PhaseFacts(is_interruptible=True, transfer="upload", is_after_body=True, may_leave_staged=True),
     Phase.FENCE: PhaseFacts(is_after_body=True, may_leave_staged=True),
     Phase.PUBLISH: PhaseFacts(  # what is published should be reported, too
-        may_begin_cancelled=True, is_after_body=True, may_leave_staged=True, may_lose_swap=True
+        may_begin_cancelled=True, is_after_body=True, may_leave_staged=True
     ),
     Phase.REPORT: PhaseFacts(may_begin_cancelled=True),
     Phase.CLEAN: PhaseFacts(may_begin_cancelled=True, is_after_body=True, may_leave_staged=True, is_best_effort=True),
 }
 
 
-EventKind = Literal["started", "progress", "completed", "failed"]
+EventKind = Literal["started", "progress", "completed", "failed", "lost"]
+"""`lost`: the phase ended because another writer won the compare-and-swap. The attempt decides again, so this is no
+failure of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -435,7 +433,7 @@ class Event:
         attributes: details by standard names: `files`, `bytes` (so far, in this phase), `total_files`,
             `total_bytes`, `plan`, `ref`, `added`, `modified`, `deleted`, …
         seconds: duration of the phase so far; 0 for `started`.
-        error: set on a `failed` event.
+        error: set on a `failed` or `lost` event.
     """
 
     phase: Phase

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from cli_project import recommended
+from perago.engines.local import RunSummary
 from servers.conductor_api import fresh, simple
 from servers.process import free_port
 
@@ -41,6 +42,9 @@ def free(params: Params) -> Result:
         raise TaskFailed("as it was told")
     return Result(read=params.rows)
 """
+
+UUID = "an id"
+UUIDS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @pytest.fixture
@@ -200,7 +204,7 @@ def test_a_recorded_task_is_replayed_on_its_input_and_nothing_is_published(perag
     assert [(change["change"], change["path"], change["after"]) for change in said.json["changes"]] == [
         ("added", "rows.txt", 5)
     ]
-    assert f"Replaying task {task_id} (FAILED_WITH_TERMINAL_ERROR, try 1)" in said.err
+    assert re.search(f"Replaying task 'only' of workflow .*, FAILED_WITH_TERMINAL_ERROR, try 1: {task_id}", said.err)
     assert "Nothing was published" in said.err
     assert repository.head() == head
 
@@ -346,8 +350,72 @@ def test_a_workflow_is_registered_submitted_and_watched(flow, perago, server, na
         assert seen.code == 1
         assert seen.json["status"] == "FAILED"
         assert "as it was told" in seen.json["reason"]
-        assert perago("retry", failed["workflow_id"]).code == 0
-        assert perago("watch", failed["workflow_id"]).code == 1
+        lost = [task["reference_name"] for task in seen.json["tasks"] if task["status"].startswith("FAILED")]
+        assert lost
+        assert any(f"Task '{name}' ({UUID}) failed" in UUIDS.sub(UUID, seen.json["reason"]) for name in lost)
+        retried = perago("retry", failed["workflow_id"])
+        assert retried.code == 0
+        assert f"Workflow {names['flow']} goes on with '{lost[0]}'" in retried.err
+        watched = perago("watch", failed["workflow_id"])
+        assert watched.code == 1
+        assert f"Task '{lost[0]}' ({UUID}) failed" in UUIDS.sub(UUID, watched.err)
+
+        first, second, *_ = perago("runs", "--conductor", "--json").json
+        assert [first["run_id"], second["run_id"]] == [failed["workflow_id"], workflow_id]
+        assert (first["status"], first["task_name"], first["kind"]) == ("FAILED", names["flow"], "workflow")
+        assert (second["status"], second["output_ref"]) == ("COMPLETED", project.git("rev-parse", "main^"))
+        assert (second["repository"], second["branch"]) == ("data.git", "main")
+        assert second["params"] == {"rows": 3, "fail": False}
+        listed = {task["reference_task_name"]: task["status"] for task in first["tasks"]}
+        assert listed == {task["reference_name"]: task["status"] for task in seen.json["tasks"]}
+        assert f"Task '{lost[0]}' (" in first["reason"]
+        local = perago("runs", "--repo", "data.git", "--json")
+        assert (local.json, first.keys()) == ([], RunSummary(run_id="", status="").__dict__.keys())
+        shown = perago("runs", "--conductor", "--limit", "1")
+        assert shown.out.startswith(f"{failed['workflow_id']}  FAILED      {names['flow']}")
+        assert workflow_id not in shown.out
+        assert "There are older runs" in shown.err
+        assert perago("runs", "--conductor", "--repo", "data.git").code == 2
+        stamp = perago("log", *on, "-n", "1", "--json").json[0]["stamp"]
+        assert (stamp["workflow_instance_id"], stamp["workflow_params"]) == (first["run_id"], first["params"])
+
+
+SECRET = """
+from pydantic import SecretStr
+
+class Given(Params):
+    phrase: SecretStr
+
+@workflow(name="{flow}", owner_email="a@example.org", transactional=True)
+def flow(flow: Flow, params: Given) -> Result:
+    built = flow.run(build, rows=params.rows)
+    return flow.run(free, rows=built.read)
+"""
+
+
+def test_a_secret_of_a_workflow_is_in_no_stamp_or_list_although_the_worker_does_not_know_it(
+    perago, server, names, project, worker_of
+):
+    names["flow"] = fresh("flow")
+    (project.path / "sealed.py").write_text((TASKS + SECRET).format(retries=0, **names))
+    (project.path / "tasks_alone.py").write_text(TASKS.format(retries=0, **names))
+    project.write({"first.txt": "1"})
+    assert perago("import", "source", "--repo", "data.git").code == 0
+    on = ("--repo", "data.git", "--branch", "main")
+    assert perago("register", "sealed").code == 0
+    with worker_of("tasks_alone", "--repo", "data.git"):
+        said = perago("submit", "sealed:flow", "--params", '{"rows": 2, "phrase": "qr+9"}', *on, "--watch")
+    assert said.code == 0, said.err
+    (run, *_), listed = perago("runs", "--conductor", "--json").json, perago("runs", "--conductor").out
+    of_run = perago("log", *on, "-n", "1", "--json").json[0]["stamp"]
+    branch = run["run_branch"]
+    of_task = perago("log", *on[:2], "--branch", branch, "-n", "1", "--json").json[0]["stamp"]
+    shown = {"rows": 2, "fail": False, "phrase": "**********"}
+    assert of_run["workflow_params"] == of_task["workflow_params"] == run["params"] == shown
+    assert of_run["duration_ms"] / 1000 >= sum(task["duration"] for task in run["tasks"][1:-1]) - 0.01
+    assert "qr+9" not in listed + said.err
+    for commit in project.git("rev-list", "--all").split():
+        assert "qr+9" not in project.git("cat-file", "-p", commit)
 
 
 def test_a_version_that_is_registered_otherwise_is_shown_and_bumped(flow, perago, server, names):
@@ -498,8 +566,12 @@ def test_a_sub_workflow_is_registered_before_what_names_it_and_goes_on_where_it_
         failed = perago("submit", "nested:outer", "--param", "rows=3", *on, "--watch", "--json")
         assert failed.code == 1
         assert "inner/gate: FAILED" in failed.err
+        assert "Task 'inner/gate' (" in failed.json["reason"]
+        assert [run["task_name"] for run in perago("runs", "--conductor", "--json").json].count(
+            f"{names['free']}.inner"
+        ) == 0
         (tmp_path / "gate").touch()
-        assert perago("retry", failed.json["workflow_id"]).code == 0
+        assert f"{names['free']}.outer goes on with 'inner/gate'." in perago("retry", failed.json["workflow_id"]).err
         seen = perago("watch", failed.json["workflow_id"], "--json").json
         refused = perago("rerun", failed.json["workflow_id"], "--from", "inner/gate")
         assert (refused.code, recommended(refused.err)) == (2, [("rerun", failed.json["workflow_id"])])

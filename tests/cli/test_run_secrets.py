@@ -8,6 +8,8 @@ import urllib.parse
 
 import pytest
 
+from perago.values.stamps import json_digest
+
 PHRASE = "tok/en 'of' \"the\" day\\né&%41"
 PIN = 7316624913
 KEY = "MIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n"
@@ -56,6 +58,45 @@ def test_short_secrets_of_a_workflow_are_in_no_record_of_it(project, perago):
         assert secret not in said.out + said.err + recorded
     refused = perago("run", "--resume", said.json["run_id"])
     assert (refused.code, "is COMPLETED already" in refused.err) == (2, True)
+
+
+MASKED = """
+from pathlib import Path
+from pydantic import BaseModel, SecretStr
+from perago import Flow, WorkspaceSpec, task, workflow
+OWNER = "a@example.org"
+class Given(BaseModel):
+    word: SecretStr
+    plain: str = "shown"
+class Plain(BaseModel):
+    plain: str
+@task(name="masked.write", owner_email=OWNER, workspace=WorkspaceSpec())
+def write(workspace: Path, params: Plain) -> Plain:
+    (workspace / "written").write_text(params.plain)
+    return params
+@workflow(name="masked", owner_email=OWNER)
+def masked(flow: Flow, params: Given) -> Plain:
+    return flow.run(write, plain=params.plain)
+@workflow(name="masked_whole", owner_email=OWNER, transactional=True)
+def whole(flow: Flow, params: Given) -> Plain:
+    return flow.run(write, plain=params.plain)
+"""
+
+
+@pytest.mark.parametrize("name", ["masked", "whole"])
+def test_a_secret_of_a_workflow_that_no_task_takes_is_in_no_stamp(project, repository, perago, name):
+    (project.path / "masked_flow.py").write_text(MASKED)
+    on = ("--repo", "data.git", "--branch", "main")
+    said = perago("run", f"masked_flow:{name}", "--param", "word=qr+9", "--param", "plain=a", *on)
+    assert said.code == 0, said.err
+    stamp = perago("log", *on, "-n", "1", "--json").json[0]["stamp"]
+    (run,) = perago("runs", *on[:2], "--json").json
+    assert stamp["workflow_params"] == run["params"] == {"word": "**********", "plain": "a"}
+    assert stamp["workflow_params_digest"] == json_digest(run["params"])
+    assert "qr+9" not in said.err + perago("log", *on).out + perago("runs", *on[:2]).out
+    for commit in project.git("rev-list", "--all").split():
+        assert "qr+9" not in project.git("cat-file", "-p", commit)
+    assert "qr+9" not in files_below(project.path.parent / "state", project.repo / "perago")
 
 
 def test_a_file_with_a_workflow_is_recorded_by_the_types_of_its_tasks(project, perago):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from perago.values.models import RUN_PREFIX
+from perago.values.models import RUN_PREFIX, run_branch_time
 from servers.machine import slowness
 
 WHOLE = ("run", "cli_transactional:whole", "--param")
@@ -54,10 +54,32 @@ def test_a_run_is_published_whole_and_one_that_failed_when_it_has_been_resumed(p
     assert project.git("rev-parse", "main^1") == head
     entry = perago("log", *on, "-n", "1").out
     assert re.search(
-        r"workflow cli_whole, run .*\n    from .*\n    task .* cli_first\n    task .* cli_second\n", entry
+        r"workflow cli_whole, run .*\n    from .*\n    params  {\"number\": 1}\n"
+        r"    task .* cli_first\n    task .* cli_second\n",
+        entry,
     ), entry
     newest, _, first = perago("runs", *on[:2], "--json").json
     assert (first["run_branch"], newest["run_branch"] in run_branches(project)) == (branch, True)
+
+
+def test_the_time_of_a_run_s_commit_is_that_of_the_run_and_its_params_are_the_workflow_s(project, perago, gate):
+    on = ("--repo", str(project.repo), "--branch", "main")
+    gate.write_text("fail")
+    failed = perago(*WHOLE, "number=4", *on, "--json")
+    gate.write_text("go on")
+    assert perago("run", "--resume", failed.json["run_id"], *on[:2]).code == 0
+    (run,) = perago("runs", *on[:2], "--json").json
+    stamp = perago("log", *on, "-n", "1", "--json").json[0]["stamp"]
+    of_tasks = sum(task["duration"] for task in run["tasks"][1:-1])
+    assert of_tasks <= stamp["duration_ms"] / 1000 <= run["duration"] + 0.002, (stamp, run)
+    assert stamp["started_at"][:19] == stamp_time(run["run_branch"])
+    assert run["params"] == stamp["workflow_params"] == {"number": 4}
+    of_task = perago("log", *on[:2], "--branch", run["run_branch"], "-n", "1", "--json").json[0]["stamp"]
+    assert (of_task["params"], of_task["workflow_params"]) == ({"number": 5}, {"number": 4})
+
+
+def stamp_time(run_branch):
+    return run_branch_time(run_branch).isoformat()[:19]
 
 
 @pytest.mark.parametrize("prefix", ["second", "elsewhere"], ids=["seen by a task", "seen by none"])

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from cli_project import BODIES
 from perago.engines.local import WorkflowRun
 from perago.errors import EngineError
+from perago.values.stamps import MAX_STORED_BYTES, json_digest
 from servers.machine import slowness
 
 WORDS = ("--param", 'words=["a","b","c"]')
@@ -47,9 +49,41 @@ def test_a_run_as_json_has_its_tasks_and_runs_lists_them(perago, on):
     (listed,) = perago("runs", *on[:2], "--json").json
     assert (listed["run_id"], listed["kind"], listed["task_name"]) == (said["run_id"], "workflow", "cli_plain")
     assert [task["reference_task_name"] for task in listed["tasks"]] == ["cli_write", "cli_read", "again"]
+    assert listed["params"] == {"words": ["a", "b", "c"]}
+    stamp = perago("log", *on, "-n", "1", "--json").json[0]["stamp"]
+    assert stamp["workflow_params"] == listed["params"]
+    assert stamp["workflow_params_digest"] == json_digest(listed["params"])
+    assert '\n    workflow {"words": ["a", "b", "c"]}\n' in perago("log", *on, "-n", "1").out
     shown = perago("runs", *on[:2]).out
+    assert '    params {"words": ["a", "b", "c"]}\n' in shown
     assert "cli_plain, 3 tries" in shown
     assert "COMPLETED   cli_read" in shown
+
+
+def test_large_params_of_a_workflow_are_a_digest_in_stamps_and_a_remark_in_lists(perago, on):
+    words = ["a" * MAX_STORED_BYTES]
+    assert perago("run", "cli_workflow:plain", "--params", json.dumps({"words": words}), *on).code == 0
+    stamp = perago("log", *on, "-n", "1", "--json").json[0]["stamp"]
+    assert (stamp["workflow_params"], stamp["workflow_params_digest"]) == (None, json_digest({"words": words}))
+    assert "    workflow (too large to keep)\n" in perago("log", *on, "-n", "1").out
+    assert "    params (too large to show; see --json)\n" in perago("runs", *on[:2]).out
+    assert perago("runs", *on[:2], "--json").json[0]["params"] == {"words": words}
+
+
+def test_the_commit_of_the_code_is_in_the_record_and_in_the_stamp(perago, project, on):
+    here = ("-C", str(project.path), "-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    code = (BODIES / "cli_workflow.py").read_text()
+    (project.path / "own_workflow.py").write_text(code)
+    for command in ("init --quiet", "add own_workflow.py", "commit --quiet --message code"):
+        project.git(*here, *command.split())
+    commit = project.git(*here, "rev-parse", "HEAD")
+    assert perago("run", "own_workflow:plain", *WORDS, *on).code == 0
+    (run,) = perago("runs", *on[:2], "--json").json
+    assert [task["code"] for task in run["tasks"]] == [{"commit": commit, "is_dirty": False}] * 3
+    assert f"    code {commit[:12]}\n" in perago("runs", *on[:2]).out
+    stamp = perago("log", *on, "-n", "1", "--json").json[0]["stamp"]
+    assert (stamp["code_commit"], stamp["code_dirty"]) == (commit, False)
+    assert f"    code    {commit[:12]}\n" in perago("log", *on, "-n", "1").out
 
 
 def test_a_workflow_that_failed_goes_on_after_what_has_completed(perago, on, tmp_path):
@@ -74,8 +108,8 @@ def test_a_sub_workflow_runs_within_another_and_goes_on_where_it_failed(perago, 
     assert said.code == 1
     assert said.json["reason"] == "task 'inner' is FAILED: task 'cli_gate' is FAILED: the gate is closed"
     listed = perago("runs", *on[:2])
-    lines = [line.split(",")[0] for line in listed.out.splitlines()]
-    assert lines[2:6] == [
+    lines = [line.split(",")[0] for line in listed.out.splitlines()[1:]]
+    assert [line for line in lines if "FAILED  " in line or "COMPLETED  " in line] == [
         "    FAILED      inner",
         "      COMPLETED   cli_write",
         "      FAILED      cli_gate",

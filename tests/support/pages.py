@@ -157,6 +157,8 @@ _VARIES = re.compile(
     r"|(?P<directory>/(?:[^\s/]+/)+)"
 )
 _BOUND = ("run", "id")
+_CODE = re.compile(r"^ +code +[0-9a-f]{12}(?: \(dirty\))?\n", re.MULTILINE)
+"""The commit of the clone's code. A clone that others can write has none, and one that is worked on is dirty."""
 
 
 @dataclass
@@ -175,6 +177,7 @@ class Shown:
 
     def compare(self, line: str, shown: str, told: str) -> None:
         """Fail where a command told something else than the page shows. A line `...` stands for any lines."""
+        shown, told = _CODE.sub("", shown), _CODE.sub("", told)
         before, *behind = shown.split("...\n", 1)
         if behind:
             lines, last = told.splitlines(keepends=True), len(behind[0].splitlines())

@@ -1,9 +1,9 @@
 """A store of its own package: a directory of numbered snapshots. It is offered to Perago by an entry point alone.
 
-    DIR/lock               held by each call
-    DIR/snapshots/0.json   a commit: its parent, tree, stamp, author and subject; written once
-    DIR/content/<sha256>   what files hold
-    DIR/references.json    branches and staged work
+DIR/lock               held by each call
+DIR/snapshots/0.json   a commit: its parent, tree, stamp, author and subject; written once
+DIR/content/<sha256>   what files hold
+DIR/references.json    branches and staged work
 """
 
 from __future__ import annotations
@@ -91,6 +91,14 @@ class SnapshotCommits(Commits):
     def snapshot(self, number: int) -> Path:
         return self.directory / "snapshots" / f"{number}.json"
 
+    def ids(self) -> list[str]:
+        with self._lock:
+            return list(self._commits)
+
+    def times_of_staged(self) -> dict[str, datetime]:
+        with self._lock:
+            return {name: self.time_of(self.get(commit)) for name, commit in self._staged.items()}
+
     def time_of(self, commit: Commit) -> datetime:
         number = list(self._commits).index(commit.id)
         return datetime.fromtimestamp(self.snapshot(number).stat().st_mtime, UTC)
@@ -127,8 +135,7 @@ class SnapshotStore(MemoryStore):
         return [name for name in super().branches() if not name.startswith(RUN_BRANCHES)]
 
     def resolve(self, ref: str) -> str:
-        with self._commits._lock:
-            found = [name for name in self._commits._commits if name.startswith(ref)]
+        found = [name for name in self._commits.ids() if name.startswith(ref)]
         head = self.branch_head(ref)
         if head is None and len(found) != 1:
             raise RefNotFoundError(f"there is no commit {ref!r}, or more than one; give a longer one")
@@ -157,10 +164,8 @@ class SnapshotStore(MemoryStore):
         lay_out(files, target)
         return len(files)
 
-    def list(self, ref, prefix):
+    def files(self, ref, prefix):
         return sorted(self._below(ref, prefix))
-
-    files = list
 
     def find_file(self, ref, path):
         blob = self._commits.get(ref).tree.get(path)
@@ -171,10 +176,17 @@ class SnapshotStore(MemoryStore):
             differs = changed(self._commits.parent_tree(commit), commit.tree)
             deleted = sum(blob is None for blob in differs.values())
             added = len(differs.keys() - self._commits.parent_tree(commit).keys())
-            parents = () if commit.parent is None else (commit.parent,)
-            time = self._commits.time_of(commit)
-            counts = (added, len(differs) - added - deleted, deleted)
-            yield LogEntry(commit.id, parents, commit.author, time, commit.subject, commit.stamp, *counts)
+            yield LogEntry(
+                id=commit.id,
+                parents=() if commit.parent is None else (commit.parent,),
+                author=commit.author,
+                time=self._commits.time_of(commit),
+                subject=commit.subject,
+                stamp=commit.stamp,
+                added=added,
+                modified=len(differs) - added - deleted,
+                deleted=deleted,
+            )
 
     def changes(self, before, after):
         old, new = self._commits.get(before).tree, self._commits.get(after).tree
@@ -187,9 +199,12 @@ class SnapshotStore(MemoryStore):
 
     def sweep(self, older_than_seconds, *, runs_older_than_seconds=0.0):
         now = datetime.now(UTC)
-        for name, commit in list(self._commits._staged.items()):
-            if (now - self._commits.time_of(self._commits.get(commit))).total_seconds() > older_than_seconds:
+        for name, time in self._commits.times_of_staged().items():
+            if (now - time).total_seconds() > older_than_seconds:
                 self._commits.drop_staged(name)
+
+    def discard(self, name):
+        self._commits.drop_staged(name)
 
     def examine(self, **_):
         return iter(())
@@ -230,7 +245,7 @@ class OpenedSnapshots:
 
     def discard(self, attempt, execution_id, older_than_seconds):
         execution = TaskExecution(attempt=attempt, identity=AttemptIdentity.of(attempt), execution_id=execution_id)
-        self._store._commits.drop_staged(staging_branch_name(execution))
+        self._store.discard(staging_branch_name(execution))
 
     def sweep(self, repository, older_than_seconds, runs_older_than_seconds):
         self._store.sweep(older_than_seconds)
@@ -316,7 +331,8 @@ class SnapshotProvider:
 
     @contextlib.contextmanager
     def probe(self, settings):
-        yield lambda: f"{len(os.listdir(Path(settings.values['path']) / 'snapshots'))} snapshots"
+        snapshots = Path(settings.values["path"]) / "snapshots"
+        yield lambda: f"{len(list(snapshots.iterdir()))} snapshots"
 
     def tidy(self, settings):
         pass

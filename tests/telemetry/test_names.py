@@ -42,7 +42,7 @@ def scrape():
         telemetry.phase("e", PhaseFact(phase=phase, kind="progress", attributes=moved))
         telemetry.phase("e", PhaseFact(phase=phase, kind="completed", seconds=1.0))
     telemetry.phase("e", PhaseFact(phase="stage", kind="failed", seconds=1.0, error_type="StoreError"))
-    telemetry.phase("e", PhaseFact(phase="publish", kind="failed", seconds=1.0, error_type="HeadMovedError"))
+    telemetry.phase("e", PhaseFact(phase="publish", kind="lost", seconds=1.0, error_type="HeadMovedError"))
     telemetry.phase("e", PhaseFact(phase="decide", kind="completed", seconds=1.0, attributes={"how": "published"}))
     telemetry.value("e", TaskValue(instrument="gauge", name="perago.own", value=1))
     telemetry.end("e", Outcome.COMPLETED)

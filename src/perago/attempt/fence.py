@@ -48,7 +48,7 @@ def assert_current_attempt_snapshot(task: Attempt, fresh: Attempt) -> None:
         changed.append(f"status is {fresh.status}")
     if changed:
         raise StaleAttemptError(
-            f"task {task.task_id} no longer belongs to this attempt: {'; '.join(changed)}. "
+            f"{AttemptIdentity.of(task).label} no longer belongs to this attempt: {'; '.join(changed)}. "
             f"Another execution has it, or it was ended. Nothing more is published or reported here"
         )
 

@@ -6,8 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from perago.errors import HeadMovedError
 from perago.ports import Clock, Event, EventKind, Observer, Phase
 from perago.values.redaction import mask_text
+
+SWAPPING = frozenset({Phase.STAGE, Phase.PUBLISH})
+"""Phases in which a store can tell that the head has moved."""
 
 
 class Span:
@@ -48,7 +52,7 @@ class Phases:
 
     @contextmanager
     def __call__(self, phase: Phase, **attributes: Any) -> Iterator[Span]:
-        """Run a phase: `started`, then `completed` or `failed`. An error of the observer fails the phase."""
+        """Run a phase: `started`, then `completed`, `failed` or `lost`. An error of the observer fails the phase."""
         started = self._clock.monotonic()
         span = Span(self, phase, started)
         span.note(**attributes)
@@ -56,7 +60,8 @@ class Phases:
             self.emit(phase, "started", started, span.attributes)
             yield span
         except BaseException as exc:
-            self.emit(phase, "failed", started, span.attributes, exc)
+            is_lost = isinstance(exc, HeadMovedError) and phase in SWAPPING
+            self.emit(phase, "lost" if is_lost else "failed", started, span.attributes, exc)
             raise
         self.emit(phase, "completed", started, span.attributes)
 

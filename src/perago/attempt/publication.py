@@ -19,6 +19,7 @@ from typing import Literal, assert_never
 from perago.attempt import fence
 from perago.attempt.membership import assert_may_publish, may_publish
 from perago.attempt.phases import Phases
+from perago.attempt.stamp import of_workflow
 from perago.errors import EngineError, HeadMovedError, PublishFenceError, StoreError, required
 from perago.ports import (
     AttemptEngine,
@@ -105,9 +106,11 @@ class _Seen:
     asking: fence.Applicant
 
     def stamped(self, execution: TaskExecution) -> TaskExecution:
-        """The execution with this name in its stamp."""
-        stamp = execution.stamp
-        return execution if stamp is None else replace(execution, stamp=stamp.in_tree(self.asking.logical_task))
+        """The execution with this name, and the params of its workflow, in its stamp."""
+        if execution.stamp is None:
+            return execution
+        params = None if self.record is None else self.record.params
+        return replace(execution, stamp=of_workflow(execution.stamp.in_tree(self.asking.logical_task), params))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,8 +85,8 @@ def report_attempt(
                 span.note(reported=reported.value)
                 return reported
         raise EngineError(
-            f"task {attempt.task_id}: the engine still shows it IN_PROGRESS after {MAX_REPORTS} reports of "
-            f"{result.status}. What was published stays, and the next try adopts it"
+            f"{AttemptIdentity.of(attempt).label}: the engine still shows it IN_PROGRESS after {MAX_REPORTS} reports "
+            f"of {result.status}. What was published stays, and the next try adopts it"
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,8 +13,10 @@ from perago.attempt.body import BodyCall
 from perago.attempt.context import RunContext
 from perago.ports import Clock
 from perago.tasks.code import code_digest
+from perago.tasks.code_version import code_version
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.secrets import mask_by_type
+from perago.values.code import CodeVersion
 from perago.values.history import Stamp
 from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.models import Attempt, AttemptIdentity, TaskExecution, WorkspaceInput
@@ -41,6 +44,7 @@ class StampDraft:
     params: JsonObject
     params_digest: str
     code_digest: str
+    code_version: CodeVersion | None
     started: str
     started_monotonic: float
     traceparent: str | None
@@ -64,6 +68,7 @@ class StampDraft:
             params=params,
             params_digest=json_digest(params),
             code_digest=code_digest(task),
+            code_version=None if task.is_builtin else code_version(task),
             started=clock.now().isoformat(timespec="milliseconds"),
             started_monotonic=clock.monotonic(),
             traceparent=None if call.context.trace is None else call.context.trace.traceparent,
@@ -94,6 +99,8 @@ class StampDraft:
             branch=self.branch,
             params_digest=self.params_digest,
             code_digest=self.code_digest,
+            code_commit=None if self.code_version is None else self.code_version.commit,
+            code_dirty=None if self.code_version is None else self.code_version.is_dirty,
             result_digest=json_digest(mask_json_alike(result)),
             params=storable(self.params)[0],
             result=stored_result,
@@ -103,6 +110,30 @@ class StampDraft:
             worker=worker_id,
             traceparent=self.traceparent,
         )
+
+
+def of_workflow(stamp: Stamp, params: JsonObject | None) -> Stamp:
+    """A stamp with the params of its workflow, which the engine's record has.
+
+    Args:
+        params: secrets masked; None or empty for none.
+    """
+    if not params:
+        return stamp
+    stored, _ = storable(params)
+    return replace(stamp, workflow_params=stored, workflow_params_digest=json_digest(mask_json_alike(params)))
+
+
+def of_run(stamp: Stamp, began: datetime, now: datetime) -> Stamp:
+    """The stamp of a transactional run's commit, with the time of the whole run in place of that of its end.
+
+    Args:
+        began: by the engine's clock. A clock that is ahead of this host's does not make the run shorter than its end.
+    """
+    duration_ms = round((now - began).total_seconds() * 1000)
+    if duration_ms <= stamp.duration_ms:
+        return stamp
+    return replace(stamp, started_at=began.isoformat(timespec="milliseconds"), duration_ms=duration_ms)
 
 
 def describe_params(params: BaseModel) -> JsonObject:

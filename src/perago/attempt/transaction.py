@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from perago.attempt.membership import assert_may_publish, is_of_run
 from perago.attempt.output import completed, workspace_output
 from perago.attempt.parse import WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace, parse_workspace_input
 from perago.attempt.publication import AttemptPorts, PublicationTarget
-from perago.attempt.stamp import StampDraft
+from perago.attempt.stamp import StampDraft, of_run
 from perago.errors import PublishFenceError, StoreError, TaskInputError, required
 from perago.ports import (
     AttemptEngine,
@@ -185,7 +186,7 @@ class _RunEnd:
             changes = self.store.changes_of_run(workspace_input, run.ref)
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         result = published.model_dump()
-        execution = replace(draft.execution(self.attempt, self.context, result), changes=changes)
+        execution = self._of_run(replace(draft.execution(self.attempt, self.context, result), changes=changes), run)
         target = replace(target, ports=replace(target.ports, stage_workspace=self._staging(run)))
         try:
             outcome = target.finish(execution, _NO_DIRECTORY, written_bytes=0)
@@ -197,6 +198,14 @@ class _RunEnd:
     @property
     def identity(self) -> AttemptIdentity:
         return AttemptIdentity.of(self.attempt)
+
+    def _of_run(self, execution: TaskExecution, run: WorkspaceInput) -> TaskExecution:
+        """The execution with the time that the run has taken in its stamp."""
+        load_record, stamp = self.ports.load_record, execution.stamp
+        began = None if load_record is None else run_began(load_record(self.attempt), run.branch)
+        if began is None or stamp is None:
+            return execution
+        return replace(execution, stamp=of_run(stamp, began, self.context.clock.now()))
 
     def _target(self, draft: StampDraft, workspace_input: WorkspaceInput, params: EndParams) -> PublicationTarget:
         """The branch that the run began at. A publication to it is validated with the scopes of the run's tasks."""
@@ -301,6 +310,13 @@ def published_run(
         if commit.stamp is not None and not commit.is_seal
     ]
     return Published(workflow=workflow, branch=run.branch, ref=run.ref, commits=len(made), tasks=made[-MAX_NAMED:])
+
+
+def run_began(record: InstanceRecord, branch: str) -> datetime | None:
+    """When the try was scheduled that began the run of a branch; None if the record does not have it."""
+    times = (entry.scheduled_time for entry in record.tries if entry.output_branch == branch)
+    first = min(times, default=None)
+    return None if first is None else datetime.fromtimestamp(first / 1000, UTC)
 
 
 def _who(commit: CommitFacts) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perago.tasks.code import code_digest, forget_digests
+from perago.tasks.code_version import code_version, forget_versions
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.reload import FileStates, changed_in, load_anew, states_of_files
 
@@ -31,7 +32,8 @@ class LoadedCode:
     def __post_init__(self) -> None:
         for task in self.tasks.values():
             if task.has_workspace and not task.is_builtin:
-                code_digest(task)  # of the files as they were loaded: the digest goes with the definition
+                code_digest(task)  # of the files as they were loaded: digest and version go with the definition
+                code_version(task)
 
 
 class RunCode:
@@ -58,6 +60,7 @@ class RunCode:
         self._on_line = on_line
         self._told: list[Path] = []
         self._mutex = threading.Lock()
+        forget_versions()
         forget_digests()  # a caller in Python may have imported the modules long ago; its bodies load them now
         self.current = LoadedCode(0, tasks, states_of_files(own.values()))
 

@@ -43,6 +43,9 @@ class CommitSummary:
         replaced: ids of commits of abandoned tries, whose changes this publication leaves out.
         duration: seconds from the start of the attempt.
         worker: where it ran.
+        workflow_params: params of the outermost workflow, as `params`; None also if they are unknown.
+        code_commit: full id of the git commit of the task's code; code_dirty: whether the code differed from it. None
+            if the code was in no git repository.
     """
 
     commit: str
@@ -65,6 +68,9 @@ class CommitSummary:
     replaced: tuple[str, ...] = ()
     duration: float | None = None
     worker: str | None = None
+    workflow_params: JsonObject | None = None
+    code_commit: str | None = None
+    code_dirty: bool | None = None
 
     @classmethod
     def of(cls, entry: LogEntry) -> Self:
@@ -97,6 +103,9 @@ def _of_stamp(stamp: Stamp) -> dict[str, Any]:
         "replaced": stamp.abandoned,
         "duration": stamp.duration_ms / 1000,
         "worker": stamp.worker,
+        "workflow_params": stamp.workflow_params,
+        "code_commit": stamp.code_commit,
+        "code_dirty": stamp.code_dirty,
     }
 
 

@@ -18,6 +18,7 @@ from perago.ports import Clock
 from perago.running.request import recordable_by_tasks, recordable_input, recordable_map
 from perago.running.text import reason_within
 from perago.running.view import WorkflowView
+from perago.tasks.code_version import code_version
 from perago.tasks.controls import RetryPolicy
 from perago.tasks.declare import TaskDefinition
 from perago.values.json_text import JsonObject
@@ -156,7 +157,9 @@ class WorkflowLoop:
     def _begin(self, due: Due) -> LocalAttempt:
         """Record and show the beginning of a try."""
         recordable = self._recordable(due)
-        attempt = self.run.begin(due.reference_task_name, due.task_name, due.input_data, recordable)
+        task = self.workflow.tasks.get(due.task_name) if due.sub_workflow is None else None
+        code = None if task is None or task.is_builtin else code_version(task)
+        attempt = self.run.begin(due.reference_task_name, due.task_name, due.input_data, recordable, code)
         self.view.begin(due.reference_task_name, attempt.retry_count + 1, recordable)
         return attempt
 

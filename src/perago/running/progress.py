@@ -63,6 +63,8 @@ def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
         return "body: running" if event.phase is Phase.BODY else None
     if event.kind == "failed":
         return _describe_failure(event)
+    if event.kind == "lost":
+        return f"{event.phase}: another writer was faster; deciding again"
     match event.phase:
         case phase if PHASES[phase].transfer is not None:
             known = {**latest, **event.attributes}

@@ -19,6 +19,7 @@ from perago.errors import EngineError, PublishFenceError, RunNotFoundError, Task
 from perago.running.repos.address import configured_text, head_of, local_engine
 from perago.settings import RuntimeConfig
 from perago.stores.provider import RepositoryAddress
+from perago.tasks.code_version import code_version
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import read_model, validate_params
 from perago.tasks.secrets import mask_by_type, secrets_of
@@ -99,12 +100,13 @@ class RunRequest:
             task_name=self.task.name,
             input_data={**input_data, "params": recorded},
             params_exact=recorded == params,
+            code=code_version(self.task),
         )
         return run, input_data
 
     def _resume(self, run_id: str) -> LocalRun:
         with resuming():
-            return self.engine.resume_run(run_id, **self._params())
+            return self.engine.resume_run(run_id, **self._params(), code=code_version(self.task))
 
     def _params(self) -> dict[str, JsonObject | None]:
         """The params for the resumed run, and the same with secrets masked."""

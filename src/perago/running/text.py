@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 
 def printable(text: str) -> str:
     """Text of unknown origin, with characters escaped that control a terminal or the text direction."""
@@ -18,6 +22,11 @@ def printable_lines(text: str) -> str:
 def reason_within(task_name: str, reason: str | None) -> str:
     """Reason of a failure, for a line that already names the task."""
     return (reason or "").removeprefix(f"task {task_name!r}: ")
+
+
+def json_line(value: Mapping[str, Any] | None) -> str:
+    """A JSON object of a stamp on one line; None is one that was too large for it."""
+    return "(too large to keep)" if value is None else printable(json.dumps(value, ensure_ascii=False))
 
 
 def shorten(text: str, columns: int | None) -> str:

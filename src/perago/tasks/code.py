@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -32,28 +32,44 @@ def code_digest(task: TaskDefinition) -> str:
     prompt, it covers bytecode and constants, which differ between versions of Python. Imports from other packages do
     not count, except guards, which are covered like the task.
     """
-    own = _digest_of(task.fn)
-    guards = [] if task.workspace is None else [*task.workspace.pre, *task.workspace.post]
-    functions = [function for guard in guards if (function := function_of(guard)) is not None]
-    further = {_digest_of(function) for function in functions} - {own}
+    own, *of_guards = map(_digest_of, functions_of(task))
+    further = {*of_guards} - {own}
     return _hex([("", digest.encode()) for digest in (own, *sorted(further))]) if further else own
 
 
 def forget_digests() -> None:
     """Read the files again for the next digests: bodies that start from now on load what they hold now."""
-    _digest_of.cache_clear()
+    for cached in (_digest_of, source_of, source_folders):
+        cached.cache_clear()
 
 
-def source_files(task: TaskDefinition) -> list[Path]:
-    """The files that the digest of a task's code covers, without those of its guards."""
-    function = function_of(task.fn)
-    return [] if function is None else [path for _, path in _covered(function)]
+def functions_of(task: TaskDefinition) -> tuple[Callable[..., object], ...]:
+    """The functions that a task's code digest covers: its own, then those of its guards."""
+    guards = [] if task.workspace is None else [*task.workspace.pre, *task.workspace.post]
+    return (task.fn, *(function for guard in guards if (function := function_of(guard)) is not None))
+
+
+@lru_cache(maxsize=1024)
+def source_of(fn: FunctionType) -> list[tuple[str, Path]] | None:
+    """The source files that the digest of a function covers, with their names in it; None if it has no source file."""
+    own_file = _source_file(fn)
+    if own_file is None:
+        return None
+    return _package_files(fn) or [(own_file.name, own_file)]
+
+
+@lru_cache(maxsize=1024)
+def source_folders(fn: FunctionType) -> list[Path]:
+    """The folders all of whose source files the digest of a function covers; none if it covers its own file alone."""
+    package, covered = _top_level_package(fn), source_of(fn) or []
+    is_whole = package is not None and any(name.startswith(f"{package.__name__}/") for name, _ in covered)
+    return [Path(folder) for folder in package.__path__] if package is not None and is_whole else []
 
 
 @lru_cache(maxsize=1024)
 def _digest_of(fn: FunctionType) -> str:
-    files = _covered(fn)
-    if not files:
+    files = source_of(fn)
+    if files is None:
         return _hex([("code", _describe_code(fn.__code__).encode())])
     # Also by content: two portions of a namespace package may have a file with the same name.
     return _hex(sorted((name, hashlib.sha256(path.read_bytes()).digest()) for name, path in files))

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from perago.errors import TaskDefinitionError
-from perago.tasks.code import source_files
+from perago.tasks.code import source_of
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.load import load_module_task
 
@@ -26,7 +26,7 @@ def states_of_files(tasks: Iterable[TaskDefinition]) -> FileStates:
     """The source files that may change what tasks do: of the modules beside theirs, and of their packages."""
     every = list(tasks)
     modules = {Path(str(module.__file__)) for module in _modules_beside(every).values()}
-    covered = {path for task in every if task.has_workspace for path in source_files(task)}
+    covered = {path for task in every if task.has_workspace for _, path in source_of(task.fn) or ()}
     return {path: _state(path) for path in sorted(modules | covered)}
 
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from typing import Any
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from uuid import UUID
 
 from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
@@ -78,6 +84,35 @@ def _texts_of_object(value: object) -> Iterator[str]:
         written = to_jsonable_python(value)
         if isinstance(written, str):
             yield written
+
+
+def plain_fields(model: type[BaseModel]) -> list[str]:
+    """The fields of a model whose types have no place for a secret: numbers, texts, dates, and lists, mappings and
+    models of these. A type that is not known to be plain is not."""
+    return [name for name, field in model.model_fields.items() if _is_plain(field.annotation, frozenset())]
+
+
+_PLAIN_TYPES = (str, bytes, int, float, complex, Decimal, UUID, PurePath, date, time, timedelta, Enum, type(None))
+_PLAIN_ORIGINS = (list, tuple, set, frozenset, deque, dict, Mapping, Sequence, Set, Iterable)
+
+
+def _is_plain(kind: Any, within: frozenset[Any]) -> bool:
+    """Whether no value of a type holds a secret. `within`: the models around it."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _is_plain(get_args(kind)[0], within)
+    if origin is Literal or kind is Ellipsis:
+        return True
+    if origin in (Union, UnionType) or origin in _PLAIN_ORIGINS:
+        return all(_is_plain(one, within) for one in get_args(kind))
+    if not isinstance(kind, type) or origin is not None:
+        return False
+    if not issubclass(kind, BaseModel):
+        return issubclass(kind, _PLAIN_TYPES)
+    if kind.model_config.get("extra") == "allow":
+        return False
+    fields = kind.model_fields.values()
+    return kind in within or all(_is_plain(field.annotation, within | {kind}) for field in fields)
 
 
 def mask_by_type(value: object, dumped: Any) -> Any:

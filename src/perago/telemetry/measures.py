@@ -13,7 +13,6 @@ from perago.telemetry.facts import Execution, Outcome, PhaseFact
 from perago.telemetry.instruments import Instrument
 
 _DIRECTIONS = {phase.value: facts.transfer for phase, facts in PHASES.items() if facts.transfer is not None}
-_SWAPPING = frozenset(phase.value for phase, facts in PHASES.items() if facts.may_lose_swap)
 _PUBLISH_REFUSALS = frozenset({errors.PublishFenceError.__name__, errors.UnsettledFenceError.__name__})
 _OTHER = "_OTHER"
 
@@ -95,7 +94,7 @@ class AttemptMeasures:
             yield self._measured(instruments.FENCE_REFUSALS, 1, {instruments.FENCE: "attempt"})
         elif fact.error_type in _PUBLISH_REFUSALS:
             yield self._measured(instruments.FENCE_REFUSALS, 1, {instruments.FENCE: "publish"})
-        elif fact.error_type == errors.HeadMovedError.__name__ and fact.phase in _SWAPPING:
+        elif fact.kind == "lost":
             yield self._measured(instruments.SWAP_LOSSES, 1)
 
     def _reports(self, fact: PhaseFact) -> Iterator[Measurement]:

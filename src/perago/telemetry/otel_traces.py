@@ -53,7 +53,9 @@ class AttemptSpans:
             self._under_way = None
             span = self._phase_span(fact.phase, now - round(fact.seconds * 1e9))
             span.set_attributes(_plain(fact.attributes))
-            if fact.kind == "failed":
+            if fact.kind == "lost":
+                span.set_attribute("perago.swap", "lost")
+            elif fact.kind == "failed":
                 _fail(span, fact.error_type, fact.error)
             span.end(now)
 

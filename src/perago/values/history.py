@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from perago.values.code import CodeVersion
 from perago.values.json_text import JsonObject
 
 # ---------------------------------------------------------------- stamps and commits
@@ -31,11 +32,15 @@ class Stamp:
         expected_head: full id of the head that the publication moved; empty until a store puts the commit on a head.
             A stamp counts only if this is the commit's first parent.
         params_digest, code_digest, result_digest: `sha256:<hex>`.
+        code_commit: id of the git commit that the code is of, if it is in a git work tree; code_dirty: whether the
+            code differs from it. None if it is unknown.
+        workflow_params: params of the outermost workflow, masked and limited as `params`; workflow_params_digest: of
+            them. None if it has none, or the engine's record does not tell which of them are secrets.
         params, result: the JSON objects, secret fields masked; None if larger than 16 KiB in UTF-8.
         result_exact: the stored result equals the reported one (nothing masked or left out), so it can be adopted.
         abandoned: ids of commits between input and head whose content this publication replaces.
         completes: in a seal, the id of the commit that its attempt completes with; None in a publication.
-        started_at: RFC 3339, UTC; duration_ms: from the start to the stamp.
+        started_at: RFC 3339, UTC; duration_ms: from the start to the stamp. Of a transactional run: since it began.
         worker: the worker that ran the attempt.
         traceparent: W3C trace context of the attempt, if there is one.
     """
@@ -56,6 +61,8 @@ class Stamp:
     params_digest: str
     code_digest: str
     result_digest: str
+    code_commit: str | None = None
+    code_dirty: bool | None = None
     params: JsonObject | None = None
     result: JsonObject | None = None
     result_exact: bool = False
@@ -65,6 +72,12 @@ class Stamp:
     duration_ms: int = 0
     worker: str = ""
     traceparent: str | None = None
+    workflow_params: JsonObject | None = None
+    workflow_params_digest: str | None = None
+
+    @property
+    def code_version(self) -> CodeVersion | None:
+        return None if self.code_commit is None else CodeVersion(self.code_commit, bool(self.code_dirty))
 
     @property
     def logical_task(self) -> LogicalTask:

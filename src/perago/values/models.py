@@ -184,6 +184,12 @@ class AttemptIdentity:
             **{name: getattr(attempt, name, None) for name in _OPTIONAL_NUMBERS},
         )
 
+    @property
+    def label(self) -> str:
+        """The task for a message: `task 'clean' (ID)`, or `task ID` if its name is unknown."""
+        name = self.reference_task_name or self.task_def_name
+        return f"task {self.task_id}" if not name else f"task {name!r} ({self.task_id})"
+
 
 def _id_of(attempt: Attempt, name: str) -> str:
     value: object = getattr(attempt, name)

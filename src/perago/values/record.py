@@ -82,9 +82,17 @@ class TryRecord:
     @property
     def output_ref(self) -> str | None:
         """The commit in the output of a COMPLETED workspace task."""
+        return self._output_workspace("ref")
+
+    @property
+    def output_branch(self) -> str | None:
+        """The branch in the output of a COMPLETED workspace task."""
+        return self._output_workspace("branch")
+
+    def _output_workspace(self, name: str) -> str | None:
         workspace = (self.output or {}).get("workspace")
-        ref = workspace.get("ref") if isinstance(workspace, Mapping) else None
-        return ref if isinstance(ref, str) else None
+        value = workspace.get(name) if isinstance(workspace, Mapping) else None
+        return value if isinstance(value, str) else None
 
 
 @dataclass(frozen=True)
@@ -97,12 +105,14 @@ class InstanceRecord:
         workflow_instance_id: of the root.
         parts: the sub-workflows' instances that `tries` has: their ids, with the path of each from the root.
         unread: paths of sub-workflows whose tries `tries` lacks, with the id of the instance, or "" if it is unknown.
+        params: of the root, secrets masked; None if it has none, or it is unknown which of them are secrets.
     """
 
     workflow_instance_id: str
     tries: tuple[TryRecord, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
+    params: JsonObject | None = None
 
     def find(self, task_id: str) -> TryRecord | None:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)

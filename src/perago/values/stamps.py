@@ -131,7 +131,9 @@ _KINDS = {
     "poll_count": _NUMBER,
     "duration_ms": _NUMBER,
     "result_exact": _FLAG,
+    "code_dirty": _FLAG,
     "params": _OBJECT,
+    "workflow_params": _OBJECT,
     "result": _OBJECT,
     "abandoned": _LIST,
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from perago.errors import TaskNotFoundError
+from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN, InstanceRecord, TryRecord, paths_around
 
 
@@ -16,12 +17,14 @@ class WorkflowInstance:
     Attributes:
         tries: in the order of scheduling, with the names that they have in this instance.
         parent_id, parent_task_id: for a sub-workflow, the instance that has started it, and the task there.
+        params: its params, secrets masked; None if it has none, or it is unknown which of them are secrets.
     """
 
     workflow_id: str
     tries: tuple[TryRecord, ...]
     parent_id: str | None = None
     parent_task_id: str | None = None
+    params: JsonObject | None = None
 
     def attached(self, child: WorkflowInstance) -> WorkflowInstance:
         """This instance with the id of a child that it does not show yet: the child may run before its id is there."""
@@ -53,7 +56,7 @@ def read_tree(read: Callable[[str], WorkflowInstance], workflow_id: str, paths: 
         record = record_of_tree(instance.workflow_id, instances)
         missing = {child for path, child in record.unread.items() if path in needed and child} - tried
         if not missing:
-            return record
+            return replace(record, params=instance.params)
         for child in sorted(missing):
             tried.add(child)
             try:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from perago.errors import WorkflowDefinitionError
+from perago.tasks.secrets import plain_fields
 from perago.values.json_text import JsonObject, is_too_deep
 from perago.values.record import WITHIN
+from perago.values.workflow_params import naming_plain_params, without_names
 from perago.workflows.expressions import TASK_FIELDS, WORKFLOW, WORKFLOW_FIELDS, Expression, expressions_in
 from perago.workflows.graph import (
     DynamicForkNode,
@@ -87,9 +89,16 @@ _OF_NO_EFFECT = frozenset(
 def to_json(graph: WorkflowGraph, *, whole: bool = False) -> dict[str, Any]:
     """The definition as `POST /api/metadata/workflow` takes it.
 
+    It names those of its params whose types have no secret, for the stamps of its tasks.
+
     Args:
         whole: with the definitions of all its sub-workflows in it, rather than their names.
     """
+    model = graph.params_model
+    return _definition(graph, whole=whole) | ({} if model is None else naming_plain_params(plain_fields(model)))
+
+
+def _definition(graph: WorkflowGraph, *, whole: bool) -> dict[str, Any]:
     document: dict[str, Any] = {
         "name": graph.name,
         "version": graph.version,
@@ -125,7 +134,7 @@ def _task(node: Node, *, whole: bool) -> dict[str, Any]:
             if node.version is not None:
                 param["version"] = node.version
             if node.is_inline or whole:
-                param["workflowDefinition"] = to_json(node.found, whole=whole)
+                param["workflowDefinition"] = _definition(node.found, whole=whole)
             document |= {"name": node.task_name, "type": "SUB_WORKFLOW", "subWorkflowParam": param}
             document["inputParameters"] = inputs
             if node.optional:
@@ -170,7 +179,10 @@ def differences(graph: WorkflowGraph, registered: JsonObject) -> list[str]:
         old = to_json(from_json(registered))
     except WorkflowDefinitionError:
         old = {**registered}  # it has something that Perago does not run
-    lines = [json.dumps({**one, "version": None}, indent=2, ensure_ascii=False, sort_keys=True) for one in (old, new)]
+    lines = [
+        json.dumps({**without_names(one), "version": None}, indent=2, ensure_ascii=False, sort_keys=True)
+        for one in (old, new)
+    ]
     before, after = (text.splitlines() for text in lines)
     return list(
         difflib.unified_diff(before, after, f"{graph.name} (registered)", f"{graph.name} (declared)", lineterm="", n=2)

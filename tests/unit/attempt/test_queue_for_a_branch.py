@@ -22,6 +22,7 @@ class Watched:
     def __init__(self, root: Path, **spec: object) -> None:
         self.world = World(root, **spec)
         self.told: list[str] = []
+        self.events: list[Event] = []
         self.arrived: Callable[[], object] = lambda: None
         self.world.schedule()
 
@@ -39,6 +40,7 @@ class Watched:
         )
 
     def _observe(self, event: Event) -> None:
+        self.events.append(event)
         if event.kind == "started" and event.phase in ("body", "decide", "stage", "publish"):
             self.told.append(event.phase.value)
 
@@ -90,6 +92,9 @@ def test_what_is_lost_to_others_is_tried_again_within_the_turn(watched: Watched)
     assert ref_of(watched.attempt()) == world.head
     lost = ["decide", "stage", "publish"]
     assert watched.told[2:] == ["wait for main", *lost, "lost 1", *lost, "lost 2", *lost, "end of turn"]
+    ends = [event.kind for event in watched.events if event.kind not in ("started", "progress")]
+    assert (ends.count("lost"), ends.count("failed")) == (2, 0)
+    assert [event.kind for event in watched.events if event.phase == "publish"][1::2] == ["lost", "lost", "completed"]
 
 
 def many_files(workspace: Path, params: object) -> None:

@@ -50,8 +50,11 @@ hex_ids = st.text("0123456789abcdef", min_size=40, max_size=40)
     completes=st.none() | hex_ids,
     exact=st.booleans(),
     path=st.none() | texts,
+    dirty=st.none() | st.booleans(),
 )
-def test_what_is_written_is_read_back(task, workflow, scheduled, params, result, abandoned, completes, exact, path):
+def test_what_is_written_is_read_back(
+    task, workflow, scheduled, params, result, abandoned, completes, exact, path, dirty
+):
     stamp = replace(
         STAMP,
         root_workflow_id=None if path is None else workflow,
@@ -64,6 +67,10 @@ def test_what_is_written_is_read_back(task, workflow, scheduled, params, result,
         abandoned=tuple(abandoned),
         completes=completes,
         result_exact=exact,
+        code_commit=None if dirty is None else "c" * 40,
+        code_dirty=dirty,
+        workflow_params=params,
+        workflow_params_digest=None if params is None else json_digest(params),
     )
     pairs = to_pairs(stamp)
     assert all(value == value.strip() and value.isprintable() for value in pairs.values())

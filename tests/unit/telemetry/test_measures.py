@@ -39,6 +39,10 @@ def failed(phase, error, **attributes):
     return PhaseFact(phase=phase, kind="failed", seconds=1.0, error_type=error, attributes=attributes)
 
 
+def lost(phase):
+    return PhaseFact(phase=phase, kind="lost", seconds=1.0, error_type="HeadMovedError")
+
+
 def progress(phase, **attributes):
     return PhaseFact(phase=phase, kind="progress", attributes=attributes)
 
@@ -85,12 +89,13 @@ def test_a_publication_is_counted_once_by_how_it_came_about(how):
 
 def test_refusals_lost_swaps_and_lost_leases_are_told_apart():
     found = totals(
-        failed("publish", "HeadMovedError"),
+        lost("publish"),
         failed("fence", "StaleAttemptError"),
         failed("decide", "PublishFenceError"),
         outcome=Outcome.CANCELLED,
     )
     assert found["swap.losses", ()] == 1
+    assert found["attempt.phase.duration", ("publish",)] == 1  # without an error.type
     assert found["fence.refusals", ("attempt",)] == 1
     assert found["fence.refusals", ("publish",)] == 1
     assert found["lease.losses", ()] == 1

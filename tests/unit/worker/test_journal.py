@@ -74,6 +74,14 @@ def test_what_has_no_effect_is_a_warning_in_both_logs(caplog, name, attributes, 
     assert lines.added == [("t", f"WARNING {record.getMessage()}")]
 
 
+def test_a_lost_swap_is_no_failure_in_the_worker_s_log(caplog):
+    caplog.set_level(logging.DEBUG)
+    fact = PhaseFact(phase="publish", kind="lost", error_type="HeadMovedError", error="it moved")
+    Journal(Lines()).phase(Job(ContractAttempt(task_id="t")), PhaseEvent(fact=fact))
+    [record] = caplog.records
+    assert (record.levelname, record.getMessage()) == ("DEBUG", "publish lost")
+
+
 @pytest.mark.parametrize(("name", "attributes"), [("stage", {"files": 1}), ("publish", {"ref": "abc"})])
 def test_progress_of_a_store_is_no_line(caplog, name, attributes):
     caplog.set_level(logging.INFO)

@@ -10,9 +10,12 @@ import click
 
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json
+from perago.running.text import printable
 
 if TYPE_CHECKING:
-    from perago.engines.conductor import ConductorEngine
+    from perago.engines.conductor import ConductorEngine, ConductorWorkflow
+
+_MAX_NAMED = 3
 
 _id_argument = click.argument("workflow_id", metavar="ID")
 
@@ -41,10 +44,18 @@ def retry(workflow_id: str, as_json: bool) -> None:
     from perago.cli.run.unserved import to_retry_in, unserved_now, warning_for
 
     with _server() as engine, before_start():
-        for queue in unserved_now(engine.last_poll, to_retry_in(engine.get_workflow(workflow_id))):
+        workflow = engine.get_workflow(workflow_id)
+        for queue in unserved_now(engine.last_poll, to_retry_in(workflow)):
             note(warning_for(queue, "perago start MODULE"))
         engine.retry_workflow(workflow_id)
-    _tell(workflow_id, f"Workflow {workflow_id} goes on. `perago watch {workflow_id}` shows it.", as_json=as_json)
+    text = f"Workflow {workflow.name} goes on{_with(workflow)}. `perago watch {workflow_id}` shows it."
+    _tell(workflow_id, printable(text), as_json=as_json)
+
+
+def _with(workflow: ConductorWorkflow) -> str:
+    names = [repr(task.reference_task_name) for task in workflow.failed_tasks]
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return f" with {', '.join(names[:_MAX_NAMED])}{more}" if names else ""
 
 
 @click.command()
@@ -88,8 +99,9 @@ def rerun(workflow_id: str, reference_name: str | None, yes: bool, as_json: bool
 def cancel(workflow_id: str, reason: str, as_json: bool) -> None:
     """End a running workflow on the Conductor server. Tasks that have published stay published."""
     with _server() as engine, before_start():
+        name = engine.get_instance(workflow_id).name
         engine.terminate_workflow(workflow_id, reason)
-    _tell(workflow_id, f"Workflow {workflow_id} is TERMINATED.", as_json=as_json)
+    _tell(workflow_id, f"Workflow {printable(name)} ({workflow_id}) is TERMINATED.", as_json=as_json)
 
 
 def _tell(workflow_id: str, text: str, *, as_json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC
@@ -16,7 +15,7 @@ from perago.cli.output import json_option, note, print_json, tell, terminal_colu
 from perago.running.history import DEFAULT_LISTED, log_of, published_run
 from perago.running.progress import describe_counts
 from perago.running.repos.address import parse_address
-from perago.running.text import printable, shorten
+from perago.running.text import json_line, printable, shorten
 
 if TYPE_CHECKING:
     from perago.ports import LogEntry
@@ -74,12 +73,20 @@ def describe_entry(entry: LogEntry) -> list[str]:
     lines = [f"{head}  {what}, run {printable(stamp.logical_task[0])}{within}{nth}"]
     lines.append(f"    from    {stamp.input_ref[:_SHORT]}{_replaced(stamp)}")
     if run is None:
-        lines.append(f"    params  {_value(stamp.params)}")
-        lines.append(f"    result  {_value(stamp.result)}")
+        lines.append(f"    params  {json_line(stamp.params)}")
+        lines.append(f"    result  {json_line(stamp.result)}")
+        lines += [f"    workflow {json_line(params)}" for params in _workflow_params(stamp)]
     else:
+        lines += [f"    params  {json_line(params)}" for params in _workflow_params(stamp)]
         lines += _tasks(run)
+    lines += [] if stamp.code_version is None else [f"    code    {printable(stamp.code_version.text)}"]
     lines.append(f"    files   {_counts(entry)}, in {stamp.duration_ms / 1000:.1f} s by {printable(stamp.worker)}")
     return lines
+
+
+def _workflow_params(stamp: Stamp) -> list[Mapping[str, Any] | None]:
+    """The params of the commit's workflow; None in place of large ones. Empty if it has none, or they are unknown."""
+    return [] if stamp.workflow_params_digest is None else [stamp.workflow_params]
 
 
 def _tasks(run: Published) -> list[str]:
@@ -110,10 +117,6 @@ def _replaced(stamp: Stamp) -> str:
     if not stamp.abandoned:
         return ""
     return f", replacing {', '.join(commit[:_SHORT] for commit in stamp.abandoned)}"
-
-
-def _value(value: Mapping[str, Any] | None) -> str:
-    return "(too large to keep)" if value is None else printable(json.dumps(value, ensure_ascii=False))
 
 
 def _counts(entry: LogEntry) -> str:

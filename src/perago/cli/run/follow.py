@@ -12,7 +12,7 @@ from perago.cli.run.unserved import Unserved, waiting_in, warning_for
 from perago.cli.run.workflow_view import open_view
 from perago.engines.conductor import ConductorEngine, ConductorWorkflow
 from perago.errors import EngineError, TaskNotFoundError, WorkflowDefinitionError
-from perago.running.text import reason_within
+from perago.running.text import printable, reason_within
 from perago.running.view import WorkflowView
 from perago.values.record import TryStatus
 from perago.workflows.definition_json import from_json
@@ -126,7 +126,8 @@ def _told(engine: ConductorEngine, workflow: ConductorWorkflow, *, as_json: bool
     if is_done:
         note(f"Workflow {workflow.name} is done: {workflow.workflow_id}.")
         return DONE
-    note(f"error: workflow {workflow.name} is {workflow.status}: {workflow.reason or 'no reason was given'}")
+    why = printable(workflow.named_reason or "no reason was given")
+    note(f"error: workflow {workflow.name} is {workflow.status}: {why}")
     note(f"{engine.next_command(workflow)}.")
     return TASK_FAILED
 
@@ -139,7 +140,7 @@ def as_object(workflow: ConductorWorkflow) -> dict[str, Any]:
         "workflow": workflow.name,
         "status": workflow.status,
         "output": dict(workflow.output) or None,
-        "reason": workflow.reason,
+        "reason": workflow.named_reason,
         "tasks": [
             {
                 "reference_name": task.reference_task_name,

@@ -30,6 +30,7 @@ from perago.settings.stores import TO_CONFIGURE
 from perago.stores.provider import RepositoryAddress
 from perago.tasks.declare import TaskDefinition
 from perago.values.joins import input_repository
+from perago.values.models import AttemptIdentity
 from perago.values.trace_context import without_trace
 
 
@@ -78,7 +79,9 @@ def _repository(arguments: RunArguments, task: TaskDefinition, recorded: Conduct
         return parse_address(arguments.repo)
     name = input_repository(recorded.input_data)
     if name is None:
-        raise click.UsageError(f"the input of task {recorded.task_id} names no repository; give one with --repo")
+        raise click.UsageError(
+            f"the input of {AttemptIdentity.of(recorded).label} names no repository; give one with --repo"
+        )
     address = address_in_configured_store(name)
     if address is None:
         raise RuntimeConfigError(f"no store is configured for repository {name!r}: {TO_CONFIGURE}")
@@ -119,8 +122,8 @@ def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
 
 
 def _beginning(recorded: ConductorAttempt) -> str:
-    ended = f"{recorded.status}, try {recorded.retry_count + 1}"
+    of = f"{recorded.workflow_type} " if recorded.workflow_type else ""
     return (
-        f"Replaying task {recorded.task_id} ({ended}) of workflow {recorded.workflow_instance_id}. Nothing is "
-        f"published or reported"
+        f"Replaying task {recorded.reference_task_name!r} of workflow {of}({recorded.workflow_instance_id}), "
+        f"{recorded.status}, try {recorded.retry_count + 1}: {recorded.task_id}. Nothing is published or reported"
     )

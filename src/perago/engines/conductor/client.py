@@ -247,6 +247,13 @@ class ConductorClient(Api):
         document = self.get(f"/workflow/{segment(workflow_id)}", {"includeTasks": True})
         return dict(document) if isinstance(document, Mapping) else {}
 
+    def search_workflows(self, start: int, count: int) -> list[Mapping[str, Any]]:
+        """Summaries of workflow instances, newest first, as far as the server has an index of them."""
+        query: Query = {"start": start, "size": count, "sort": "startTime:DESC", "freeText": "*"}
+        document = self.get("/workflow/search", query)
+        found = document.get("results") if isinstance(document, Mapping) else None
+        return [one for one in (found if isinstance(found, list) else ()) if isinstance(one, Mapping)]
+
     def terminate_workflow(self, workflow_id: str, reason: str) -> None:
         """End a running workflow; its live tasks are CANCELED."""
         self.delete(f"/workflow/{segment(workflow_id)}", {"reason": reason})

@@ -6,9 +6,11 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,6 +31,14 @@ from perago.values.tree import read_tree
 GIVES_NEXT_AGAIN_SECONDS = 600.0
 """After this time, a server that did not know the call for the next task is asked again: the answer may have come from
 a proxy."""
+
+SEARCH_SIZE = 100
+"""Instances that one call of a search gives."""
+
+MAX_SEARCHED = 1000
+"""Newest instances, sub-workflows included, among which a list looks for workflows."""
+
+READS_AT_ONCE = 8
 
 SETTLE_SECONDS = 3.0
 """From the end of a workflow to a retry or rerun. A server that still looks at a JOIN stores what it has read, over a
@@ -254,6 +264,18 @@ class ConductorEngine:
                     taken |= {within + switch: case for switch, case in found.taken_cases.items()}
         return replace(workflow, tasks=tuple(tasks), taken_cases=taken)
 
+    def newest_workflows(self, count: int) -> list[ConductorWorkflow]:
+        """The workflow instances that were started last, newest first, without those that are sub-workflows.
+
+        Looks among the newest `MAX_SEARCHED` instances, with at most `READS_AT_ONCE` calls at a time.
+
+        Raises:
+            EngineError: the server refused, or did not answer.
+        """
+        ids = list(islice(self._newest_roots(), count))
+        with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="perago-reads") as threads:
+            return [workflow for workflow in threads.map(self._found_workflow, ids) if workflow is not None]
+
     def has_ended(self, workflow_id: str) -> bool:
         """Whether a workflow instance has ended; a person may still retry or rerun it.
 
@@ -307,6 +329,19 @@ class ConductorEngine:
         return again.advice(workflow, self.get_instance)
 
     # ---- internals
+
+    def _newest_roots(self) -> Iterator[str]:
+        for start in range(0, MAX_SEARCHED, SEARCH_SIZE):
+            page = self._client.search_workflows(start, SEARCH_SIZE)
+            yield from (str(one.get("workflowId")) for one in page if not one.get("parentWorkflowId"))
+            if len(page) < SEARCH_SIZE:
+                return
+
+    def _found_workflow(self, workflow_id: str) -> ConductorWorkflow | None:
+        try:
+            return self.get_workflow(workflow_id)
+        except TaskNotFoundError:
+            return None  # it has been removed since
 
     def _poll(
         self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None

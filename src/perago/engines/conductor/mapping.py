@@ -11,6 +11,7 @@ from perago.values.json_text import MAX_DEPTH, JsonObject, is_too_deep
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import TryRecord, TryStatus
 from perago.values.tree import WorkflowInstance
+from perago.values.workflow_params import showable_params
 
 Document = Mapping[str, Any]
 
@@ -124,6 +125,7 @@ def instance_of(workflow: Document) -> WorkflowInstance:
         tuple(sorted(tries, key=lambda entry: entry.scheduled_time)),
         _text_or(workflow, "parentWorkflowId", "") or None,
         _text_or(workflow, "parentWorkflowTaskId", "") or None,
+        showable_params(_object(workflow, "workflowDefinition"), _object(workflow, "input")),
     )
 
 

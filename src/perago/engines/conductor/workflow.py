@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
+from perago.values.record import paths_around
+from perago.values.workflow_params import showable_params
 
 _SYSTEM = frozenset({"FORK", "JOIN", "SWITCH", "SET_VARIABLE", "TERMINATE", "INLINE", "DO_WHILE"})
 ENDED = frozenset({"COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"})
@@ -86,7 +88,7 @@ class ConductorWorkflow:
         definition: as the server keeps it for this instance.
         taken_cases: the case that each switch has taken, by the switch's reference name; None for the default.
         parent_id: the instance that it is a sub-workflow of, or None.
-        ended_time: by the server's clock, milliseconds since the epoch; 0 while it runs.
+        started_time, ended_time: by the server's clock, milliseconds since the epoch; 0 before, and while it runs.
     """
 
     workflow_id: str
@@ -101,10 +103,35 @@ class ConductorWorkflow:
     steps: tuple[ConductorTask, ...] = ()
     parent_id: str | None = None
     ended_time: int = 0
+    started_time: int = 0
 
     @property
     def has_ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def params(self) -> JsonObject | None:
+        """See `showable_params`."""
+        return showable_params(self.definition, self.input_data)
+
+    @property
+    def named_reason(self) -> str | None:
+        """Why it did not complete. The server gives the ids of tasks; here their names stand before them."""
+        if self.reason is None:
+            return None
+        names = {task.task_id: task.reference_task_name for task in (*self.steps, *self.tasks) if task.task_id}
+        reason = self.reason
+        for task_id, name in names.items():
+            reason = reason.replace(task_id, f"{name!r} ({task_id})")
+        return reason
+
+    @property
+    def failed_tasks(self) -> tuple[ConductorTask, ...]:
+        """The newest tries that failed or were cancelled, without those of sub-workflows that hold such a task."""
+        last = {task.reference_task_name: task for task in self.tasks}
+        lost = [task for task in last.values() if task.has_failed or task.status == "CANCELED"]
+        around = {path for task in lost for path in paths_around(task.reference_task_name)}
+        return tuple(task for task in lost if task.reference_task_name not in around)
 
     @classmethod
     def of(cls, document: JsonObject) -> Self:
@@ -125,6 +152,7 @@ class ConductorWorkflow:
             taken_cases=_taken_cases(found),
             parent_id=_text(document.get("parentWorkflowId")),
             ended_time=int(document.get("endTime") or 0),
+            started_time=int(document.get("startTime") or document.get("createTime") or 0),
         )
 
 

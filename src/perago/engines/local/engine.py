@@ -26,6 +26,7 @@ from perago.engines.local.workflow_record import WorkflowRecord
 from perago.errors import EngineError, RunNotFoundError
 from perago.files.lock import FileLock, is_held_by_anybody
 from perago.ports import Clock, SystemClock
+from perago.values.code import CodeVersion
 from perago.values.findings import Finding
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
@@ -98,6 +99,7 @@ class LocalEngine:
         input_data: JsonObject,
         params_exact: bool = True,
         options: JsonObject | None = None,
+        code: CodeVersion | None = None,
     ) -> LocalRun:
         """Start a run with its first try.
 
@@ -107,6 +109,7 @@ class LocalEngine:
             input_data: the task's input, as JSON; secrets in its params masked.
             params_exact: nothing was masked. If False, a resume needs the params again.
             options: JSON that a resume returns to the caller.
+            code: the git commit of the task's code.
 
         Raises:
             EngineError: the record cannot be written.
@@ -120,7 +123,7 @@ class LocalEngine:
             tries=(),
             options=options or {},
         )
-        record, lock = self._create(lambda run_id: self._begin_try(replace(draft, run_id=run_id)))
+        record, lock = self._create(lambda run_id: self._begin_try(replace(draft, run_id=run_id), code))
         return self._hold(LocalRun(self._directory, lock, record, input_data, self._let_go))
 
     def start_workflow(
@@ -160,13 +163,19 @@ class LocalEngine:
         return self._hold(WorkflowRun(self._directory, lock, record, input_data, self._let_go))
 
     def resume_run(
-        self, run_id: str, *, input_params: JsonObject | None = None, masked_params: JsonObject | None = None
+        self,
+        run_id: str,
+        *,
+        input_params: JsonObject | None = None,
+        masked_params: JsonObject | None = None,
+        code: CodeVersion | None = None,
     ) -> LocalRun:
         """Start the next try of a run that was killed, failed or was cancelled, with the same input.
 
         Args:
             input_params: the params; required if those in the record are masked.
             masked_params: the params with secrets masked, to compare with a masked record. Default: `input_params`.
+            code: the git commit of the task's code.
 
         Raises:
             RunNotFoundError: there is no such run.
@@ -178,7 +187,7 @@ class LocalEngine:
         try:
             record, input_data = self._resumable(run_id, input_params, masked_params)
             self._directory.sweep_run(run_id)
-            record = self._begin_try(died(record, self._clock))
+            record = self._begin_try(died(record, self._clock), code)
             self._directory.write(record)
             return self._hold(LocalRun(self._directory, lock, record, input_data, self._let_go))
         except BaseException:
@@ -358,8 +367,8 @@ class LocalEngine:
         record = _expect_resumable(self._directory.read(run_id))
         return record, _resumed_input(record, input_params, masked_params or input_params)
 
-    def _begin_try(self, record: RunRecord) -> RunRecord:
-        return record.begun(now=self._now(), host=platform.node(), pid=os.getpid())
+    def _begin_try(self, record: RunRecord, code: CodeVersion | None) -> RunRecord:
+        return record.begun(now=self._now(), host=platform.node(), pid=os.getpid(), code=code)
 
     def _summary(self, run_id: str) -> RunSummary | None:
         try:

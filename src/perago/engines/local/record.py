@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from perago.errors import EngineError
+from perago.values.code import CodeVersion
 from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
@@ -32,6 +33,7 @@ class TryEntry:
         host, pid: the process that runs it.
         output: of a COMPLETED try; reason: of any other ended one.
         duration_ms: from start to end; None if the end was not observed.
+        code: the git commit of the task's code; None if it is in no work tree, or for a sub-workflow.
     """
 
     task_id: str
@@ -45,6 +47,7 @@ class TryEntry:
     duration_ms: Milliseconds | None = None
     output: JsonObject | None = None
     reason: str | None = None
+    code: CodeVersion | None = None
 
     def as_try(self, reference_task_name: str, input_data: JsonObject) -> TryRecord:
         """The try in the form of the engine's port."""
@@ -90,7 +93,7 @@ class RunRecord:
     def find(self, task_id: str) -> TryEntry | None:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)
 
-    def begun(self, *, now: int, host: str, pid: int) -> RunRecord:
+    def begun(self, *, now: int, host: str, pid: int, code: CodeVersion | None = None) -> RunRecord:
         """This record with a further try."""
         before = self.tries[-1] if self.tries else None
         times = (before.scheduled_time, before.ended_time or 0) if before else (0,)
@@ -101,6 +104,7 @@ class RunRecord:
             host=host,
             pid=pid,
             retried_task_id=before.task_id if before else None,
+            code=code,
         )
         return replace(self, tries=(*self.tries, entry))
 

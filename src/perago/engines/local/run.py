@@ -19,6 +19,7 @@ from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
 from perago.errors import EngineError, required
 from perago.files.lock import FileLock
 from perago.ports import Clock
+from perago.values.code import CodeVersion
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
 from perago.values.record import WITHIN, TryStatus, WorkflowStatus
@@ -237,7 +238,8 @@ class LocalRun(HeldRun[RunRecord]):
             record = self._record
             if self._is_live:
                 record = record.ended(TryStatus.FAILED, now=self._now(), reason=reason, duration_ms=self._duration())
-            self._write(record.begun(now=self._now(), host=platform.node(), pid=os.getpid()))
+            code = record.current.code  # a process reads the code of a task once
+            self._write(record.begun(now=self._now(), host=platform.node(), pid=os.getpid(), code=code))
             self._began = self._clock.monotonic()
             return self
 
@@ -305,11 +307,13 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
         task_name: str,
         input_data: JsonObject,
         recorded_input: JsonObject | None = None,
+        code: CodeVersion | None = None,
     ) -> LocalAttempt:
         """Record a further try of a task or sub-workflow.
 
         Args:
             recorded_input: the input with secrets masked. Default: there are none but those that the process knows.
+            code: the git commit of the task's code.
 
         Raises:
             EngineError: the run is cancelled or closed, or the try could not be recorded.
@@ -326,6 +330,7 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
                 now=self._now(),
                 host=platform.node(),
                 pid=os.getpid(),
+                code=code,
             )
             self._write(record)
             begun = record.tries[-1]

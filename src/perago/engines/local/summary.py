@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Self
 
 from perago.engines.local.record import RunRecord, workspace_field
 from perago.engines.local.record_json import AnyRecord
 from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
+from perago.values.code import CodeVersion
+from perago.values.json_text import JsonObject
 from perago.values.record import TryStatus, WorkflowStatus
+from perago.values.workflow_params import params_in
 
 RUNNING = "running"
 KILLED = "killed"
@@ -22,6 +25,7 @@ class TaskSummary:
 
     Attributes:
         duration: seconds of that try; None if its end was not observed.
+        code: the git commit of its code; None if it is unknown.
     """
 
     reference_task_name: str
@@ -30,6 +34,7 @@ class TaskSummary:
     tries: int
     output_ref: str | None = None
     duration: float | None = None
+    code: CodeVersion | None = None
 
     @classmethod
     def of(cls, entry: WorkflowTry) -> Self:
@@ -40,6 +45,7 @@ class TaskSummary:
             tries=entry.retry_count + 1,
             output_ref=workspace_field(entry.output, "ref"),
             duration=None if entry.duration_ms is None else entry.duration_ms / 1000,
+            code=entry.code,
         )
 
 
@@ -58,6 +64,8 @@ class RunSummary:
         reason: why the newest try ended without a result, or what is wrong with the record.
         started: start of the first try.
         duration: seconds of the newest try, so far if it runs; None if its end was not observed.
+        params: of the task or workflow, secrets masked; empty if it has none.
+        code: the git commit of the task's code; None if it is unknown, or for a workflow, whose `tasks` have theirs.
     """
 
     run_id: str
@@ -73,6 +81,8 @@ class RunSummary:
     reason: str | None = None
     started: datetime | None = None
     duration: float | None = None
+    params: JsonObject = field(default_factory=dict)
+    code: CodeVersion | None = None
     kind: Literal["task", "workflow"] = "task"
     tasks: tuple[TaskSummary, ...] = ()
 
@@ -103,6 +113,7 @@ class RunSummary:
             reason=record.reason,
             started=datetime.fromtimestamp(record.started_time / 1000, UTC),
             duration=None if ended is None else max(ended - record.started_time, 0) / 1000,
+            params=params_in(record.input_data) or {},
             kind="workflow",
             tasks=tuple(map(TaskSummary.of, record.tasks)),
         )
@@ -129,6 +140,8 @@ class RunSummary:
             reason=newest.reason,
             started=datetime.fromtimestamp(record.tries[0].scheduled_time / 1000, UTC),
             duration=duration,
+            params=params_in(record.input_data) or {},
+            code=newest.code,
         )
 
     @classmethod

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from perago.engines.local.record import Milliseconds, TryEntry, workspace_field
+from perago.values.code import CodeVersion
 from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.models import RUN_PREFIX
 from perago.values.record import WITHIN, InstanceRecord, TryStatus, WorkflowStatus
+from perago.values.workflow_params import params_in
 
 WORKFLOW_RECORD_VERSION: Final = 2
 """Versions of Perago that know no workflows call such a record one of a later version."""
@@ -113,6 +115,7 @@ class WorkflowRecord:
         now: int,
         host: str,
         pid: int,
+        code: CodeVersion | None = None,
     ) -> WorkflowRecord:
         """This record with a further try of a task."""
         before = self.last_tries.get(reference_task_name)
@@ -128,6 +131,7 @@ class WorkflowRecord:
             reference_task_name=reference_task_name,
             task_name=task_name,
             input_data=input_data,
+            code=code,
         )
         return replace(self, tries=(*self.tries, entry))
 
@@ -197,7 +201,7 @@ class WorkflowRecord:
     def as_instance(self) -> InstanceRecord:
         """The record in the form of the engine's port."""
         tries = (entry.as_try(entry.reference_task_name, entry.input_data) for entry in self.tries)
-        return InstanceRecord(self.run_id, tuple(tries))
+        return InstanceRecord(self.run_id, tuple(tries), params=params_in(self.input_data))
 
 
 def is_workflow(document: object) -> bool:

@@ -244,6 +244,7 @@ def record_to_json(record: InstanceRecord) -> dict[str, Any]:
         "workflow_instance_id": record.workflow_instance_id,
         "parts": dict(record.parts),
         "unread": dict(record.unread),
+        "params": record.params,
         # dataclasses.asdict would copy each output deeply, only to encode it
         "tries": [{name: getattr(entry, name) for name in _TRY_FIELDS} for entry in record.tries],
     }
@@ -252,7 +253,7 @@ def record_to_json(record: InstanceRecord) -> dict[str, Any]:
 def record_from_json(value: Mapping[str, Any]) -> InstanceRecord:
     """The inverse of `record_to_json`."""
     tries = tuple(map(_try_from_json, value["tries"]))
-    return InstanceRecord(value["workflow_instance_id"], tries, value["parts"], value["unread"])
+    return InstanceRecord(value["workflow_instance_id"], tries, value["parts"], value["unread"], value["params"])
 
 
 def _try_from_json(entry: Mapping[str, Any]) -> TryRecord:

@@ -215,7 +215,7 @@ class _JobLastLook:
         if not another_try_completed(self._engine.load_record(self._job.attempt), self._job):
             return None
         if self._executor is None:
-            raise EngineError(f"another try of task {self._job.attempt.task_id} has completed")
+            raise EngineError(f"another try of {self._job.identity.label} has completed")
         return self._executor.look(self._job)
 
 

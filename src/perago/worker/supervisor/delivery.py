@@ -358,7 +358,7 @@ class Delivery:
             path = record.path_of(attempt.workflow_instance_id, attempt.reference_task_name or "")
             tries = record.of(path)
             if any(entry.status is TryStatus.COMPLETED and entry.task_id != attempt.task_id for entry in tries):
-                raise EngineError(f"another try of task {attempt.task_id} has completed")
+                raise EngineError(f"another try of {AttemptIdentity.of(attempt).label} has completed")
 
         return look
 

@@ -29,7 +29,7 @@ def why_void(job: Job, current: Mapping[str, Attempt | None]) -> str | None:
         return None
     now = current[task_id]
     if now is None:
-        return f"task {task_id} is not there any more: its workflow was restarted, rerun or removed"
+        return f"{job.identity.label} is not there any more: its workflow was restarted, rerun or removed"
     try:
         assert_current_attempt_snapshot(job.attempt, now)
     except StaleAttemptError as exc:
@@ -46,7 +46,7 @@ def end_older(job: Job, jobs: Sequence[Job], journal: Journal) -> None:
     """End older executions of the task of a job that was just taken: they are void."""
     for older in others_of(job, jobs):
         if older.phase != Phase.REPORT and older.end(Cause.CANCELLED):
-            journal.tell(logging.INFO, f"cancelled: task {job.attempt.task_id} was handed out again", older)
+            journal.tell(logging.INFO, f"cancelled: {job.identity.label} was handed out again", older)
 
 
 class CancellationCheck:

@@ -21,7 +21,7 @@ _STAMP = "perago."
 _STAGED = "perago-staged."
 _CONTENT = _STAMP + "content"
 _EMPTY = "empty"
-_LARGE = ("params", "result")
+_LARGE = ("params", "result", "workflow-params")
 _SUBJECT_LENGTH = 120
 
 
