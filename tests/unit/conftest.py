@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +57,13 @@ def as_nobody() -> Callable:
         return value
 
     return run
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory in which any user may write."""
+    path = Path(tempfile.mkdtemp(prefix="perago-test-"))
+    path.chmod(0o777)
+    yield path
+    subprocess.run(["chmod", "-R", "u+rwx", path], check=False, capture_output=True)
+    shutil.rmtree(path)

@@ -236,14 +236,7 @@ def test_a_hostile_name_is_shown_safely(root):
     assert "\\x1b" in message
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
-def test_a_directory_that_cannot_be_read_breaks_the_guard_and_says_why(root, as_nobody):
-    (root / "raw").chmod(0)
-
-    def open_parents():
-        for directory in (root, *root.parents[:-1]):
-            if directory.stat().st_uid == 0 and not directory.stat().st_mode & 0o001:
-                directory.chmod(0o755)
-
-    fault = as_nobody(lambda: fault_of(root, require_file("raw/notes.txt")), before=open_parents)
+def test_a_directory_that_cannot_be_read_breaks_the_guard_and_says_why(open_directory, as_nobody):
+    (open_directory / "raw").mkdir(mode=0)
+    fault = as_nobody(lambda: fault_of(open_directory, require_file("raw/notes.txt")))
     assert fault == "found no file, but an unreadable entry (Permission denied)"

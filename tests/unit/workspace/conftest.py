@@ -1,11 +1,10 @@
-"""Another user, and a small disk: what the tests of the workspace need and root alone cannot show."""
+"""Small disks, and file systems that clone files."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,16 +12,6 @@ from pathlib import Path
 import pytest
 
 from small_disk import small_disk_at
-
-
-@pytest.fixture
-def open_directory() -> Iterator[Path]:
-    """A directory in which any user may write."""
-    path = Path(tempfile.mkdtemp(prefix="perago-test-"))
-    path.chmod(0o777)
-    yield path
-    subprocess.run(["chmod", "-R", "u+rwx", path], check=False, capture_output=True)
-    shutil.rmtree(path)
 
 
 @pytest.fixture
