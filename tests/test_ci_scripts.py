@@ -1,5 +1,7 @@
-"""What `.ci/test` excuses, what it names, and what it never lets pass; what `.ci/run` says at its end; and which Pythons
-the unit tests run on."""
+"""What `.ci/test` excuses, what it names, and what it never lets pass; and what `.ci/run` says at its end.
+
+And which Pythons the unit tests run on.
+"""
 
 from __future__ import annotations
 
@@ -175,7 +177,7 @@ exit ${FAILS:-0}
 
 @pytest.fixture
 def machine(tmp_path):
-    """The script `pythons` or `debian-python`, on a machine with root's rights, an old Python, and its own debootstrap."""
+    """Calls a script on a machine with an old Python, root's rights, and a debootstrap that fetches nothing."""
     if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         pytest.skip("needs root, with the right to mount in namespaces")
     (tmp_path / "bin").mkdir()
