@@ -56,7 +56,7 @@ test-all: test test-long ## Run all tests
 libraries: $(LIBRARIES)/.installed ## Run the tests with pandas, scikit-learn, joblib, DuckDB, h5py and dask, in an environment of their own (TESTS=path)
 	$(LIBRARIES)/bin/pytest -n 2 --dist loadgroup $(or $(filter-out tests,$(TESTS)),tests/libraries)
 
-units: ## Run the unit tests on each installed Python from 3.11 on (PYTHONS=names for some, EXCEPT=3.11)
+units: ## Run the unit tests on each installed Python from 3.11 on, and on the newest (PYTHONS=names for some, EXCEPT=3.11)
 	@PYTHONS='$(PYTHONS)' EXCEPT='$(EXCEPT)' .ci/units
 
 environments: $(DEV) $(LIBRARIES)/.installed units-environments # all of CI's, side by side with --jobs

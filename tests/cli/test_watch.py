@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from forks import fork
 from perago.attempt.output import place_in_body
 from perago.errors import TaskCancelledError, TaskExecutionError, TaskFailed
 from perago.ports import Event, Phase
@@ -117,7 +118,7 @@ def test_forks_have_the_handlers_that_were_there_before(cancelled):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
     with Interrupts(cancelled.set):
         signal.signal(signal.SIGHUP, own)
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             found = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from forks import fork
 from git_support import Bench, write_files
 from perago.errors import RefNotFoundError, StoreError
 from perago.stores.git import GitStore
@@ -68,7 +69,7 @@ def test_a_pack_that_was_known_and_never_opened_may_go(bench):
 
 def test_a_forked_process_opens_a_repository_of_its_own(bench):
     base = bench.import_files({"a": b"a"})
-    child = os.fork()
+    child = fork()
     if child == 0:
         code = 1
         try:

@@ -7,6 +7,7 @@ import socket
 import pytest
 from pygit2.enums import ObjectType
 
+from forks import fork
 from git_support import write_files
 from perago.errors import ObjectNameError, WorkspaceContentError
 from perago.files.beneath import Beneath
@@ -226,7 +227,7 @@ def test_a_file_that_may_not_be_read_is_refused(bench):
     (work.directory / "b").chmod(0)
     for parent in [work.directory, *work.directory.parents][:-2]:
         parent.chmod(parent.stat().st_mode | 0o055)
-    child = os.fork()
+    child = fork()
     if child == 0:
         code = 1
         try:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import pytest
 
+from forks import fork
 from perago.errors import EngineError, RuntimeConfigError, StoreError
 from perago.ports import SystemClock
 from perago.testing import MemoryEngine
@@ -407,7 +408,7 @@ def test_a_killed_writer_leaves_the_whole_result_or_none(spool, attempt):
     kept = KeptResult.of(
         attempt, RuntimeTaskResult("COMPLETED", {"result": {"text": "x" * 4_000_000}}), datetime.now(UTC)
     )
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             for _ in range(1_000):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from forks import fork
 from perago.errors import EngineError, TaskExecutionError
 from perago.worker.executor import link as link_module
 from perago.worker.executor.link import SupervisorLink
@@ -140,13 +141,12 @@ def test_a_body_may_ask_as_often_as_it_likes(ends, monkeypatch):
     assert link.is_cancelled()
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, it warns of forks beside threads
 def test_a_cancellation_is_seen_by_a_fork_and_not_taken_from_its_parent(ends):
     link, supervisor = ends
     supervisor.send(RUN)
     link.take()
     supervisor.send(Cancel())
-    child = os.fork()
+    child = fork()
     if child == 0:
         os._exit(0 if link.is_cancelled() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -261,12 +261,11 @@ def test_a_channel_of_which_something_may_be_lost_is_not_read_any_further(ends, 
         link.take()
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, it warns of forks beside threads
 def test_a_fork_that_has_closed_all_it_had_is_not_cancelled(channel, ends):
     link, supervisor = ends
     supervisor.send(RUN, Cancel())
     near, _ = channel
-    child = os.fork()
+    child = fork()
     if child == 0:
         link.take()
         link = SupervisorLink(near, None)

@@ -58,8 +58,8 @@ class LoopThread:
         """
         call = _Call(coroutine)
         try:
-            with self._lock:  # so that nothing starts on a loop that is ending, where it would never finish
-                call.begin_on(self._running())
+            # Under the lock, so that nothing starts on a loop that is ending, where it would never finish.
+            _under(self._lock, lambda: call.begin_on(self._running()))
             return call.result(timeout)
         except BaseException:
             if not call.has_ended:
@@ -68,11 +68,13 @@ class LoopThread:
 
     def close(self) -> None:
         """Cancel what runs, and end the thread. May be called twice."""
-        with self._lock:
-            self._closed = True
-            end, self._end, self._loop = self._end, None, None
+        end = _under(self._lock, self._leave)
         if end is not None:
             end()
+
+    def _leave(self) -> weakref.finalize[Any, LoopThread] | None:
+        end, self._end, self._loop, self._closed = self._end, None, None, True
+        return end
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._closed:
@@ -95,6 +97,21 @@ class LoopThread:
         if self._loop is not None:
             keep(self._loop)
         self._loop, self._end = None, None
+
+
+def _under(lock: threading.Lock, action: Callable[[], T]) -> T:
+    """Run it with a lock held.
+
+    On Python 3.14 an interrupt can come between the `__enter__` and the block of a `with`, which then leaves the lock
+    locked (python/cpython#148874). Here, one call takes the lock and notes that.
+    """
+    held: list[bool] = []
+    try:
+        held.extend(map(lock.acquire, (True,)))
+        return action()
+    finally:
+        if held:
+            lock.release()
 
 
 def _serve(loop: asyncio.AbstractEventLoop, stopping: threading.Event, at_end: AtEnd | None) -> None:

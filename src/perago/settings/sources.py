@@ -240,10 +240,10 @@ def _read_directory(path: Path) -> Source:
     values: dict[str, Any] = {}
     faults = [] if path.is_dir() else [f"{label} is not a directory"]
     for name in CREDENTIALS:
-        if (path / name).exists():
-            try:
-                values[name] = read_file(path / name).strip()
-            except ValueError as exc:
+        try:
+            values[name] = read_file(path / name).strip()
+        except ValueError as exc:
+            if not isinstance(exc.__cause__, FileNotFoundError | NotADirectoryError):
                 faults.append(f"{name} ({label}) cannot be read: {exc}")
     return Source(label, values, tuple(faults), path)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
 import os
+import stat
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -243,16 +245,15 @@ class _Workspace:
         full = self._root / path
         if not self._is_inside(full):
             return "a symbolic link that leads out of the workspace"
-        try:
-            if full.is_file():
-                return "file"
-            if full.is_dir():
-                return "directory"
-            if full.is_symlink():
-                return "a broken symbolic link"
-            return "something that is neither a file nor a directory" if full.exists() else None
+        try:  # not `is_file` and the like: from Python 3.14 on, they say no where they cannot look
+            mode = full.stat().st_mode
         except OSError as exc:
-            return f"an unreadable entry ({exc.strerror})"
+            if exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return f"an unreadable entry ({exc.strerror})"
+            return "a broken symbolic link" if full.is_symlink() else None
+        if stat.S_ISREG(mode):
+            return "file"
+        return "directory" if stat.S_ISDIR(mode) else "something that is neither a file nor a directory"
 
     def matches(self, pattern: str) -> list[str]:
         """The matching paths, relative to the root, sorted: those of `Path.glob`, except behind links out.

@@ -6,6 +6,7 @@ import sys
 import pytest
 from pydantic import BaseModel
 
+import forks
 from perago import task
 from perago.attempt.free import invoke_workspace_free_task
 
@@ -23,7 +24,7 @@ class Answer(BaseModel):
 @task(name="forks", owner_email="tests@example.org")
 def fork(params: Params) -> Answer:
     """The fork comes to the end of the body in one way or another; its parent tells how that was."""
-    child = os.fork()
+    child = forks.fork()
     if child == 0:
         match params.way:
             case "returns":
@@ -39,7 +40,6 @@ def fork(params: Params) -> Answer:
     return Answer(exit_code=os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, it warns of forks beside threads
 @pytest.mark.parametrize(
     ("way", "code"),
     [("returns", 0), ("fails", 1), ("exits", 3), ("exits in silence", 0), ("exits with a text", 1)],

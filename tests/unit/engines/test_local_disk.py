@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from forks import fork
 from perago.engines.local import LocalEngine
 from perago.engines.local.directory import RunsDirectory
 from perago.errors import EngineError
@@ -126,7 +127,7 @@ def test_a_directory_of_somebody_else_is_refused(open_directory):
     run.close()
     for directory in (open_directory / "runs", open_directory / "runs" / run.run_id):
         directory.chmod(0o755)
-    child = os.fork()
+    child = fork()
     if not child:
         outcome = 9
         try:

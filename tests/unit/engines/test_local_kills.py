@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from forks import fork
 from perago.engines.local import LocalEngine
 from perago.errors import EngineError, RunBusyError
 from waiting import wait_for
@@ -114,7 +115,7 @@ def leftovers(directory):
 def hold_a_run_and_leave_a_fork(engine, alive):
     """In a process of its own: have a run, fork, and wait; the fork touches the run, tells of itself, and waits."""
     run = engine.start_run(target="t", task_name="t", input_data={"params": {}})
-    if not os.fork():
+    if not fork():
         run.cancel()  # a fork has nothing to say: the record stays as it is
         run.close()
         os.write(alive, f"{run.run_id} {os.getpid()}".encode())
@@ -124,7 +125,7 @@ def hold_a_run_and_leave_a_fork(engine, alive):
 def test_a_fork_that_outlives_its_process_does_not_keep_the_run_busy(tmp_path):
     engine = LocalEngine(tmp_path / "runs")
     ready, alive = os.pipe()
-    parent = os.fork()
+    parent = fork()
     if not parent:
         try:
             hold_a_run_and_leave_a_fork(engine, alive)

@@ -348,7 +348,6 @@ def test_closing_ends_calls_under_way_and_begins_no_others(server, session):
         call(session)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, it warns of forks beside threads
 def test_a_fork_uses_connections_of_its_own_and_leaves_its_parents_open(server, session):
     call(session)
 

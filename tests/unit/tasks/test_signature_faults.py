@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import sys
 from pathlib import Path
 from typing import Optional
 
@@ -104,7 +105,7 @@ async def an_async_generator(params: Params) -> Params:
         (params_a_dataclass, {}, "annotated Plain", "class Plain(BaseModel)"),
         (params_a_root_model, {}, "RootModel Rows", "BaseModel with a field"),
         (params_the_base, {}, "BaseModel itself", "params: MyParams"),
-        (params_optional, {}, "Optional", "params: MyParams"),
+        (params_optional, {}, "Params | None" if sys.version_info >= (3, 14) else "Optional", "params: MyParams"),
         (result_missing, {}, "return value is not annotated", "-> MyResult"),
         (result_none, {}, "return value is annotated None", "-> MyResult"),
         (result_a_root_model, {}, "RootModel Rows", "BaseModel with a field"),

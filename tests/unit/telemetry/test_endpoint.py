@@ -37,7 +37,8 @@ def ask(endpoint, path, method="GET"):
         with urllib.request.urlopen(request, timeout=10 * slowness()) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as exc:
-        return exc.code, exc.read()
+        with exc:
+            return exc.code, exc.read()
 
 
 def test_pages_have_their_status_and_hold_no_secret(endpoint):

@@ -44,7 +44,6 @@ def make_progress(journal):
     JobObserver(journal, object())(PROGRESS)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, it warns of forks beside threads
 @pytest.mark.parametrize("tell", [log, measure, make_progress])
 def test_a_fork_that_tells_something_does_not_wait_for_a_thread_of_its_parent(tell):
     journal = BusyJournal()

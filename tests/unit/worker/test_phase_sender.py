@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 
-import pytest
-
 from forks import exit_code_in_fork
 from perago.ports import Event, Phase
 from perago.worker.executor.link import PhaseSender
@@ -28,7 +26,6 @@ class SlowOutbox(Outbox):
         self.let.wait(30 * slowness())
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, it warns of forks beside threads
 def test_a_fork_that_tells_something_does_not_wait_for_a_thread_of_its_parent():
     near, far = socket.socketpair()
     with near, far:

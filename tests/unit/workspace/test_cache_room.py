@@ -11,6 +11,7 @@ from contextlib import suppress
 import pytest
 
 from cache_support import MIB, content_of, entry_files, has, home, keep_file, md5, partial_files
+from forks import fork
 from perago.workspace.cache import ObjectCache, Usage, room
 from perago.workspace.cache.room import EVICT_FROM, EVICT_TO, charge
 from servers.machine import slowness
@@ -176,7 +177,7 @@ def test_a_fork_that_was_made_while_a_lock_was_held_does_not_keep_it(tmp_path, m
 
     def fork_and_walk(entries):
         if not children:
-            child = os.fork()
+            child = fork()
             if child == 0:
                 try:
                     os.close(writing)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from forks import fork
 from perago.errors import RuntimeConfigError, WorkspaceStorageError
 from perago.values.models import AttemptIdentity
 from perago.workspace.directory import ATTEMPT_DIRECTORY_NAME, AttemptDirectory, directory_name
@@ -199,7 +200,7 @@ def test_what_cannot_be_kept_stays_where_it_is(tmp_path):
 def test_a_directory_appears_with_its_marker_in_place(tmp_path):
     """Whoever lists the root while directories are made finds no attempt directory without a marker."""
     reading, writing = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             os.close(reading)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from forks import fork
 from perago.testing import ManualClock
 from perago.values.models import WorkspaceInput
 from perago.workspace.queue import HostQueue, Patience, host_queue
@@ -240,7 +241,7 @@ def test_a_failure_in_the_turn_ends_it(tmp_path: Path) -> None:
 def test_a_fork_does_not_keep_the_turn(tmp_path: Path) -> None:
     alive, end = os.pipe()
     with queue(tmp_path)(target(), bool):
-        child = os.fork()
+        child = fork()
         if child == 0:
             os.close(end)
             os.read(alive, 1)

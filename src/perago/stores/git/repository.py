@@ -229,13 +229,14 @@ def _open(path: Path) -> pygit2.Repository:
     # libgit2 syncs only if told to; objects and references must reach the disk before they count.
     pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
     pygit2.option(Option.SET_CACHE_MAX_SIZE, CACHE_BYTES)
-    if not path.exists():
-        raise RepositoryNotFoundError(
-            f"there is no repository at {path}. Create one with {_import_command(path, 'main')}"
-        )
     try:
+        path.stat()
         # Without the flag, libgit2 would accept a repository in a parent directory.
         repository = pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise RepositoryNotFoundError(
+            f"there is no repository at {path}. Create one with {_import_command(path, 'main')}"
+        ) from exc
     except GIT_FAULTS as exc:
         raise _unopened(exc, path) from exc
     # A file or directory `.git` would lead libgit2, but not Perago, to another place.

@@ -29,11 +29,16 @@ def examine(root: Path, clock: Clock) -> Iterator[Finding]:
     """
     directory = supervisor_directory(root) / SPOOL_DIRECTORY
     try:
-        if not directory.is_dir():
-            return
-        for path in sorted(directory.glob(f"*{DAMAGED_SUFFIX}")):
+        for path in _damaged(directory):
             status = path.lstat()
             age = clock.now().timestamp() - status.st_mtime
             yield Finding(kind=Kind.UNREADABLE_RESULT, what=str(path), why=_WHY, age_seconds=age, size=status.st_size)
     except OSError as exc:
         raise WorkspaceStorageError(f"{directory} cannot be read: {exc.strerror}; check its permissions") from exc
+
+
+def _damaged(directory: Path) -> list[Path]:
+    try:
+        return sorted(path for path in directory.iterdir() if path.name.endswith(DAMAGED_SUFFIX))
+    except FileNotFoundError:
+        return []
