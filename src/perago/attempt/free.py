@@ -35,7 +35,7 @@ from perago.values.trace_context import TraceContext
 _NOBODY = AttemptIdentity(workflow_instance_id="", task_id="", retry_count=0)
 
 
-def run_workspace_free_task_attempt(
+def run_workspace_free_task_attempt(  # noqa: PLR0913 - its keywords are the published contract
     task: TaskDefinition,
     input_data: Mapping[str, Any],
     *,

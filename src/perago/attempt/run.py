@@ -130,7 +130,7 @@ def _is_modified(path: str, entry: ManifestEntry, stat: FileStat, manifest: Mani
     return digest(path, algorithm_of(entry.digest), stat.size) != entry.digest
 
 
-def run_workspace_task_attempt(
+def run_workspace_task_attempt(  # noqa: PLR0913 - its keywords are the published contract
     task: TaskDefinition,
     input_data: Mapping[str, Any],
     attempt: Attempt,

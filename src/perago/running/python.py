@@ -102,7 +102,7 @@ def run(
     fast_retries: bool = False,
     progress: bool | None = None,
 ) -> CompletedRun[Any]: ...
-def run(
+def run(  # noqa: PLR0913 - its keywords are the options of the command
     target: Callable[..., object] | TaskDefinition | WorkflowDefinition | str,
     params: BaseModel | Mapping[str, Any] | None = None,
     *,

@@ -153,7 +153,7 @@ def _naming_the_function(
 
 
 @_naming_the_function
-def task(
+def task(  # noqa: PLR0913 - the declaration is the published contract
     *,
     name: str,
     owner_email: str,

@@ -66,6 +66,13 @@ PLANTED = {
     "content knows publications": ("stores/lakefs/content/upload.py", "perago.stores.lakefs.publication.fence"),
     "the API knows the store": ("stores/lakefs/api/client.py", "perago.stores.lakefs.connection"),
     "a run knows a command": ("cli/run/task.py", "perago.cli.commands.log"),
+    "a run knows which store there is": ("running/task.py", "perago.stores.git.store"),
+    "a run knows the command line": ("running/request.py", "click"),
+    "a run knows a terminal": ("running/view.py", "rich"),
+    "a store knows an HTTP library": ("stores/lakefs/api/client.py", "aiohttp"),
+    "an engine knows an HTTP library": ("engines/conductor/client.py", "urllib3"),
+    "a workspace knows git": ("workspace/manifest.py", "pygit2"),
+    "a run knows processes": ("running/task.py", "psutil"),
 }
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show the changes without making them.")
 @click.option("--message", "-m", metavar="TEXT", help="The commit's message.")
 @json_option
-def command(
+def command(  # noqa: PLR0913 - one for each option
     directory: Path,
     repo: str,
     branch: str,

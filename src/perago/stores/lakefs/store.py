@@ -73,7 +73,7 @@ class LakeFSStore:
         RuntimeConfigError: the endpoint is not a server's URL, or another argument is invalid.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of a server
         self,
         *,
         endpoint_url: str,

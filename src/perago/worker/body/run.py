@@ -135,7 +135,7 @@ class BodyProcess:
         max_lines: maximum lines to forward. Default: all.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the process is the caller's to shape
         self,
         start: StartProcess,
         load: Load,

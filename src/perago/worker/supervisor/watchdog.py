@@ -108,7 +108,7 @@ class Watchdog:
         tell_status: writes the status if it has changed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one callable for each thing that it looks after
         self,
         engine: WorkerEngine,
         journal: Journal,
