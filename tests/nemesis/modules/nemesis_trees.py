@@ -7,10 +7,10 @@ from pathlib import Path
 
 from nemesis_common import CONTROLS, OWNER, Answer, FileParams, append
 
-from perago import TaskContext, task
+from perago import TaskContext, WorkspaceSpec, task
 
 
-@task(name="nemesis.leaf", owner_email=OWNER, controls=CONTROLS)
+@task(name="nemesis.leaf", owner_email=OWNER, workspace=WorkspaceSpec(), controls=CONTROLS)
 def leaf(workspace: Path, params: FileParams, context: TaskContext) -> Answer:
     context.logger.info("in a sub-workflow", password=params.password)
     time.sleep(params.seconds)
