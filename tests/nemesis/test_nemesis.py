@@ -25,6 +25,7 @@ from nemesis.reader import Reader
 from nemesis.recovery import percentile, recoveries
 from nemesis.run import Nemesis, Scale
 from nemesis.workflows import Workflows
+from perago.engines.conductor import ConductorEngine
 from perago.stores.lakefs import LakeFSStore
 from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX
 from perago.workspace.cache.examine import examine
@@ -38,7 +39,7 @@ HOSTS = {"host": (2, 1, 1, 1), "noting": (1, 1)}
 one with their report, as they have a single type of tasks, of which more wait than there are slots."""
 
 HERE = Path(__file__).parent
-TASKS_OF = {"host": ("nemesis_tasks", "nemesis_notes", "nemesis_runs"), "noting": ("nemesis_notes",)}
+TASKS_OF = {"host": ("nemesis_tasks", "nemesis_notes", "nemesis_runs", "nemesis_trees"), "noting": ("nemesis_notes",)}
 
 BRANCHES, WORKFLOWS = 20, 60
 FEWEST_FOR_AN_HOUR = 30
@@ -71,7 +72,8 @@ def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(
     with ExitStack() as stack:
         repository, api = stack.enter_context(repository_on(lakefs)), stack.enter_context(conductor.api())
         traffic = [stack.enter_context(each) for each in _traffic(lakefs, conductor, chance)]
-        workflows = Workflows(api, repository, [f"b{number}" for number in range(BRANCHES)], chance, password)
+        engine = stack.enter_context(ConductorEngine(conductor.url))
+        workflows = Workflows(api, engine, repository, [f"b{number}" for number in range(BRANCHES)], chance, password)
         hosts = [stack.enter_context(host) for host in _hosts(lakefs, traffic, workflows.domain, tmp_path)]
         nemesis = Nemesis(workflows, hosts, (lakefs, conductor), traffic, tmp_path, scale(), chance, secrets)
         for host in hosts:

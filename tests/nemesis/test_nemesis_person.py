@@ -26,7 +26,7 @@ def workflows(monkeypatch):
     monkeypatch.setattr(nemesis_workflows, "load_module_tasks", lambda _: [])
     api = Mock()
     api.start_workflow.side_effect = ["w1", "w2"]
-    return Workflows(api, Mock(), ["b"], random.Random(1), "hunter2")
+    return Workflows(api, Mock(), Mock(), ["b"], random.Random(1), "hunter2")
 
 
 @pytest.mark.parametrize("error", [RemoteDisconnected("gone"), ApiError("DELETE /workflow", Answer(500, b""))])

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from nemesis.runs import END, PARTS, SCOPE, halves
+from nemesis.trees import LEAVES
 from perago.values.joins import input_refs
 
 NOTES = {f"note_{number}": f"note-{number}.txt" for number in range(1, 6)}
@@ -21,7 +22,7 @@ WRITERS: Mapping[str, Collection[str]] = {
     "prepare": ["prepared.txt"],
     "finish": ["finished.txt"],
     END: PARTS.values(),
-    **{name: [path] for name, path in NOTES.items()},
+    **{name: [path] for name, path in {**NOTES, **LEAVES}.items()},
 }
 """The tasks that publish to the branch, and the files to which each adds its workflow's id."""
 
@@ -51,7 +52,7 @@ class Branch:
         contents: of all files, by commit and path.
         seen: heads that were seen.
         by_hand: commits of the person, and the file that each of them added.
-        workflows: the ended ones, with their tasks.
+        workflows: the ended ones, with their tasks; a tree as `nemesis.trees.whole` has it.
         meddled: workflows that somebody terminated, restarted or reran: what they published before may be replaced.
         terminated: of these, the ones that somebody ended.
         calm: workflows that ran when all faults were over.
@@ -302,19 +303,23 @@ class Branch:
         may_end = {"CANCELED", "FAILED", "TIMED_OUT"} if _is_fork(workflow) else set()
         return (
             bool(refused)
-            and all(self._is_refused_rightly(task, workflow["workflowId"]) for task in refused)
+            and all(self._is_refused_rightly(task, workflow) for task in refused)
             and may_end.issuperset(task["status"] for task in beside)
         )
 
-    def _is_refused_rightly(self, task: Any, workflow: str) -> bool:
+    def _is_refused_rightly(self, task: Any, workflow: Any) -> bool:
+        """Whether all that the refusal names counts for no task; a tree is never refused for what it gave up itself."""
         reason = task["reasonForIncompletion"]
         ids = [commit["id"] for commit in self.log]
         base = self._input_of(task)
         since = self.log[: ids.index(base)] if base in ids else []
+        own = workflow["workflowId"]
         others = [commit for commit in since if self._counts_for_no_task(commit)]
+        if any(entry["referenceTaskName"] in LEAVES for entry in tasks_of(workflow)):
+            others = [commit for commit in others if not _is_of(commit, own)]
         conflict = _CONFLICT.search(reason)
         if conflict is not None:
-            beside = [commit for commit in others if not _is_of(commit, workflow)]  # whose notes have each their file
+            beside = [commit for commit in others if not _is_of(commit, own)]  # whose notes have each their file
             changed = {path for commit in beside for path in self._changed_by(commit)}
             return task["referenceTaskName"] in NOTES and changed.issuperset(
                 re.findall(r"'([^']+)'", conflict["paths"])
@@ -405,12 +410,14 @@ def _is_seal(commit: Any) -> bool:
 
 
 def _is_of(commit: Any, workflow: str) -> bool:
-    return bool(commit["metadata"].get("perago.workflow-instance-id") == workflow)
+    return "perago.task" in commit["metadata"] and _logical_task(commit)[0] == workflow
 
 
 def _logical_task(commit: Any) -> tuple[str, str]:
+    """The root's id and the path from there."""
     metadata = commit["metadata"]
-    return metadata["perago.workflow-instance-id"], metadata["perago.reference-task-name"]
+    workflow, name = metadata["perago.workflow-instance-id"], metadata["perago.reference-task-name"]
+    return metadata.get("perago.root-workflow-id", workflow), metadata.get("perago.path", name)
 
 
 def _of(workflow: Any, task: Any) -> str:

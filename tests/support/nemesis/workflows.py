@@ -1,5 +1,5 @@
-"""Workflows of steps (modules/nemesis_tasks.py), of notes (modules/nemesis_notes.py) or of parts that are published as
-a whole (modules/nemesis_runs.py), and a person who meddles.
+"""Workflows of steps (modules/nemesis_tasks.py), of notes (modules/nemesis_notes.py), of parts that are published as a
+whole (modules/nemesis_runs.py) or with sub-workflows (modules/nemesis_trees.py), and a person who meddles.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Any
 
 from nemesis.judge import NOTES, Branch, is_refused, last_tries
 from nemesis.runs import PARTS
+from nemesis.trees import LEAVES, RETRIED, Gardener, parts, whole
+from perago.engines.conductor import ConductorEngine
+from perago.errors import PeragoError
 from perago.tasks.load import load_module_tasks
 from perago.tasks.taskdef import build_taskdef
 from perago.workflows.builtin import builtin_task
@@ -24,7 +27,7 @@ from perago.workflows.transaction import BEGUN, enclosed
 from servers.conductor_api import fresh, simple
 from servers.json_api import ApiError, Json
 
-MODULES = ("nemesis_tasks", "nemesis_notes", "nemesis_runs")
+MODULES = ("nemesis_tasks", "nemesis_notes", "nemesis_runs", "nemesis_trees")
 RETRIES = 4
 """Of each task, as modules/nemesis_common.py declares it."""
 
@@ -34,8 +37,8 @@ CALM_LEASE_SECONDS = 60
 LEASE_SECONDS = 6
 """Of each task, the same."""
 
-RUN_SHARE = 0.25
-"""Of the workflows, those of parts that are published as a whole."""
+RUN_SHARE, TREE_SHARE = 0.25, 0.25
+"""Of the workflows, those of parts that are published as a whole, and those with sub-workflows."""
 
 NOTING_SHARE, SLOW_SHARE, SLOW_SECONDS, MEDDLE_SHARE = 0.2, 0.3, 2.5, 0.15
 """Of the workflows: those of notes; those whose bodies take so long, as heartbeats need time; and those begun anew at
@@ -74,7 +77,7 @@ class Workflows:
         done: what was done to them, by kind.
     """
 
-    def __init__(self, api, repository, names, chance: random.Random, password: str) -> None:
+    def __init__(self, api, engine: ConductorEngine, repository, names, chance: random.Random, password: str) -> None:
         self.api, self.repository = api, repository
         self.domain = fresh("domain")
         self.running: dict[str, str] = {}
@@ -86,6 +89,7 @@ class Workflows:
         self._began: dict[str, float] = {}
         self._retries: Counter[str] = Counter()
         self._chance, self._password = chance, password
+        self._gardener = Gardener(engine, chance)
         self._tasks = [task for module in MODULES for task in load_module_tasks(module)]
         self._tasks += [builtin_task(name) for name in (BEGIN_TASK, END_TASK)]
         taskdefs = [{**build_taskdef(task), **_LIKE_THE_OTHERS} for task in self._tasks]
@@ -93,12 +97,13 @@ class Workflows:
             api.expect("POST", "/metadata/taskdefs", data=[taskdef])
         calm = {taskdef["name"]: {**taskdef, "responseTimeoutSeconds": CALM_LEASE_SECONDS} for taskdef in taskdefs}
         shapes = {"steps": steps, "notes": notes, "runs": runs}
-        self._names = {
-            (name, is_calm): api.define_workflow(fresh(name), shape(calm if is_calm else {}))
-            for name, shape in shapes.items()
-            for is_calm in (False, True)
-        }
+        self._names: dict[tuple[str, bool], str] = {}
+        for is_calm, definitions in ((False, {}), (True, calm)):
+            for name, shape in shapes.items():
+                self._names[name, is_calm] = api.define_workflow(fresh(name), shape(definitions))
+            self._names["trees", is_calm] = define_tree(api, definitions)
         self._noting: set[str] = set()
+        self._trees: set[str] = set()
         first = {repository.commit_files("main", {"readme.txt": b"data"}): "readme.txt"}
         shared = {"meddled": self.meddled, "terminated": self.terminated, "calm": self.calm}
         self.branches = {name: Branch(repository.branch(name, "main"), by_hand=dict(first), **shared) for name in names}
@@ -110,14 +115,16 @@ class Workflows:
         seconds = SLOW_SECONDS if self._chance.random() < SLOW_SHARE else 0.0
         inputs = {"workspace": workspace, "password": self._password, "seconds": seconds}
         domains = {task.name: self.domain for task in self._tasks}
-        chosen = self._chance.random()
-        shape = "notes" if chosen < NOTING_SHARE else "runs" if chosen < NOTING_SHARE + RUN_SHARE else "steps"
+        weights = {"notes": NOTING_SHARE, "runs": RUN_SHARE, "trees": TREE_SHARE}
+        (shape,) = self._chance.choices([*weights, "steps"], [*weights.values(), 1 - sum(weights.values())])
         definition = self._names[shape, calm]
         self.running[name] = workflow = self.api.start_workflow(definition, inputs, taskToDomain=domains)
         self._began[workflow] = time.monotonic()
         self.done[f"begun: {shape}"] += 1
         if shape == "notes":
             self._noting.add(workflow)
+        if shape == "trees":
+            self._trees.add(workflow)
         if calm:
             self.calm.add(workflow)
 
@@ -128,7 +135,12 @@ class Workflows:
         """
         try:
             self.api.decide(self.running[name])
-            self._heed(name, self.api.workflow(self.running[name]), meddle=meddle)
+            found = self.api.workflow(self.running[name])
+            if found["workflowId"] in self._trees:
+                for part in parts(found, self.api.workflow):
+                    with contextlib.suppress(ApiError):  # it has just ended
+                        self.api.decide(part)
+            self._heed(name, found, meddle=meddle)
         except NO_ANSWER:
             self.done["looks without an answer"] += 1
 
@@ -138,6 +150,8 @@ class Workflows:
         if found["status"] in ("RUNNING", "PAUSED"):
             if not is_calm:
                 self._mend_join(found)
+        elif workflow in self._trees and not is_calm and self._has_failed_for_nobody(found):
+            self._do_what_is_said(found)
         elif _failed_for_nobody(found) and not is_calm:
             self._retry(found)
         elif self._was_ended_by_nobody(found) and not is_calm:
@@ -145,8 +159,27 @@ class Workflows:
         elif meddle and workflow not in self.meddled and self._chance.random() < MEDDLE_SHARE:
             self._begin_anew(found)
         else:
-            self.branches[name].workflows.append(found)
+            self.branches[name].workflows.append(self._whole(found))
             del self.running[name]
+
+    def _whole(self, found):
+        return whole(found, self.api.workflow) if found["workflowId"] in self._trees else found
+
+    def _has_failed_for_nobody(self, tree) -> bool:
+        """Whether none of its tasks was refused."""
+        failed = tree["status"] in ("FAILED", "TIMED_OUT")
+        return failed and not any(map(is_refused, last_tries(self._whole(tree))))
+
+    def _do_what_is_said(self, tree) -> None:
+        """What Perago recommends; it is looked at again if that fails."""
+        self.ordered_at = time.monotonic()
+        self.meddled.add(tree["workflowId"])
+        try:
+            command = self._gardener.do_what_is_said(tree["workflowId"])
+        except PeragoError:
+            self.done["what was said of a tree, refused"] += 1
+            return
+        self.done[f"{command} of a tree that was {tree['status']}, as was said"] += 1
 
     def _was_ended_by_nobody(self, found) -> bool:
         """Conductor 3.32 takes a task that it cancelled, as one beside it failed, for an order to end the workflow, if
@@ -161,7 +194,7 @@ class Workflows:
         workflow = found["workflowId"]
         self._retries[workflow] += 1
         if self._retries[workflow] <= MOST_RETRIES:
-            self._retry(found)
+            self._do_what_is_said(found) if workflow in self._trees else self._retry(found)
             return
         self.meddled.add(workflow)
         self.terminated.add(workflow)
@@ -192,7 +225,7 @@ class Workflows:
         """End what still runs, for the judge to see it."""
         for name, workflow in self.running.items():
             self._end(workflow)
-            self.branches[name].workflows.append(self.api.workflow(workflow))
+            self.branches[name].workflows.append(self._whole(self.api.workflow(workflow)))
         self.running.clear()
 
     def _end(self, workflow: str) -> None:
@@ -209,7 +242,8 @@ class Workflows:
 
     def told_of_running(self) -> str:
         """What does not end, with the tries of its tasks: for whoever has to find out why."""
-        return "\n".join(["still running:", *map(_told, map(self.api.workflow, self.running.values()))])
+        running = [self._whole(self.api.workflow(workflow)) for workflow in self.running.values()]
+        return "\n".join(["still running:", *map(_told, running)])
 
     @property
     def all_ended(self) -> list[Any]:
@@ -250,6 +284,9 @@ class Workflows:
         dies then, as it has been retried already. Nor from within a fork.
         """
         workflow, tasks = found["workflowId"], found["tasks"]
+        if workflow in self._trees:
+            self._begin_tree_anew(found)
+            return
         completed = workflow not in self._noting and all(task["status"] == "COMPLETED" for task in tasks)
         ways = ["restart", *["retry"] * (found["status"] in RETRIED), *["rerun"] * (completed and bool(tasks))]
         way = self._chance.choice(ways)
@@ -267,6 +304,16 @@ class Workflows:
             return
         self.done[way] += 1
 
+    def _begin_tree_anew(self, found) -> None:
+        self.meddled.add(found["workflowId"])
+        self.ordered_at = time.monotonic()
+        try:
+            way = self._gardener.begin_anew(found, self.api.workflow)
+        except PeragoError:
+            self.done["begin of a tree anew, refused"] += 1
+            return
+        self.done[f"{way} of a tree"] += 1
+
 
 _LIKE_THE_OTHERS: Json = {
     "retryCount": RETRIES,
@@ -275,9 +322,6 @@ _LIKE_THE_OTHERS: Json = {
     "responseTimeoutSeconds": LEASE_SECONDS,
 }
 """What begins and ends a run has the lease and the retries of the other tasks, so that a run ends as soon."""
-
-RETRIED = ("FAILED", "TIMED_OUT", "TERMINATED")
-"""What Conductor retries."""
 
 
 def steps(definitions: Definitions) -> list[Json]:
@@ -314,6 +358,39 @@ def runs(definitions: Definitions) -> list[Json]:
     whole, _ = enclosed("nemesis", tuple(nodes), workspace, tasks)
     made: list[Json] = to_json(WorkflowGraph(name="nemesis", nodes=whole))["tasks"]
     return [{**task, **_definition(task["name"], definitions)} for task in made]
+
+
+def define_tree(api, definitions: Definitions) -> str:
+    """A step, a sub-workflow of a leaf and a sub-workflow of another leaf, and a step; returns the name."""
+    given = {"workspace": "${workflow.input.workspace}", "text": "${workflow.input.text}"}
+    grown, weighed = LEAVES.values()
+    weigh = _task("nemesis.leaf", "weigh", definitions, given["workspace"], text=given["text"], path=weighed)
+    deep = _define_part(api, "deep", [weigh])
+    grow = _task("nemesis.leaf", "grow", definitions, given["workspace"], text=given["text"], path=grown)
+    train = _define_part(api, "train", [grow, _part("deep", deep, "${grow.output.workspace}", given["text"])])
+    prepare = _task("nemesis.prepare", "prepare", definitions, given["workspace"])
+    within = _part("train", train, "${prepare.output.workspace}", "${workflow.workflowId}")
+    finish = _task("nemesis.finish", "finish", definitions, "${train.output.workspace}")
+    name: str = api.define_workflow(fresh("trees"), [prepare, within, finish])
+    return name
+
+
+def _define_part(api, name: str, tasks: list[Json]) -> str:
+    """A workflow whose output is the workspace of its last task."""
+    last = {"workspace": expression(tasks[-1]["taskReferenceName"], "output", "workspace")}
+    defined: str = api.define_workflow(fresh(name), tasks, outputParameters=last)
+    return defined
+
+
+def _part(reference: str, name: str, workspace: str, text: str) -> Json:
+    more = {name: f"${{workflow.input.{name}}}" for name in ("password", "seconds")}
+    return {
+        "name": reference,
+        "taskReferenceName": reference,
+        "type": "SUB_WORKFLOW",
+        "inputParameters": {"workspace": workspace, "text": text, **more},
+        "subWorkflowParam": {"name": name, "version": 1},
+    }
 
 
 def path_of_note(chance: random.Random) -> str:
