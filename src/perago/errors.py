@@ -271,7 +271,7 @@ def required(value: T | None, fact: str) -> T:
         InternalError: it is None.
     """
     if value is None:
-        raise InternalError(f"a defect in Perago: it should be so that {fact}. Report this message with its traceback")
+        raise InternalError(f"a defect in Perago: this does not hold: {fact}. Report this message with its traceback")
     return value
 
 

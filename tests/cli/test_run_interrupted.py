@@ -83,7 +83,7 @@ def test_a_second_signal_ends_it_at_once_and_leaves_nothing(repository, start):
     process.send_signal(signal.SIGINT)
     deadline = time.monotonic() + 30 * slowness()
     line = ""
-    while "Once more" not in line:
+    while "Press Ctrl-C again" not in line:
         assert time.monotonic() < deadline
         line = process.stderr.readline()
     process.send_signal(signal.SIGINT)

@@ -186,8 +186,8 @@ def compare_workflow(engine: ConductorEngine, graph: WorkflowGraph, *, bump: boo
         return _compared(graph, "missing", graph.version)
     told = "\n".join(differences(graph, same))
     raise click.UsageError(
-        f"version {graph.version} of workflow {graph.name!r} is registered otherwise; --bump registers the next "
-        f"version, or give the declaration another:\n{told}"
+        f"version {graph.version} of workflow {graph.name!r} is registered with another definition. Register the "
+        f"next version with --bump, or give the declaration another version:\n{told}"
     )
 
 

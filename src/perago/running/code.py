@@ -83,7 +83,7 @@ class RunCode:
         if not changed:
             return
         if self._targets is None:
-            self._tell(changed, "This run goes on with the code that it began with; start another run for the new one")
+            self._tell(changed, "This run continues with its old code. Start another run to use the new code")
             return
         own = {name: self.current.tasks[name] for name in self._targets}
         files = states_of_files(own.values())

@@ -335,7 +335,9 @@ def find_run(engine: LocalEngine, run_id: str, repository: RepositoryAddress | N
     summary = next((one for one in found if one.run_id == run_id), found[0] if len(found) == 1 else None)
     if summary is None and found:
         named = ", ".join(one.run_id for one in found[:3])
-        raise RunNotFoundError(f"{len(found)} runs begin with {run_id!a}, the newest of them {named}; give more of one")
+        raise RunNotFoundError(
+            f"the ids of {len(found)} runs begin with {run_id!a}. The newest are {named}. Give a longer id"
+        )
     if summary is None:
         where = (
             f"repository {repository.argument}"

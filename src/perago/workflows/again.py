@@ -46,7 +46,7 @@ def plan_again(graph: WorkflowGraph, tried: Sequence[str], start: str) -> Again:
         return Again(tasks=tuple(first[points[start] :]), around=paths_around(start), tries=len(tried))
     if start not in first:
         raise WorkflowStateError(
-            f"the run has not come to task {start!r}. It has tried {', '.join(first) or 'no task'}"
+            f"the run has not reached task {start!r}. It has tried {', '.join(first) or 'no task'}"
         )
     before = [name for name, place in points.items() if place <= first.index(start)]
     if not before:

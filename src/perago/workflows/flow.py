@@ -369,7 +369,7 @@ class Flow:
         fork = self._fork
         if fork is None:
             raise WorkflowDefinitionError(
-                f"{here()}: branch() is not directly within parallel(); tasks follow each other"
+                f"{here()}: branch() is not directly within parallel(); leave it out: here tasks follow each other"
             )
         self._fork = None
         try:

@@ -277,7 +277,7 @@ class _Known:
         if found is None:
             raise WorkflowDefinitionError(
                 f"version {node.version} of workflow {node.workflow_name!r}, which {node.reference_name!r} runs, is "
-                f"not found; version {', '.join(map(str, sorted(versions)))} is"
+                f"not found; the known versions are {', '.join(map(str, sorted(versions)))}"
             )
         return found
 

@@ -67,7 +67,7 @@ def test_tasks_that_cannot_refuse_each_other_are_not_warned_of(warned, left, rig
 def test_tasks_that_can_be_refused_are_named(warned, left, right, refused):
     (warning,) = warned(left=left, right=right)
     assert refused in warning
-    assert "'left', 'right' publish beside each other in fork 'fork'" in warning
+    assert "'left', 'right' publish at the same time in fork 'fork'" in warning
 
 
 def test_who_is_beside_the_others_is_not_named(warned):

@@ -83,8 +83,8 @@ def warning_for(queue: Queue, command: str) -> str:
     where = "" if domain is None else f" of domain {domain!r}"
     option = "" if domain is None else f" --domain {domain}"
     return (
-        f"warning: no worker{where} asks for task {name!r}. If none serves it, start one with `{command}{option}`; if "
-        f"all its slots are busy, the task waits for one"
+        f"warning: no worker{where} asks for task {name!r}. Start a worker with `{command}{option}`. If one "
+        f"is running, its slots are all busy, and the task waits for a free one"
     )
 
 

@@ -74,7 +74,7 @@ def expect_retry(workflow: ConductorWorkflow, load: Load) -> None:
 def cannot_retry(workflow: ConductorWorkflow, load: Load) -> str:
     """Why the server cannot retry a workflow that has not completed, and what can be done."""
     why = (
-        "a JOIN has failed before all branches of its fork had come to their last task"
+        "a JOIN failed before all branches of its fork reached their last task"
         if _retried(workflow, load) is None
         else "none of its tasks has failed or was cancelled"
     )
@@ -120,7 +120,7 @@ def plan_rerun(workflow: ConductorWorkflow, start: str | None, load: Load) -> Re
     if start not in points:
         before = [name for name in names[: names.index(start)] if name in points]
         raise WorkflowStateError(
-            f"Conductor cannot run {start!r} again by itself: the workflow would lose what runs beside it, or never "
+            f"Conductor cannot run {start!r} again alone: the workflow would lose the tasks beside it, or never "
             f"end. {_run_again(workflow, before[-1] if before else None)}"
         )
     return _rerun(workflow, start, points)
