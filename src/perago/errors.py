@@ -237,7 +237,7 @@ class TaskNotFoundError(EngineError):
 
 
 class WorkflowStateError(EngineError):
-    """A workflow is not in a state for what was asked of it. Nothing has changed; the message says what can be done."""
+    """The workflow's status does not permit the request. Nothing has changed; the message says what can be done."""
 
     retry_can_help = False
 

@@ -226,7 +226,7 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
 
 
 def _refused(branches: list[list[Writer]]) -> tuple[list[str], list[str]]:
-    """The tasks of a fork of which one may refuse another, and those of them that may be refused, in order.
+    """Tasks of a fork, in order: those that may be refused or refuse another, and those that may be refused.
 
     Those with equal workspaces are compared once: a fork may have thousands.
     """

@@ -9,8 +9,8 @@ from perago.engines.conductor import ConductorWorkflow
 from perago.values.record import CAME_TO_NOTHING, TryStatus
 
 SECONDS = 3.0
-"""A task has no worker if none asks for it for so long. A worker asks several times a second for each of its tasks,
-unless all its slots are busy."""
+"""A task that no worker asks for in this time has no worker. A worker asks several times a second for each of its
+tasks, unless all its slots are busy."""
 
 LOOK_SECONDS = 0.25
 """Between two looks before a retry."""
