@@ -21,7 +21,7 @@ ECHO = ("supervised_bodies:echo",)
 
 @pytest.fixture(autouse=True)
 def nothing_stays():
-    """In the place of conftest's: a session's server is none of a test's."""
+    """Replaces conftest's fixture, because the session's servers outlive a test."""
 
 
 def test_sigterm_under_load_finishes_or_gives_back_every_task(flow, start, tmp_path):

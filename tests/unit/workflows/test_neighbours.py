@@ -1,4 +1,4 @@
-"""Which tasks that publish beside each other are warned of: those that one of the others can refuse."""
+"""Warnings about tasks that publish at the same time, if one of them can make another fail."""
 
 from pathlib import Path
 
