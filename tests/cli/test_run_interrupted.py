@@ -58,7 +58,7 @@ def test_a_signal_cancels_the_body_cleans_up_and_exits_with_130(repository, star
     process.send_signal(number)
     code, out, err = _end(process)
     assert code == 130, err
-    assert "Cancelling: the body is told" in err
+    assert "Cancelling: the body is asked to stop" in err
     assert "error: task write was cancelled" in err
     told = json.loads(out)
     assert (told["status"], told["exit_code"], told["output"]) == ("CANCELED", 130, None)
