@@ -19,7 +19,8 @@ class JoinFailedTooSoonError(Exception):
 
 
 def begun_anew(test):
-    """The same test, begun anew where a join failed too soon: not even Conductor means a workflow to end so."""
+    """The test, repeated if a join failed too soon. That is a race in Conductor, which does not mean a workflow to end
+    so."""
 
     @functools.wraps(test)
     def begin_until_joined(self):
