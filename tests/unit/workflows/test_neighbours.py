@@ -60,8 +60,8 @@ def test_tasks_that_cannot_refuse_each_other_are_not_warned_of(warned, left, rig
     [
         ({}, {}, "'left', 'right' will"),
         ({"prefix": "data"}, {"prefix": "data/a"}, "'left', 'right' will"),
-        ({"prefix": "data"}, {"prefix": "data", "isolation": "snapshot"}, "and 'left' will"),
-        ({"prefix": "data", "isolation": "exclusive"}, {"prefix": "models"}, "and 'left' will"),
+        ({"prefix": "data"}, {"prefix": "data", "isolation": "snapshot"}, "these, 'left' will"),
+        ({"prefix": "data", "isolation": "exclusive"}, {"prefix": "models"}, "these, 'left' will"),
     ],
 )
 def test_tasks_that_can_be_refused_are_named(warned, left, right, refused):
