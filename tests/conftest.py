@@ -43,7 +43,7 @@ def nothing_learnt() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What no test says a place for lies in none of the directories of whoever runs the tests."""
+    """Directories that a test does not name are temporary ones, not those of the user who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setenv("LAKECTL_CONFIG_FILE", os.devnull)  # nor is the login of whoever runs them used
@@ -54,7 +54,7 @@ pytest_plugins = ["servers.fixtures", "servers.conductor_fixtures"]
 
 
 def pytest_configure() -> None:
-    """What the caller's shell brings along is nothing to the tests, nor to what they start.
+    """Tests, and the programs that they start, ignore the caller's environment.
 
     Settings of Perago and of its servers are not seen: a key in the shell would be used. Signals that the caller
     ignores (nohup, a shell's `&`) work again.
@@ -78,11 +78,11 @@ QUICK_FOLDERS = ("unit", "contract", "protocol", "cli")
 
 @pytest.hookimpl(tryfirst=True)  # before -m is heeded
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that are no part of `make test` are marked `long`.
+    """Mark the tests that are not part of `make test` as `long`, and order the tests.
 
-    What waits for minutes begins first: at the end the other process would have nothing to do beside it.
+    Tests that wait for minutes begin first. At the end the other process would have nothing left to run beside them.
 
-    What only computes comes last, beside what waits: each of the two would leave a core idle beside its like.
+    Tests that only compute come last, beside those that still wait. In another order either kind leaves a core idle.
     """
     tests = Path(__file__).parent
     for item in items:

@@ -1,4 +1,4 @@
-"""What the caller's shell has set for Perago, or for its servers, is nothing to the tests."""
+"""Tests ignore what the caller's shell has set for Perago or its servers."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ class TaskNotFoundError(EngineError):
 
 
 class WorkflowStateError(EngineError):
-    """A workflow is not in a state for what was asked of it. Nothing has changed; the message says what can be done."""
+    """The workflow's status does not permit the request. Nothing has changed; the message says what can be done."""
 
     retry_can_help = False
 
@@ -271,7 +271,7 @@ def required(value: T | None, fact: str) -> T:
         InternalError: it is None.
     """
     if value is None:
-        raise InternalError(f"a defect in Perago: it should be so that {fact}. Report this message with its traceback")
+        raise InternalError(f"a defect in Perago: this does not hold: {fact}. Report this message with its traceback")
     return value
 
 

@@ -19,7 +19,7 @@ def body_start(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module", params=["run", "worker"])
 def place(request: pytest.FixtureRequest, body_start: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """One for all tests of a module: what a body leaves, the next one meets."""
+    """One for all tests of a module, so that each body meets what the one before it has left."""
     directory = tmp_path_factory.mktemp(f"{request.param}-{body_start}")
     if request.param == "run":
         yield PeragoRun(directory, body_start)

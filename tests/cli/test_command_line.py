@@ -64,7 +64,7 @@ def test_help_takes_at_most_six_times_as_long_as_python_itself(project):
     environment = {name: value for name, value in project.environment.items() if not name.startswith("COV")}
 
     def seconds(*command: str) -> float:
-        """On a processor, so that the tests beside this one take no part."""
+        """CPU seconds, so that tests that run at the same time do not count."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, capture_output=True, check=True, env=environment)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

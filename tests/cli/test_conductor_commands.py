@@ -54,7 +54,7 @@ def names():
 
 @pytest.fixture
 def module(project, names):
-    """Write the module, whose name is the answer; `retries` is what changes between two versions of it."""
+    """Write the module, and return its name. Two versions of it differ in `retries`."""
 
     def write(name: str, retries: int = 2) -> str:
         (project.path / f"{name}.py").write_text(TASKS.format(retries=retries, **names))

@@ -97,7 +97,9 @@ def test_two_interrupts_end_a_run_in_the_middle_of_a_transfer(songs, proxy, path
     )
     wait_until_taken(rule, process)
     process.send_signal(signal.SIGINT)
-    while "Once more" not in process.stderr.readline():  # two signals of one kind that are both pending are one
+    while (
+        "Press Ctrl-C again" not in process.stderr.readline()
+    ):  # two signals of one kind that are both pending are one
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     code, err = end(process)

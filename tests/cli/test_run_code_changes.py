@@ -153,7 +153,7 @@ def test_perago_run_from_python_keeps_the_code_that_its_caller_holds_and_says_so
     before = project.head()
     with pytest.raises(TaskExecutionError, match="of one"):
         run_from_python("changing:both", repo="data.git", branch="main", fast_retries=True, progress=True)
-    assert "changing.py. This run goes on with the code that it began with" in capsys.readouterr().err
+    assert "changing.py. This run continues with its old code" in capsys.readouterr().err
     assert project.head() == before
 
 

@@ -201,7 +201,7 @@ def test_a_resumed_run_wants_its_secrets_again(untouched, perago):
     ],
 )
 def test_a_run_with_secrets_is_not_resumed_with_other_params(untouched, perago, given, told):
-    """The secret alone is not kept: without the others it would publish as if they had been left out."""
+    """Given the secret alone, the resumed run would publish as if the other params had been left out."""
     params = ("--param", "text=monday", "--param", "kind=full", "--param", "password=hunter2")
     failed = perago("run", "cli_bodies:fail", *params, *REPO, "--json").json
     again = [part for pair in given for part in ("--param", pair)]

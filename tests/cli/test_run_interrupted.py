@@ -58,7 +58,7 @@ def test_a_signal_cancels_the_body_cleans_up_and_exits_with_130(repository, star
     process.send_signal(number)
     code, out, err = _end(process)
     assert code == 130, err
-    assert "Cancelling: the body is told" in err
+    assert "Cancelling: the body is asked to stop" in err
     assert "error: task write was cancelled" in err
     told = json.loads(out)
     assert (told["status"], told["exit_code"], told["output"]) == ("CANCELED", 130, None)
@@ -83,7 +83,7 @@ def test_a_second_signal_ends_it_at_once_and_leaves_nothing(repository, start):
     process.send_signal(signal.SIGINT)
     deadline = time.monotonic() + 30 * slowness()
     line = ""
-    while "Once more" not in line:
+    while "Press Ctrl-C again" not in line:
         assert time.monotonic() < deadline
         line = process.stderr.readline()
     process.send_signal(signal.SIGINT)

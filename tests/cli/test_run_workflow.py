@@ -176,7 +176,7 @@ def test_a_sub_workflow_that_is_not_found_or_contains_itself_is_refused_by_name(
         return " ".join(said.err.split())
 
     assert "workflow 'cli_gatd', which 's' runs, is not found; did you mean 'cli_gated'?" in refused(name="cli_gatd")
-    assert "version 7 of workflow 'cli_gated', which 's' runs, is not found; version 1 is" in refused(
+    assert "version 7 of workflow 'cli_gated', which 's' runs, is not found; the known versions are 1" in refused(
         name="cli_gated", version=7
     )
     assert "workflow 'own' contains itself (own > own)" in refused(name="own")
@@ -362,7 +362,7 @@ def test_check_shows_a_workflow_and_warns_of_tasks_that_will_refuse_each_other(p
         assert line in said.out
     assert "warning" not in said.err
     warned = perago("check", "cli_workflow:rivals")
-    assert "publish beside each other" in warned.err
+    assert "publish at the same time" in warned.err
     assert perago("check", "cli_workflow:plain", "--json").json["workflows"][0]["name"] == "cli_plain, version 1"
 
 

@@ -69,7 +69,7 @@ def test_nothing_is_replaced_without_consent(perago, project, first):
 @pytest.mark.parametrize(
     ("start", "text"),
     [
-        ("d", "has not come to task 'd'"),
+        ("d", "has not reached task 'd'"),
         ("cli_put_2", "other tasks run beside 'cli_put_2'. --from parallel runs all of them again"),
     ],
 )

@@ -143,7 +143,7 @@ def test_submit_starts_the_version_that_was_registered(mixed, perago, names, pro
     assert started()["workflowVersion"] == 1
     change("rows=params.rows)\n    return", "rows=7)\n    return")
     refused = perago("submit", target, "--param", "rows=3")
-    assert (refused.code, "--bump registers the next version" in " ".join(refused.err.split())) == (2, True)
+    assert (refused.code, "Register the next version with --bump" in " ".join(refused.err.split())) == (2, True)
     assert f"workflow {names['flow']}, version 2: changed" in perago("register", mixed, "--bump").out
     assert f"workflow {names['flow']}, version 2: unchanged" in perago("register", mixed).out
     assert started()["workflowVersion"] == 2

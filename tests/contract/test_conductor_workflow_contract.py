@@ -19,7 +19,7 @@ class JoinFailedTooSoonError(Exception):
 
 
 def begun_anew(test):
-    """The same test, begun anew where a join failed too soon: not even Conductor means a workflow to end so."""
+    """The test, repeated if a join failed too soon: a race in Conductor, which means no workflow to end so."""
 
     @functools.wraps(test)
     def begin_until_joined(self):

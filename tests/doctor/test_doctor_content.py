@@ -1,4 +1,4 @@
-"""Large files that nothing names, and what is named and missing or damaged."""
+"""Unreferenced large files, and referenced content that is missing or damaged."""
 
 import hashlib
 import re

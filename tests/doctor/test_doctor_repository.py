@@ -1,4 +1,4 @@
-"""Leftovers in a repository: of killed processes they go, of living ones they stay."""
+"""Leftovers in a repository: those of killed processes are removed, those of living ones stay."""
 
 import os
 

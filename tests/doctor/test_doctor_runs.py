@@ -1,4 +1,4 @@
-"""Runs that are killed for real, and runs that live: what the doctor finds of the ones, and never of the others."""
+"""The doctor finds what killed runs have left, and nothing of living ones. The kills are real."""
 
 import pytest
 

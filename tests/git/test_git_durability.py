@@ -37,7 +37,7 @@ def test_every_object_and_the_branch_are_synced_in_order(bench, syscalls):
 
 
 def test_the_name_of_an_object_that_is_there_already_is_synced_too(bench, syscalls):
-    """Whoever wrote it may have died before it came to that."""
+    """Its writer may have died before it synced the name."""
     bench.import_files({"a": b"a"})
     (bench.root / "b").write_bytes(b"b")
     blob = bench.git("hash-object", "-w", str(bench.root / "b"))
@@ -80,7 +80,7 @@ def test_a_large_file_is_synced_before_it_has_its_name_and_its_name_before_the_b
 
 
 def test_the_name_of_a_large_file_that_is_there_already_is_synced_too(bench, syscalls):
-    """Whoever stored it may have died before it came to that."""
+    """Its writer may have died before it synced the name."""
     large = b"x" * (1 << 20)
     bench.import_files({"a": large})
     ended = publish_in_a_process(bench, {"b": large}, syscalls=syscalls)

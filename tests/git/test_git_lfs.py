@@ -211,7 +211,7 @@ def test_a_small_file_of_another_size_than_it_had_is_refused(tmp_path, size):
 
 @pytest.mark.parametrize("how", ["store", "digest"])
 def test_a_large_file_that_grows_is_read_no_further_than_that_tells(bench, how):
-    """What a task left at work may write into it for ever."""
+    """A process that the task has left running may write to it for ever."""
     file, moved = bench.root / "log", []
     file.write_bytes(LARGE * 3)
     large_files = LfsStore(BareRepository(bench.path))

@@ -183,7 +183,7 @@ def test_publishing_waits_until_git_lets_go(bench):
 
 
 class MeddlingClock(SystemClock):
-    """At a certain look at the clock, somebody does something: between two steps of ours."""
+    """A clock that calls a function at a given look, and so between two steps of the store."""
 
     def __init__(self):
         self.looks = 0
@@ -191,7 +191,7 @@ class MeddlingClock(SystemClock):
         self.meddle = None
 
     def next_time(self, look, meddle):
-        """From now on, at this look."""
+        """Call the function at this look, counted from now."""
         self.looks, self.at, self.meddle = 0, look, meddle
 
     def monotonic(self):
@@ -203,7 +203,7 @@ class MeddlingClock(SystemClock):
 
 @pytest.fixture
 def meddled(bench):
-    """A staged commit, and a store whose clock somebody meddles at."""
+    """A staged commit, and a store with a meddling clock."""
     base = bench.import_files({"a": b"a"})
     clock = MeddlingClock()
     made = Bench(bench.root, GitStore(bench.path, clock=clock))

@@ -33,7 +33,7 @@ class Pace:
 
     @classmethod
     def of(cls, runs: list[tuple[float, ...]]) -> Pace:
-        """The medians of runs, each the times of its words."""
+        """The medians of several runs. Each run is given as the times of its output lines."""
         starting = statistics.median(said[0] for said in runs)
         return cls(starting, statistics.median(said[-1] - said[0] for said in runs))
 

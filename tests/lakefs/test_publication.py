@@ -163,7 +163,7 @@ def test_a_staging_branch_that_was_deleted_is_published_all_the_same(bench):
 
 
 def test_a_branch_that_was_reset_by_hand_is_no_place_to_publish(bench):
-    """The head is one that the history no longer leads to the input from."""
+    """The input is not in the history of the new head."""
     base = bench.commit({"a": b"1"})
     staged = bench.staged_edit(base, {"b": b"2"})
     with bench.raw() as repository:
@@ -193,7 +193,7 @@ def test_a_branch_that_is_gone_by_now_is_named(bench):
 
 @pytest.mark.parametrize("branch", ["caf\udce9", "\ud800"])
 def test_a_branch_whose_name_is_no_text_is_not_there(bench, branch):
-    """JSON can hold such a name, and so the input of a task."""
+    """JSON can hold such a name, so the input of a task can, too."""
     base = bench.commit({"a": b"1"})
     with pytest.raises(BranchNotFoundError, match="has no branch"):
         bench.history(base, branch)

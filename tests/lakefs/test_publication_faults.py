@@ -22,10 +22,10 @@ PASSING = {
     "sent twice, first answer": Repeat(last=False),
     "sent twice, last answer": Repeat(last=True),
 }
-"""What an attempt should come through."""
+"""Faults that an attempt should survive."""
 
 FAILING = {"403": Refuse(403), "401": Refuse(401), "410": Refuse(410), "truncated": Truncate(3)}
-"""What may end an attempt."""
+"""Faults that may end an attempt."""
 
 EVERYWHERE = {"500", "applied, then lost", "cut in the answer", "sent twice, last answer", "403"}
 """Kinds that meet every plan; the others meet plain publications."""

@@ -1,4 +1,4 @@
-"""Who keeps a publication off a head that it was not made for, and what is said where nobody can."""
+"""What keeps a publication from moving an unexpected head, and what the error says if nothing can."""
 
 import json
 import re

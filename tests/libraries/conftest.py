@@ -11,7 +11,7 @@ from waiting import wait_for
 
 
 class Expected:
-    """What a program comes to, each run once."""
+    """Results of plain programs. Each program is run once."""
 
     def __init__(self, plain: PlainPython) -> None:
         self._plain = plain

@@ -21,7 +21,7 @@ SETTINGS = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "OTEL_", "NO_COLOR", "COLUMNS")
 
 @dataclass(frozen=True)
 class Said:
-    """What a command came to."""
+    """Exit code and output of a command."""
 
     code: int
     out: str

@@ -27,7 +27,7 @@ _SETTINGS = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "OTEL_", "GIT_", "COV")
 
 @dataclass(frozen=True)
 class Said:
-    """What a command came to."""
+    """Result of a command."""
 
     code: int
     out: str

@@ -104,7 +104,7 @@ def run_with(world: World, kind: Kind, faults: Faults) -> list[str]:
 
 @dataclass
 class Swept:
-    """What a sweep came to.
+    """Result of a sweep.
 
     Attributes:
         met: calls that met the fault.

@@ -33,7 +33,7 @@ PASSWORD = "planted-5f0c1d8e2b7a4936"
 
 KILLED = -signal.SIGKILL
 _NOT_FOR_KILLED = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "OTEL_", "GIT_", "COV")
-"""Settings; and who is killed while it writes down what it covered leaves a file that cannot be read."""
+"""Prefixes of settings, and of coverage: a process that is killed while it writes that leaves an unreadable file."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class Seen(BaseException):
-    """What follows from this state has been had."""
+    """This state has been explored before."""
 
 
 class Choices:
@@ -55,7 +55,7 @@ class Choices:
         return self._random.randrange(count)
 
     def at(self, state: Hashable) -> None:
-        """All that what follows depends on. Raises `Seen` if it has followed before."""
+        """Note the state, on which everything that follows depends. Raises `Seen` if it has been explored before."""
 
 
 class _Path(Choices):
@@ -84,7 +84,7 @@ class _Path(Choices):
 
 
 def every_order(play: Callable[[Choices], T]) -> Iterator[T]:
-    """What a function comes to that makes choices, for each combination of them that leads to another state."""
+    """The results of a function that makes choices, one for each combination of choices that leads to a new state."""
     path: list[tuple[int, int]] = []
     seen: set[Hashable] = set()
     while True:
@@ -117,7 +117,7 @@ class Scene:
 
 
 class MemoryRuns(RunsDirectory):
-    """A directory of runs that is none."""
+    """A directory of runs that writes nothing."""
 
     def write(self, record: object) -> None:
         pass
@@ -243,7 +243,7 @@ class OrderedCrew:
 
 @dataclass(frozen=True)
 class Came:
-    """What a run came to."""
+    """Result of a run."""
 
     decision: Decision
     record: WorkflowRecord

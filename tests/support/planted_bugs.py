@@ -124,7 +124,7 @@ def only_what_it_retries_counts() -> Iterator[None]:
 
 
 def only_what_differs_from_the_parent() -> AbstractContextManager[object]:
-    """A merge takes nothing else for what a commit wrote."""
+    """A merge counts only what differs from a commit's parent as written by that commit."""
     return patch.object(
         memory_store, "foreign_changes", lambda plan, changes: [dict(changes[name]) for name in plan.foreign]
     )

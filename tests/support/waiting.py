@@ -8,7 +8,7 @@ from collections.abc import Callable
 from servers.machine import slowness
 
 SECONDS = 30.0
-"""On a quiet machine; a test that passes does not take them."""
+"""Timeout on a quiet machine. A test that passes does not use it up."""
 LOOK_SECONDS = 0.01
 
 

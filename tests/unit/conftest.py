@@ -1,4 +1,4 @@
-"""Another user: what no test can show that runs as root alone."""
+"""Another user, for tests that show nothing if they run as root."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_a_result_waits_until_the_engine_is_back(engine, line, spool, attempt):
 
 
 class SteppedClock(SystemClock):
-    """Stands still unless it is put forward."""
+    """A clock that moves only when `seconds` is set."""
 
     seconds = 0.0
 

@@ -27,7 +27,7 @@ WARM_UP = 0.3
 """Part of the time and of the rounds after which everything is loaded, and nothing more may grow."""
 
 SETTLE_SECONDS = 60.0
-"""More than a connection is kept that is not used: how many there are at once is a matter of the machine's load."""
+"""Longer than an unused connection is kept, because the number of connections depends on the machine's load."""
 
 
 pytestmark = [pytest.mark.first, pytest.mark.timeout(SECONDS + 600)]
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.first, pytest.mark.timeout(SECONDS + 600)]
 
 @pytest.fixture(autouse=True)
 def nothing_stays():
-    """In the place of conftest's: a session's server is none of a test's."""
+    """Replaces conftest's fixture, because the session's servers outlive a test."""
 
 
 @dataclass(frozen=True)

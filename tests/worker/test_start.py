@@ -21,7 +21,7 @@ ECHO = ("supervised_bodies:echo",)
 
 @pytest.fixture(autouse=True)
 def nothing_stays():
-    """In the place of conftest's: a session's server is none of a test's."""
+    """Replaces conftest's fixture, because the session's servers outlive a test."""
 
 
 def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow, start):

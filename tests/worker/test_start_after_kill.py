@@ -16,7 +16,7 @@ SECONDS = 120.0
 
 @pytest.fixture(autouse=True)
 def nothing_stays():
-    """In the place of conftest's: a session's server is none of a test's."""
+    """Replaces conftest's fixture, because the session's servers outlive a test."""
 
 
 @pytest.mark.parametrize("mode", ["process", "thread"])

@@ -18,7 +18,7 @@ LATE = 8.0
 
 @pytest.fixture(autouse=True)
 def nothing_stays():
-    """In the place of conftest's: a session's server is none of a test's."""
+    """Replaces conftest's fixture, because the session's servers outlive a test."""
 
 
 def test_a_merge_beyond_the_budget_fails_its_try_and_the_next_one_publishes_once(

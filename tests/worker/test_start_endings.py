@@ -21,7 +21,7 @@ ECHO = ("supervised_bodies:echo",)
 
 @pytest.fixture(autouse=True)
 def nothing_stays():
-    """In the place of conftest's: a session's server is none of a test's."""
+    """Replaces conftest's fixture, because the session's servers outlive a test."""
 
 
 def test_sigterm_under_load_finishes_or_gives_back_every_task(flow, start, tmp_path):
@@ -137,7 +137,7 @@ def test_a_result_that_a_killed_worker_kept_is_delivered_or_found_void(flow, sta
         wait_for(lambda: not _kept_results(following), "nothing to wait any more")
         (task,) = flow.api.tasks(workflow, "only")
         assert (task["status"], task["pollCount"]) == ("COMPLETED" if is_current else "CANCELED", 1)
-        about = "a result that waited is"
+        about = "a spooled result is"
         wait_for(lambda: any(about in line["message"] for line in following.lines()), "the log to tell")
         told = [line for line in following.lines() if about in line["message"]]
         assert [line["workflow"] for line in told] == [workflow]

@@ -15,7 +15,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @pytest.fixture(autouse=True)
 def nothing_stays():
-    """In the place of conftest's: a session's server is none of a test's."""
+    """Replaces conftest's fixture, because the session's servers outlive a test."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What an attempt staged on lakeFS goes, whoever was killed: its executor, or the whole worker."""
+"""Staged work on lakeFS is removed after a kill, of the attempt's executor or of the whole worker."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from servers.proxy import FaultProxy
 from waiting import wait_for
 
 HELD = Delay(60.0)
-"""Longer than the worker lives that waits."""
+"""Longer than the waiting worker lives."""
 
 SOON = {"PERAGO_WORKSPACE_GC_TTL": "10s", "PERAGO_WORKSPACE_GC_INTERVAL": "2s"}
-"""When what nobody speaks for goes: in a day, else."""
+"""Settings to remove staged work of unknown owner soon. Default: after a day."""
 
 
 @pytest.fixture(autouse=True)
 def nothing_stays():
-    """In the place of conftest's: a session's server is none of a test's."""
+    """Replaces conftest's fixture, because the session's servers outlive a test."""
 
 
 @pytest.fixture

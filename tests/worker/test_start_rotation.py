@@ -19,7 +19,7 @@ TOKEN = "LAKECTL_CREDENTIALS_SESSION_TOKEN"
 
 @pytest.fixture(autouse=True)
 def nothing_stays():
-    """In the place of conftest's: a session's server is none of a test's."""
+    """Replaces conftest's fixture, because the session's servers outlive a test."""
 
 
 @pytest.fixture

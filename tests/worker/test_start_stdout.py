@@ -15,7 +15,7 @@ ECHO = ("supervised_bodies:echo",)
 
 @pytest.fixture(autouse=True)
 def nothing_stays():
-    """In the place of conftest's: a session's server is none of a test's."""
+    """Replaces conftest's fixture, because the session's servers outlive a test."""
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_a_worker_that_is_started_again_delivers_what_the_one_before_could_not(s
     with supervise(engine=engine) as again:
         assert again.completed(name)["text"] == "done"
         wait_for(lambda: again.supervisor.status().undelivered == 0, "nothing to wait any more")
-    (told,) = [record.perago_fields for record in caplog.records if "a result that waited" in record.getMessage()]
+    (told,) = [record.perago_fields for record in caplog.records if "a spooled result" in record.getMessage()]
     found = (told["workflow"], told["task"], told["task_id"], told["attempt"], told["phase"])
     assert found == (name.split("/")[0], "light.heed", again.tries(name)[-1].task_id, 0, "report")
 

@@ -97,8 +97,8 @@ def test_a_poll_that_is_stuck_after_another_one_is_not_replaced_and_the_worker_d
         assert len(set(poll_threads()) - before) == 2
         told = [record.getMessage() for record in caplog.records if "a poll has taken" in record.getMessage()]
         assert [text.partition("; ")[2] for text in told] == [
-            "polling begins anew",
-            "another one is stuck already: restart this worker",
+            "polling starts again",
+            "another poll is stuck already: restart this worker",
         ]
         stuck.let.release(2)
         wait_for(lambda: worker.supervisor.health().is_live, "it to live again")

@@ -183,8 +183,8 @@ def assert_instance_counts(record: InstanceRecord | None, asking: Applicant) -> 
     instance = asking.identity.workflow_instance_id
     if record is not None and not record.has_instance(instance):
         raise PublishFenceError(
-            f"Not published: workflow {instance}, which this task is in, is a sub-workflow that workflow "
-            f"{record.workflow_instance_id} has begun again or removed since. Only the task of the same name in the "
+            f"Not published: this task is in workflow {instance}, a sub-workflow that workflow "
+            f"{record.workflow_instance_id} has since begun again or removed. Only the task of the same name in the "
             f"newest instance counts. There is nothing to do"
         )
 

@@ -24,7 +24,7 @@ def may_publish(branch: str, workflow_instance_id: str, record: InstanceRecord |
 
 
 def is_of_run(commit: CommitFacts, workflow_instance_id: str, record: InstanceRecord) -> bool:
-    """Whether a commit on a run's branch is the run's. Commits of its sub-workflows are, also of replaced ones.
+    """Whether a commit on a run's branch is the run's. Commits of its sub-workflows count, even of replaced ones.
 
     Args:
         workflow_instance_id: of the instance that began the run.

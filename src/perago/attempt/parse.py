@@ -134,7 +134,7 @@ def parse_workspace(task: TaskDefinition, raw: object) -> WorkspaceInput | Works
     """Read the `workspace` field, which may be a join.
 
     Raises:
-        TaskInputError: lists all faults with their paths; or what is joined is nothing, or not of one branch.
+        TaskInputError: lists all faults with their paths; or the join is empty, or names several branches.
     """
     if not is_join(raw):
         return parse_workspace_input(task, raw)

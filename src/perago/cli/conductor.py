@@ -86,7 +86,7 @@ def compare_taskdefs(engine: ConductorEngine, tasks: Sequence[TaskDefinition]) -
 
 
 def expect_registered(engine: ConductorEngine, task_names: Sequence[str], target: str) -> None:
-    """Refuse a workflow whose tasks the server does not know, and could only wait for.
+    """Refuse a workflow with tasks that the server does not know: it would only wait for them.
 
     Raises:
         UsageError: names all of them.
@@ -133,7 +133,7 @@ def compare_workflows(
     """Compare workflows with their registrations, each after the sub-workflows that it names.
 
     Args:
-        bump: those that differ get the next version, and what names them names that.
+        bump: a workflow that differs gets the next version. Workflows that name it then name that version.
 
     Raises:
         UsageError, EngineError: as `compare_workflow`.
@@ -147,7 +147,7 @@ def compare_workflows(
 
 
 def register_workflows(engine: ConductorEngine, compared: Sequence[ComparedWorkflow]) -> None:
-    """Register the workflows that are not yet.
+    """Register the workflows that are not registered yet.
 
     Raises:
         EngineError: the server refused, or did not answer.
@@ -161,10 +161,10 @@ def compare_workflow(engine: ConductorEngine, graph: WorkflowGraph, *, bump: boo
     """Compare a workflow with its registrations: it is registered if one of its versions equals the code.
 
     Args:
-        bump: the newest version has to; otherwise the workflow gets the next.
+        bump: compare with the newest version only. If that differs, the workflow gets the next one.
 
     Raises:
-        UsageError: its version is registered otherwise, and `bump` is not set. Shows the difference.
+        UsageError: its version is registered with another definition, and `bump` is not set. Shows the difference.
         EngineError: the server refused, or did not answer.
     """
     from perago.workflows.definition_json import differences
@@ -186,8 +186,8 @@ def compare_workflow(engine: ConductorEngine, graph: WorkflowGraph, *, bump: boo
         return _compared(graph, "missing", graph.version)
     told = "\n".join(differences(graph, same))
     raise click.UsageError(
-        f"version {graph.version} of workflow {graph.name!r} is registered otherwise; --bump registers the next "
-        f"version, or give the declaration another:\n{told}"
+        f"version {graph.version} of workflow {graph.name!r} is registered with another definition. Register the "
+        f"next version with --bump, or give the declaration another version:\n{told}"
     )
 
 

@@ -30,7 +30,7 @@ workflows_option = click.option(
     "--workflows",
     metavar="FILE",
     multiple=True,
-    help="A JSON file with a workflow that one in another file names as its sub-workflow. Repeatable.",
+    help="A JSON file with a sub-workflow of the workflow in another file. Repeatable.",
 )
 
 module_argument = click.argument("module", metavar="MODULE[:FUNCTION]")

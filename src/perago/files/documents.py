@@ -1,4 +1,4 @@
-"""Reads the small files that settings and credentials stand in: text, dotenv, TOML and YAML."""
+"""Reads the small files that hold settings and credentials: text, dotenv, TOML and YAML."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read_file(path: Path) -> str:
 
 
 def parse_yaml(content: str) -> Mapping[Any, Any]:
-    """A YAML document that is a mapping; an empty document is an empty one.
+    """A YAML document that is a mapping. An empty document counts as an empty mapping.
 
     Raises:
         ValueError: it is not one. Shows nothing of the document, which holds secrets.

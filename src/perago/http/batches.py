@@ -31,7 +31,7 @@ class Batches:
         await done
 
     async def end(self) -> None:
-        """Drop what has not begun, and wait for what has. Whoever calls `run` has been cancelled, or is done."""
+        """Drop waiting functions, and wait for running ones. All callers of `run` have been cancelled, or are done."""
         self._waiting.clear()
         if self._running is not None:
             await asyncio.wait([self._running])

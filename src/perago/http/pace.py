@@ -7,20 +7,20 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 NEARBY = 24
-"""Calls at a time that keep a server busy to which the way takes no time; the fastest for reads, on two cores."""
+"""Parallel calls that keep a server busy if the network takes no time; the fastest for reads, on two cores."""
 
 TOLERANCE = 2.0
-"""How many times the shortest time a call may take before the limit falls. What a busy machine adds is no queue."""
+"""Factor by which a call may exceed the shortest time before the limit falls: a busy machine is not a queue."""
 
 
 class Pace:
     """Finds how many calls to make at a time ("gradient", as in TCP Vegas and Netflix' concurrency limits).
 
-    A call that waits for nobody takes the shortest time seen. The longer calls take on average, the more of them wait,
-    at the server or for this process. After each round of `limit` answers, the limit falls in the proportion in which
-    they took longer than tolerated, and grows by the `nearby` calls that may wait anyhow. Over a long link nobody waits
-    at first, so it grows by as many in each round. A refusal halves it. What was under way by then counts no more, and
-    it grows again slowly.
+    The shortest time seen is that of a call without a queue. The longer calls take on average, the longer is the queue,
+    at the server or in this process. After each round of `limit` answers, the limit falls by the factor by which they
+    exceeded the tolerance, and grows by the `nearby` calls that may always wait. Over a long link no call waits at
+    first, so the limit grows by `nearby` in each round. A refusal halves it. The outcomes of calls that were under way
+    then are ignored, and the limit grows again slowly.
 
     Args:
         nearby: calls that may wait, and the limit to begin with.
@@ -72,13 +72,13 @@ _pace: ContextVar[Pace | None] = ContextVar("pace", default=None)
 
 
 def present_pace() -> Pace | None:
-    """The pace to tell of the calls that are made here."""
+    """The pace that calls made in this context report to."""
     return _pace.get()
 
 
 @contextmanager
 def setting(pace: Pace) -> Iterator[None]:
-    """Have the calls made here tell this pace."""
+    """Make calls in this context report to this pace."""
     token = _pace.set(pace)
     try:
         yield

@@ -49,7 +49,7 @@ async def in_parallel(jobs: Iterable[T], work: Callable[[T], Awaitable[None]], w
 
 
 IN_FLIGHT_BYTES = 32 * 1024 * 1024
-"""Bytes of content from which on no further job begins, however many the pace allows: the content is in memory."""
+"""Limit for content in memory, in bytes. At the limit no further job begins, whatever the pace allows."""
 
 
 async def at_pace(

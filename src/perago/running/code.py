@@ -39,8 +39,8 @@ class LoadedCode:
 class RunCode:
     """The tasks of one run.
 
-    A retry takes up what has changed meanwhile: a run that waits for it is often there to be mended. A first try does
-    not, so that an edit on the side changes nothing in a run that goes well. Methods may be called from any thread.
+    A retry loads changed code, because people fix a task while its run waits for the retry. A first try does not, so
+    that an unrelated edit changes nothing in a run without failures. Methods may be called from any thread.
 
     Args:
         tasks: as loaded, by name.
@@ -68,7 +68,8 @@ class RunCode:
         """The code for a try.
 
         Args:
-            loaded: what the process that is to run it has loaded. One that has to load anyway looks for changes, too.
+            loaded: what the process that will run the try has loaded. A process that has to load anyway looks for
+                changes, too.
 
         Raises:
             TaskDefinitionError: the code has changed, and cannot be loaded.
@@ -83,7 +84,7 @@ class RunCode:
         if not changed:
             return
         if self._targets is None:
-            self._tell(changed, "This run goes on with the code that it began with; start another run for the new one")
+            self._tell(changed, "This run continues with its old code. Start another run to use the new code")
             return
         own = {name: self.current.tasks[name] for name in self._targets}
         files = states_of_files(own.values())

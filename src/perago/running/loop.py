@@ -117,7 +117,7 @@ class WorkflowLoop:
         return decision
 
     def _recall(self) -> None:
-        """Show the tasks of a run that goes on as they were left."""
+        """Show the tasks of a resumed run in their last states."""
         for entry in self.run.record.tasks:
             self.view.recall(
                 entry.reference_task_name,

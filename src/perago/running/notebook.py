@@ -49,7 +49,7 @@ def open_view(states: Iterable[TaskState], *, progress: bool | None) -> Iterator
 class QuietView(WorkflowView):
     """Shows what bodies print, and logs warnings.
 
-    It prints in the thread that waits for the run: a notebook knows the cell of no other.
+    It prints in the thread that waits for the run. A notebook cannot assign the output of other threads to a cell.
     """
 
     def __init__(self, states: Iterable[TaskState]) -> None:

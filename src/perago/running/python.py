@@ -404,7 +404,7 @@ def _completed(run_id: str) -> Iterator[None]:
     try:
         yield
     except PeragoError as exc:
-        exc.add_note(f"Run {run_id} has completed; only what it changed could not be read.")
+        exc.add_note(f"Run {run_id} has completed, but its changes could not be read.")
         raise
 
 

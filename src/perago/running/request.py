@@ -54,9 +54,9 @@ def learn_secrets(model: type[BaseModel] | None, params: object) -> BaseModel | 
 
 
 def is_behind(error: BaseException | None) -> bool:
-    """Whether a run that an error has failed can only be run again, from the present head.
+    """Whether an error means that only a new run, from the present head, can succeed.
 
-    A resume keeps the input, and the commits of others behind that refuse it again.
+    A resumed run has the same input, and would be refused again because of the same foreign commits.
     """
     return isinstance(error, PublishFenceError) and not error.retry_can_help
 
@@ -132,7 +132,7 @@ class RunRequest:
 
 @contextmanager
 def resuming() -> Iterator[None]:
-    """Tell arguments that a run cannot be resumed with from a failure of the disk."""
+    """Distinguish arguments that do not allow a resume from a disk failure."""
     try:
         yield
     except EngineError as exc:
@@ -147,10 +147,10 @@ def recordable(task: TaskDefinition, params: JsonObject) -> JsonObject:
 
 
 def recordable_input(model: type[BaseModel] | None, input_data: JsonObject) -> JsonObject:
-    """The input of a try for the record, with secrets masked, which this process knows from now on.
+    """The input of a try for the record, with secrets masked. From now on this process masks them in every text.
 
     Args:
-        model: of its params. Of params that do not validate, no type tells what is a secret: all are masked.
+        model: of its params. Params that do not validate are all masked, because no types show which are secrets.
     """
     if model is None or "params" not in input_data:
         return input_data
@@ -164,7 +164,7 @@ def recordable_input(model: type[BaseModel] | None, input_data: JsonObject) -> J
 def recordable_by_tasks(
     graph: WorkflowGraph, tasks: Mapping[str, TaskDefinition], input_data: JsonObject
 ) -> JsonObject:
-    """The input of a workflow without a model for the record: what tasks take of it has the types of their params."""
+    """The input of a workflow without a model, for the record. The params of its tasks show what is a secret."""
     recorded: JsonObject = input_data
     for path, kind in typed_places(graph, tasks):
         value = value_at(recorded, path)
@@ -201,7 +201,7 @@ def recordable_params(validated: BaseModel | None, params: JsonObject) -> JsonOb
     """The same for params of any model.
 
     Args:
-        validated: None for params without a model, of which only names tell what is a secret.
+        validated: None for params without a model. Then only names show what is a secret.
     """
     if validated is None:
         masked: JsonObject = mask_json(params)
@@ -335,7 +335,9 @@ def find_run(engine: LocalEngine, run_id: str, repository: RepositoryAddress | N
     summary = next((one for one in found if one.run_id == run_id), found[0] if len(found) == 1 else None)
     if summary is None and found:
         named = ", ".join(one.run_id for one in found[:3])
-        raise RunNotFoundError(f"{len(found)} runs begin with {run_id!a}, the newest of them {named}; give more of one")
+        raise RunNotFoundError(
+            f"the ids of {len(found)} runs begin with {run_id!a}. The newest are {named}. Give a longer id"
+        )
     if summary is None:
         where = (
             f"repository {repository.argument}"

@@ -19,7 +19,7 @@ ITEM_COLUMNS = 20
 """Longest text of an item."""
 
 MIN_DONE = 3
-"""Tasks of a map that have to be done before the time of the others can be told."""
+"""Tasks of a map that must be done before the remaining time is estimated."""
 
 _SIGNS = {
     TryStatus.IN_PROGRESS: "…",
@@ -27,10 +27,10 @@ _SIGNS = {
     TryStatus.COMPLETED_WITH_ERRORS: "!",
     TryStatus.CANCELED: "-",
 }
-"""Of a task's state; of others that a task failed."""
+"""Sign of a task, by its status. All other statuses have the sign of a failure."""
 
 _UNSEEN = (None, TryStatus.IN_PROGRESS, TryStatus.COMPLETED)
-"""Of a task of Perago."""
+"""Statuses in which a task of Perago's own is not shown."""
 
 
 class Row(NamedTuple):

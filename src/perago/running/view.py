@@ -30,13 +30,13 @@ class WorkflowView(ABC):
         self._states = {state.reference_name: state for state in states}
 
     def schedule(self, reference_names: Iterable[str]) -> None:
-        """Tasks are due, and may have been told so before."""
+        """Tasks are due. May be called again for the same tasks."""
         with self._lock:
             for name in reference_names:
                 state_of(self._states, name)
 
     def retry(self, reference_name: str, seconds: float) -> None:
-        """The next try of a task is due in some seconds. May have been told before."""
+        """The next try of a task is due in some seconds. May be called again for the same try."""
         with self._lock:
             self._states[reference_name].retry_at = time.monotonic() + seconds
 
@@ -68,7 +68,7 @@ class WorkflowView(ABC):
         reason: str | None,
         seconds: float | None,
     ) -> None:
-        """The last try of a task of a run that goes on. Nothing is told of it."""
+        """The last try of a task of a resumed run. Prints nothing."""
         with self._lock:
             state = self._begin(reference_name, number, input_data)
             if not status.is_live:

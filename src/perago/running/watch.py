@@ -118,7 +118,8 @@ class Interrupts:
         with suppress(OSError):  # the terminal is gone
             # Not through sys.stderr: the signal may have interrupted a write to it.
             os.write(
-                _STDERR, b"\nCancelling: the body is told, and everything is cleaned up. Once more ends at once.\n"
+                _STDERR,
+                b"\nCancelling: the body is asked to stop and its files are removed. Press Ctrl-C again to end now.\n",
             )
 
 

@@ -83,7 +83,7 @@ class _Slot:
     """Runs one try after the other, with a store and a zygote of its own.
 
     Args:
-        events: where the thread that waits for the run takes what it is to do.
+        events: queue of events for the thread that waits for the run.
         stack: ends the zygote, and closes the repositories.
         code: the tasks.
         keep: keep the workspace of a try that fails.
@@ -298,7 +298,7 @@ class _Threads:
         self._threads.submit(self._try, self._free.pop(), due, attempt)
 
     def next_end(self, seconds: float) -> TryEnd | None:
-        """Also runs a body here, if one is to; the ends of others wait meanwhile."""
+        """Also runs a body in this thread if one is waiting. Tries that end meanwhile wait in the queue."""
         try:
             event = self._events.get(timeout=seconds)
         except queue.Empty:

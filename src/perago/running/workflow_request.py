@@ -237,7 +237,7 @@ def _checked_input(workflow: LoadedWorkflow, workspace: JsonObject, params: Json
 
 
 def _input(workflow: LoadedWorkflow, workspace: JsonObject, params: JsonObject) -> JsonObject:
-    """The same, unchecked: what one in a file calls its fields, the params are."""
+    """As `_checked_input`, unchecked. If a workflow in a file reads no `params`, they are the fields of its input."""
     if workflow.declared is not None or workflow.uses_params:
         return with_template(workflow.graph, {**workspace, "params": params} if params else workspace)
     return with_template(workflow.graph, {**params, **workspace})

@@ -287,7 +287,7 @@ def _check_texts(fn: FunctionType, name: object, owner_email: object, descriptio
     if any(unicodedata.category(character) == "Cc" for character in name):
         raise definition_fault(fn, f"name={name!r} has a control character", "remove it")
     if name in BUILTIN_TASKS and not fn.__module__.startswith("perago."):
-        raise definition_fault(fn, f"name={name!r} is that of a task of Perago", "give it another name")
+        raise definition_fault(fn, f"name={name!r} is the name of a task of Perago", "give it another name")
     if not isinstance(owner_email, str) or not owner_email.strip():
         raise definition_fault(
             fn, f"owner_email={owner_email!r} is not an address", 'give one, such as owner_email="team@example.org"'

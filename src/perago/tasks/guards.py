@@ -168,7 +168,7 @@ def _raised_by(guard: Guard, root: Path) -> str | None:
     except BaseException as exc:  # noqa: BLE001 - a guard raises what is wrong, also SystemExit
         at = _place_of(exc, guard)
         return f"raised {': '.join(filter(None, [type(exc).__name__, text_of(exc)]))}{at}"
-    return None if returned is None else f"returned {returned!r}; a guard returns nothing, and raises what is wrong"
+    return None if returned is None else f"returned {returned!r}; a guard must return None, or raise an error"
 
 
 def _place_of(exc: BaseException, guard: Guard) -> str:

@@ -1,4 +1,4 @@
-"""Reads a result back as its model. Its validators ran on its way out, and must not be applied to what they made."""
+"""Reads a result back as its model. Its validators made the result, and must not run on their own output."""
 
 from __future__ import annotations
 

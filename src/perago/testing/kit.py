@@ -206,7 +206,9 @@ class MemoryWorkflow:
         """
         live = [entry.task_id for entry in self.engine.record().tries if entry.status is TryStatus.IN_PROGRESS]
         if not live:
-            raise EngineError("no try is in progress; a try is while it runs, and after run(…, lose_report=True)")
+            raise EngineError(
+                "no try is in progress. One is in progress while it runs, and after run(…, lose_report=True)"
+            )
         self.engine.timeout(live[-1])
 
     def cancel(self) -> None:

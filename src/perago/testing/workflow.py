@@ -215,7 +215,7 @@ class Instance:
     def time_out(self, row: Row) -> None:
         self._expect(row, TryStatus.IN_PROGRESS, "timed out")
         if row.is_retried:
-            raise EngineError(f"task {row.task_id} has had its retry and never times out")
+            raise EngineError(f"task {row.task_id} has been retried already, so this try cannot time out")
         self._end_badly(row, TryStatus.TIMED_OUT, "its response timeout has passed")
 
     def revert(self, row: Row) -> None:

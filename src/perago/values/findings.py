@@ -48,7 +48,7 @@ class Kind(enum.StrEnum):
         return self.value.replace("_", " ")
 
 
-OLD_RUN = "its transactional run is over, or has published nothing to it for long. Without it the run cannot be resumed"
+OLD_RUN = "its transactional run has ended, or has not used it for long. Without it the run cannot be resumed"
 """Why the branch of an old run is found."""
 
 

@@ -226,7 +226,7 @@ class Conflict:
 
     Attributes:
         paths: each such path of the repository, sorted, with the ids of the foreign commits that changed it, oldest
-            first. Empty for a path that only commits changed which were too many to look at.
+            first. Empty for a path that was changed only by commits beyond the search limit.
     """
 
     paths: Mapping[str, tuple[str, ...]]

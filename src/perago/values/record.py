@@ -131,12 +131,12 @@ class InstanceRecord:
         return workflow_instance_id == self.workflow_instance_id or workflow_instance_id in self.parts
 
     def path_of(self, workflow_instance_id: str, reference_task_name: str) -> str:
-        """The path from the root of a task that one of these instances calls so."""
+        """The path from the root of a task, given by its instance and its reference name there."""
         around = self.parts.get(workflow_instance_id)
         return reference_task_name if around is None else around + WITHIN + reference_task_name
 
     def around(self, workflow_instance_id: str) -> tuple[str, ...]:
-        """The instances that a sub-workflow's is in, the root first; none if it does not count."""
+        """The instances around that of a sub-workflow, the root first; none if the sub-workflow does not count."""
         if workflow_instance_id not in self.parts:
             return ()
         paths = paths_around(self.parts[workflow_instance_id])

@@ -85,7 +85,7 @@ class Guardrail(BaseModel):
 
 
 Guard = Callable[[Path], None]
-"""A guard of the task's author: it is called with the workspace, and raises what is wrong with it."""
+"""A guard of the task's author. It is called with the workspace, and raises an error if something is wrong with it."""
 
 
 def function_of(guard: object) -> FunctionType | None:
@@ -129,8 +129,8 @@ class WorkspaceSpec(BaseModel):
         prefix: directory of the repository that becomes the workspace's root; "/" is the whole repository. Surrounding
             blanks and leading slashes are dropped.
         pre, post: guards checked before and after the body: those that `require_file` and its siblings make, and any
-            callable `(workspace: Path) -> None`, which raises what is wrong. It only reads; and its process is that of
-            a body.
+            callable `(workspace: Path) -> None`, which raises an error if something is wrong. It must only read. It
+            runs in a process like a body's.
         read_only: ignore the task's changes and complete with the input.
         isolation: what others may have committed since the input. "serializable": nothing that changed a file which
             the task could see (prefix, include, exclude), or would have seen; everything else is merged with.

@@ -1,8 +1,8 @@
 """Where a run of a workflow can begin again, and which of its tasks then run again. Without I/O.
 
-A run begins again where nothing runs beside: at a task of the workflow's own sequence, switches and sub-workflows
-included, or at a fork as a whole. All that was tried before that point precedes it, and all that was tried later
-follows it.
+A run can begin again only where nothing else runs at the same time: at a task of the workflow's own sequence, switches
+and sub-workflows included, or at a fork as a whole. All that was tried before that point precedes it, and all that was
+tried later follows it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def plan_again(graph: WorkflowGraph, tried: Sequence[str], start: str) -> Again:
         start: the reference name of the task or fork, with those of the sub-workflows that it is in before it.
 
     Raises:
-        WorkflowStateError: something runs beside it, or the run has not come to it.
+        WorkflowStateError: something runs beside it, or the run has not reached it.
     """
     first = list(dict.fromkeys(tried))
     points = dict(_points(graph, first))
@@ -46,7 +46,7 @@ def plan_again(graph: WorkflowGraph, tried: Sequence[str], start: str) -> Again:
         return Again(tasks=tuple(first[points[start] :]), around=paths_around(start), tries=len(tried))
     if start not in first:
         raise WorkflowStateError(
-            f"the run has not come to task {start!r}. It has tried {', '.join(first) or 'no task'}"
+            f"the run has not reached task {start!r}. It has tried {', '.join(first) or 'no task'}"
         )
     before = [name for name, place in points.items() if place <= first.index(start)]
     if not before:

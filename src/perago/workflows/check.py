@@ -176,8 +176,8 @@ def check_sub_workflow_names(graph: WorkflowGraph, tasks: Tasks) -> None:
         for node in one.all_nodes():
             if isinstance(node, SubWorkflowNode) and node.task_name in tasks:
                 raise WorkflowDefinitionError(
-                    f"sub-workflow {node.reference_name!r} has the name of task {node.task_name!r}, whose retries a "
-                    f"server would apply to the whole of it; give it another name"
+                    f"sub-workflow {node.reference_name!r} has the name of task {node.task_name!r}. A server would "
+                    f"apply the retries of the task to the whole sub-workflow. Give the sub-workflow another name"
                 )
 
 
@@ -209,9 +209,9 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
         beside, strict = _refused([list(_writers(branch, tasks)) for branch in node.branches])
         if strict:
             found.append(
-                f"tasks {', '.join(map(repr, beside))} publish beside each other in fork {node.reference_name!r}, and "
-                f"{', '.join(map(repr, strict))} will be refused when another has published first what it could see; "
-                f"run them one after the other, or give them prefixes beside each other or "
+                f"tasks {', '.join(map(repr, beside))} publish at the same time in fork {node.reference_name!r}. Of "
+                f"these, {', '.join(map(repr, strict))} will be refused if another one has first changed what it could "
+                f"see. Run them one after the other, give them separate prefixes, or give them "
                 f'WorkspaceSpec(isolation="snapshot")'
             )
     for fork in [fork for one in graph.with_sub_workflows() for fork in known_forks(one.nodes)]:
@@ -219,14 +219,14 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
         if strict and (fork.over is not None or len(fork.tasks) > 1):
             names = ", ".join(map(repr, sorted({task.task_name for task in fork.tasks})))
             found.append(
-                f"{names} publishes for each item beside itself in {fork.join!r}, and will be refused when another has "
-                f'published first; give it WorkspaceSpec(isolation="snapshot")'
+                f"{names} publishes for several items of {fork.join!r} at the same time. An item will be refused if "
+                f'another one has published first. Give the task WorkspaceSpec(isolation="snapshot")'
             )
     return found
 
 
 def _refused(branches: list[list[Writer]]) -> tuple[list[str], list[str]]:
-    """The tasks of a fork of which one may refuse another, and those of them that may be refused, in order.
+    """Tasks of a fork, in order: those that may be refused or refuse another, and those that may be refused.
 
     Those with equal workspaces are compared once: a fork may have thousands.
     """

@@ -31,14 +31,14 @@ from perago.workflows.graph import (
 )
 
 INNER_INPUT = "workflowInput"
-"""Within the input of a sub-workflow's try, as on a server: what its expressions read."""
+"""Key of the input that a sub-workflow's expressions read, in the input of its try, as on a server."""
 
 _TRY_STATUS = {
     WorkflowStatus.COMPLETED: TryStatus.COMPLETED,
     WorkflowStatus.FAILED: TryStatus.FAILED,
     WorkflowStatus.TERMINATED: TryStatus.CANCELED,
 }
-"""Of a sub-workflow's try."""
+"""Status of a sub-workflow's try, by the status of its workflow."""
 
 _NO_RETRIES = RetryPolicy(count=0)
 
@@ -68,7 +68,7 @@ class Due:
 
     Attributes:
         reference_task_name: of a task in a sub-workflow with that of the sub-workflow before it, `features/clean`.
-        sub_workflow: if it is one: no worker runs anything for it but its tasks, which are due next.
+        sub_workflow: the graph, if this is a sub-workflow. No worker runs it; its tasks are due next.
         delay_seconds: to wait before it, from the end of the try that it retries.
         retried_task_id: that try; None for the first of its task.
     """
@@ -84,7 +84,7 @@ class Due:
 
 @dataclass(frozen=True, kw_only=True)
 class SubWorkflowEnd:
-    """A sub-workflow that has ended. What is still live within it is to be cancelled.
+    """A sub-workflow that has ended. Its live tries must be cancelled.
 
     Attributes:
         task_id: of its try.

@@ -47,8 +47,8 @@ def workflow(
         description: for people.
         version: of the definition, from 1 on; a server keeps each.
         timeout_seconds: for the whole workflow, which is then TIMED_OUT. Default: 0, no limit.
-        transactional: all that it publishes, or nothing. Its tasks work on a branch of the run, and the branch that it
-            was started on moves once, at the end.
+        transactional: publish everything that it does, or nothing. Its tasks work on a branch of the run. The branch
+            that it was started on moves once, at the end.
 
     Raises:
         WorkflowDefinitionError: the declaration or a wiring is wrong. Names both ends and the line.
@@ -145,7 +145,7 @@ def _model(fn: Callable[..., object], annotation: object, what: str) -> type[Bas
 
 
 def _check_names(fn: Callable[..., object], model: type[BaseModel]) -> None:
-    """Params keep their names on the way: what is given by an alias could not be found by an expression."""
+    """Refuse aliases: an expression finds a param by the name of its field only."""
     aliased = [name for name, field in model.model_fields.items() if field.validation_alias not in (None, name)]
     if aliased:
         raise _fault(fn, f"its param {aliased[0]!r} has an alias", "give the params of a workflow plain names")

@@ -232,7 +232,7 @@ def _graph(document: object, within: str, depth: int) -> WorkflowGraph:
 
 
 def check_graph(graph: WorkflowGraph, within: str = "") -> None:
-    """Check what a server would refuse, or run into only in the middle.
+    """Check for what a server would refuse, or would notice only in the middle of a run.
 
     Args:
         within: the place of the workflow in another, for messages.
@@ -273,7 +273,7 @@ def _check_graph(graph: WorkflowGraph) -> None:
 
 
 def _check_field(where: str, found: Expression) -> None:
-    """Check what an expression takes of a task or of the workflow: a server knows more, which is null here."""
+    """Check the field that an expression reads of a task or of the workflow. A server has fields that are null here."""
     fields = WORKFLOW_FIELDS if found.begins_with == WORKFLOW else TASK_FIELDS
     name = str(found.path[1]) if len(found.path) > 1 else ""
     if name not in fields:
@@ -427,7 +427,7 @@ def _list(value: object, where: str) -> list[Any]:
 
 @dataclass
 class _Fields:
-    """The fields of a JSON object, which are taken one by one: none may stay that means something."""
+    """The fields of a JSON object, taken one by one. A field that is left over must have no effect."""
 
     given: JsonObject
     where: str

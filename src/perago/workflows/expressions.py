@@ -126,12 +126,12 @@ def replaced(value: Any, look_up: Callable[[Expression], Any]) -> Any:
 
 
 def escaped(value: Any) -> Any:
-    """A JSON value in which nothing is taken for an expression."""
+    """A JSON value with its texts escaped, so that none is an expression."""
     return _with_texts(value, lambda text: text.replace("${", "$${"))
 
 
 def unescaped(value: Any) -> Any:
-    """What `escaped` made something of."""
+    """The inverse of `escaped`."""
     return _with_texts(value, lambda text: text.replace("$${", "${"))
 
 

@@ -1,4 +1,4 @@
-"""How much a workflow expands to: what it names stands in it as often as it is named."""
+"""How much a workflow expands to: a sub-workflow counts as often as it is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Flow`: what a workflow function builds its graph with."""
+"""`Flow`, with which a workflow function builds its graph."""
 
 from __future__ import annotations
 
@@ -369,7 +369,7 @@ class Flow:
         fork = self._fork
         if fork is None:
             raise WorkflowDefinitionError(
-                f"{here()}: branch() is not directly within parallel(); tasks follow each other"
+                f"{here()}: branch() is not directly within parallel(); leave it out: here tasks follow each other"
             )
         self._fork = None
         try:
@@ -663,7 +663,7 @@ class Flow:
             raise WorkflowDefinitionError(f"{of} does not fit param {param!r}: {'; '.join(faults)}")
 
     def _writes(self, definition: _Runnable, *, optional: bool) -> bool:
-        """Whether it leaves another workspace than it takes. What does is not optional."""
+        """Whether it leaves another workspace than it takes. If so, it must not be optional."""
         writes = _leaves_commit(definition)
         if writes and optional:
             raise WorkflowDefinitionError(
@@ -713,7 +713,7 @@ class Flow:
         return escaped(with_finite_numbers(found))
 
     def _expect_known(self, facts: Facts, sequence: _Sequence) -> None:
-        """Refuse a value of a neighbour that runs beside, or never with, what takes it. Notes that it is used."""
+        """Refuse a value from a parallel branch, or from another case of the switch. Notes that the value is used."""
         self._used.add(str(facts.path[0]))
         parts = {scope.block: scope.part for scope in sequence.scopes}
         for scope in facts.scopes:
@@ -793,14 +793,14 @@ def _has_workspace(definition: _Runnable) -> bool:
 
 
 def _leaves_commit(definition: _Runnable) -> bool:
-    """Whether a workspace follows it that is not the one that it took."""
+    """Whether it can leave another workspace than it takes."""
     tasks = [definition] if isinstance(definition, TaskDefinition) else definition.tasks.values()
     return any(task.workspace is not None and not task.workspace.read_only for task in tasks)
 
 
 @dataclass(frozen=True)
 class Output:
-    """What `Flow.output` gives: the fields of the workflow's result as JSON, with expressions."""
+    """What `Flow.output` returns: the fields of the workflow's result as JSON, with expressions."""
 
     model: type[BaseModel]
     fields: Mapping[str, Any]

@@ -180,7 +180,7 @@ class WorkflowGraph:
 
     @property
     def is_transactional(self) -> bool:
-        """Whether it publishes all that its tasks do at its end, or nothing."""
+        """Whether it publishes at its end all that its tasks have done, or nothing."""
         return any(isinstance(node, TaskNode) and node.task_name == BEGIN_TASK for node in self.nodes)
 
     def all_nodes(self) -> Iterator[Node]:

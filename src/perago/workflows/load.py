@@ -277,7 +277,7 @@ class _Known:
         if found is None:
             raise WorkflowDefinitionError(
                 f"version {node.version} of workflow {node.workflow_name!r}, which {node.reference_name!r} runs, is "
-                f"not found; version {', '.join(map(str, sorted(versions)))} is"
+                f"not found; the known versions are {', '.join(map(str, sorted(versions)))}"
             )
         return found
 
@@ -364,7 +364,7 @@ def _paths(graph: WorkflowGraph) -> Iterable[tuple[str | int, ...]]:
 
 
 def _imported(name: str, target: str) -> ModuleType | None:
-    """The module; None if the target does not name one, which `load_module_task` words."""
+    """The module; None if its name cannot be that of a module; `load_module_task` has a message for that."""
     if not all(part.isidentifier() for part in name.split(".")):
         return None
     try:

@@ -20,7 +20,7 @@ from perago.workflows.graph import (
 
 
 def outline(nodes: Nodes, depth: int = 0) -> Iterator[tuple[int, str]]:
-    """Each node that people know of, in words, with the number of forks and switches around it."""
+    """Each node that people see, in words, with the number of forks and switches around it."""
     for index, node in enumerate(nodes):
         match node:
             case TaskNode():

@@ -16,7 +16,7 @@ from perago.workflows.definition import WorkflowDefinition
 
 
 def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[str, Any]:
-    """What was given for a run, and the defaults of what was not.
+    """The params given for a run, and the defaults of the others.
 
     Raises:
         WorkflowDefinitionError: they do not validate; lists all faults, without values.
@@ -40,7 +40,7 @@ def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[s
 
 
 def with_defaults(model: type[BaseModel], given: JsonObject) -> dict[str, Any]:
-    """What a workflow's definition gives to a sub-workflow, and the defaults of what it does not.
+    """The params that a workflow's definition gives to a sub-workflow, and the defaults of the others.
 
     Raises:
         WorkflowDefinitionError: a secret is a default, which the definition would show.
@@ -53,7 +53,7 @@ def _default(params: BaseModel, name: str, *, of_secret: bool = False) -> Any:
     """The JSON of a param that was not given.
 
     Args:
-        of_secret: also of one that is a secret.
+        of_secret: also if the param is a secret.
 
     Raises:
         WorkflowDefinitionError: a secret is within it.

@@ -52,7 +52,7 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 
 def no_such(kind: Any, name: str) -> str:
-    """That a value of a type has no such field, as the end of a sentence."""
+    """The fault that a value of a type has no such field, as the end of a sentence."""
     model = model_of(kind)
     if model is None:
         return f"is of type {type_name(kind)} and has no field {name!r}"
@@ -247,7 +247,7 @@ def _may_be(made: str, taken: str) -> bool:
 
 
 def _values_fault(made: Schema, taken: Schema, where: str) -> str | None:
-    """A fault of values that are listed: none that is made is taken."""
+    """The fault if a type lists its values: one that may be made is not among those that are taken."""
     given, wanted = _values(made), _values(taken)
     if given is None or wanted is None:
         return None

@@ -93,7 +93,8 @@ def conflict_at(
     """The conflict at some paths; None if there are none.
 
     Args:
-        paths: may have for each the paths by whose changes it came about, as `MergeResult.conflicts`; else itself.
+        paths: may map each to the paths whose changes caused the conflict, as `MergeResult.conflicts` does. Default:
+            itself.
         foreign: the paths that each foreign commit changed.
     """
     causes = paths if isinstance(paths, Mapping) else {path: (path,) for path in paths}
@@ -110,7 +111,7 @@ def _clashes(
     base: Callable[[str], T | None],
     base_below: Callable[[str], Iterable[str]],
 ) -> Iterator[tuple[str, str]]:
-    """Pairs of files of which one would have to be a directory above the other. Own changes alone produce none."""
+    """Pairs of files where one is the other's parent. The attempt's own changes alone produce none."""
     file_at: dict[str, bool] = {}
 
     def is_file(path: str) -> bool:

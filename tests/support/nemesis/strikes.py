@@ -21,19 +21,18 @@ ORDER_SECONDS = 15.0
 """How long an order waits for its boundary before another cell is aimed at."""
 
 LOST_SECONDS = 10.0
-"""After that an order that was taken, and of which the journal tells nothing, was taken by a process that died of
-another one first."""
+"""After this time, an order that is taken but not in the journal was taken by a process that another order killed."""
 
 BLOWS_PER_REPORT, FIRST_BLOWS = 0.5, 10
-"""How many orders are given for each result that was reported, and before there are any: where much else is to be done,
-the machine starts processes instead of working, and there would be blows to nothing but beginnings."""
+"""Limit of orders for each reported result, and before the first one. Without it, a busy machine would spend its time
+on starting processes, and orders would strike only the first phases."""
 
 AT_ONCE = {"kill supervisor": 2, "stop host": 2, "kill executor": 1}
 """Orders that wait, by their deed; of stops, those that are under way count too."""
 
 LEAD = 1
-"""How much fuller than the emptiest cell of the others an executor's may be. Each of the others takes a host away for
-seconds; executors are soon there again, and without this their cells would take the machine's time."""
+"""How much fuller an executor's cell may be than the emptiest of the others. Each of the others takes a host away for
+seconds. Executors are back soon, and without this limit their cells would take the machine's time."""
 
 
 @dataclass

@@ -123,7 +123,7 @@ def test_what_was_just_seen_and_is_over_all_the_same_is_found_stale(world, event
 
 
 def test_a_rerun_in_between_is_told_by_the_look_after_the_report(world):
-    """The engine takes the report for the task's new execution; that it was none of ours is not passed over."""
+    """The engine accepts the report for the task's new execution. The attempt must notice that this is not its own."""
     attempt = world.poll()
     result = world.attempt(attempt, report=False)
     world.engine.terminate()

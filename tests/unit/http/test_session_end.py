@@ -1,4 +1,4 @@
-"""No connection is kept for ever by another side that does not take what is still to be sent."""
+"""A peer that does not read the rest of a request cannot keep a connection open for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fence's file, and who is kept off the server's actions: decisions without a server."""
+"""The fence's file, and the protection of the server's actions: decisions without a server."""
 
 import hashlib
 import re

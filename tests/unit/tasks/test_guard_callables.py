@@ -90,7 +90,7 @@ def test_a_callable_that_returns_nothing_holds(root):
         (has("b.txt"), "has.check", "raised AssertionError (at "),
         (functools.partial(at_least, 3), "at_least(3)", "raised AssertionError: too few (at "),
         (Holds("b"), "Holds(text='b')", "raised AssertionError: another text (at "),
-        (says_no, "says_no", "returned False; a guard returns nothing, and raises what is wrong"),
+        (says_no, "says_no", "returned False; a guard must return None, or raise an error"),
         (lambda workspace: sys.exit(3), "test_lambda", "raised SystemExit: 3"),
     ],
     ids=["function", "closure", "partial", "instance", "returns", "exits"],

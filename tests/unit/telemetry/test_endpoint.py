@@ -60,7 +60,7 @@ def test_a_page_that_fails_costs_its_own_request_only(endpoint):
 
 @pytest.mark.parametrize("sent", [b"", b"G"], ids=["nothing", "a byte now and then"])
 def test_every_probe_is_answered_while_slow_clients_hold_all_connections(monkeypatch, sent):
-    """None of them is cut off for the time that it takes: there is room for the probe all the same."""
+    """No client is cut off for its slowness, and there is still room for the probe."""
     monkeypatch.setattr(endpoint_module, "REQUEST_SECONDS", 600.0)
     with Slow() as slow, Endpoint("127.0.0.1:0", PAGES) as endpoint:
         for _ in range(3):

@@ -20,8 +20,8 @@ LET = 1_000
 
 
 class Executor:
-    """Does nothing, and writes down what it was to do. While it waits it can be made to do something; what it is at
-    it can be made to go on with until it is let.
+    """An executor that does nothing, and records what it is told to do. A test can have it do something while it waits,
+    and can hold up its jobs and chores.
     """
 
     attempts, memory_bytes, is_spent, is_alive = 0, 0, False, True

@@ -484,7 +484,7 @@ def test_the_tasks_of_perago_are_those_whose_names_are_kept():
 
 @pytest.mark.parametrize("name", sorted(BUILTIN_TASKS))
 def test_other_tasks_do_not_take_their_names(name):
-    with pytest.raises(TaskDefinitionError, match=f"name='{name}' is that of a task of Perago"):
+    with pytest.raises(TaskDefinitionError, match=f"name='{name}' is the name of a task of Perago"):
 
         @task(name=name, owner_email=OWNER)
         def mine(params: Shard) -> Got: ...

@@ -1,4 +1,4 @@
-"""Which tasks that publish beside each other are warned of: those that one of the others can refuse."""
+"""Warnings about tasks that publish at the same time, if one of them can make another fail."""
 
 from pathlib import Path
 
@@ -60,14 +60,14 @@ def test_tasks_that_cannot_refuse_each_other_are_not_warned_of(warned, left, rig
     [
         ({}, {}, "'left', 'right' will"),
         ({"prefix": "data"}, {"prefix": "data/a"}, "'left', 'right' will"),
-        ({"prefix": "data"}, {"prefix": "data", "isolation": "snapshot"}, "and 'left' will"),
-        ({"prefix": "data", "isolation": "exclusive"}, {"prefix": "models"}, "and 'left' will"),
+        ({"prefix": "data"}, {"prefix": "data", "isolation": "snapshot"}, "these, 'left' will"),
+        ({"prefix": "data", "isolation": "exclusive"}, {"prefix": "models"}, "these, 'left' will"),
     ],
 )
 def test_tasks_that_can_be_refused_are_named(warned, left, right, refused):
     (warning,) = warned(left=left, right=right)
     assert refused in warning
-    assert "'left', 'right' publish beside each other in fork 'fork'" in warning
+    assert "'left', 'right' publish at the same time in fork 'fork'" in warning
 
 
 def test_who_is_beside_the_others_is_not_named(warned):

@@ -41,7 +41,7 @@ def test_without_the_names_nothing_is_shown() -> None:
 
 
 def test_the_names_change_nothing_in_what_runs() -> None:
-    """A workflow that an earlier version has registered is not registered otherwise."""
+    """A workflow that an earlier version of Perago has registered does not count as different."""
     graph = workflow_of(with_secrets).graph
     definition = to_json(graph)
     assert differences(graph, {name: value for name, value in definition.items() if name != "metadata"}) == []

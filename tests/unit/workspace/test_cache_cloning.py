@@ -1,4 +1,4 @@
-"""Where the file system clones, large files take no room twice, and are nobody else's all the same."""
+"""On a file system that clones, a large file shares blocks with the cache, and can be changed without the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a cache that others, crashes or disks have been at: never wrong content, never an error."""
+"""A cache that users, crashes or disks have damaged gives neither wrong content nor an error."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_the_cache_is_for_its_user_alone(open_directory, as_nobody, tmp_path):
 
 
 def test_a_cache_that_others_could_write_to_is_refused(tmp_path):
-    """Its entries are believed by the digests that stand in them."""
+    """Its entries are checked only by the digests that they contain."""
     cache = ObjectCache(tmp_path / "cache", 64 * MIB)
     cache.add("key", b"abc", md5(b"abc"))
     cache.close()

@@ -81,7 +81,7 @@ def test_a_file_that_is_not_of_the_size_told_is_refused(tmp_path, told, algorith
 
 
 def test_a_file_that_grows_is_read_no_further_than_that_tells(tmp_path, monkeypatch):
-    """What a task left at work may write into it for ever."""
+    """A process that the task has left running may write to it for ever."""
     path, pieces = tmp_path / "log", []
     path.write_bytes(b"x" * 3 * CHUNK_BYTES)
     counting = SimpleNamespace(update=lambda piece: pieces.append(len(piece)))

@@ -20,7 +20,7 @@ ALL = Selection()
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """What no workspace leads to."""
+    """A directory outside of every workspace."""
     path = tmp_path / "outside"
     (path / "below").mkdir(parents=True)
     for name in ("file", "below/file"):
@@ -140,7 +140,7 @@ def test_in_the_middle_of_a_removal(monkeypatch, workspace, outside, tmp_path, c
 
 
 def test_a_directory_without_permissions_that_is_swapped_before_it_gets_them(open_directory, as_nobody):
-    """Of root nothing is refused, so that another user has to meet the refusal."""
+    """Root is refused nothing, so another user makes the call."""
     outside, top = open_directory / "outside", open_directory / "top"
 
     def remove() -> int:

@@ -124,7 +124,7 @@ def describe_workflow(workflow: LoadedWorkflow) -> dict[str, Any]:
     if workflow.declared is not None and workflow.declared.output_model is not None:
         rows["result"] = _fields(workflow.declared.output_model)
     if graph.is_transactional:
-        rows["publishes"] = "all at its end, or nothing"
+        rows["publishes"] = "everything at its end, or nothing"
     rows["order"] = [f"{'  ' * depth}{text}" for depth, text in outline(graph.nodes)]
     return rows
 

@@ -225,10 +225,10 @@ def _examine(
 
 @dataclass(frozen=True)
 class _RunAgeLimit:
-    """The age from which the branch of a run is removed: only that of an ended run before the setting's age.
+    """The age from which the branch of a run is removed. Before the setting's age, only branches of ended runs are.
 
     Attributes:
-        seconds: of an ended run; None for the setting's.
+        seconds: age for branches of ended runs; None for the setting's.
     """
 
     seconds: float | None

@@ -40,7 +40,7 @@ def watch(workflow_id: str, as_json: bool) -> int:
 @_id_argument
 @json_option
 def retry(workflow_id: str, as_json: bool) -> None:
-    """Retry the failed tasks of a workflow on the Conductor server; what has completed stays."""
+    """Retry the failed tasks of a workflow on the Conductor server. Completed tasks stay completed."""
     from perago.cli.run.unserved import to_retry_in, unserved_now, warning_for
 
     with _server() as engine, before_start():
@@ -64,9 +64,9 @@ def _with(workflow: ConductorWorkflow) -> str:
 @click.option("--yes", is_flag=True, help="Replace what has been published without asking.")
 @json_option
 def rerun(workflow_id: str, reference_name: str | None, yes: bool, as_json: bool) -> None:
-    """Run a workflow that has ended again, from a task on, although that has completed.
+    """Run an ended workflow again, from a task on, even if that task has completed.
 
-    What the tasks that run again have published is replaced on its branch when they publish. It is listed first.
+    When the tasks publish again, this replaces what they have published on the branch. Those commits are listed first.
     """
     from perago.cli.run.consent import Replaced, expect_consent
 

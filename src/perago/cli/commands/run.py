@@ -54,13 +54,13 @@ if TYPE_CHECKING:
 @click.option(
     "--debug",
     is_flag=True,
-    help="Run the body in this process, so that breakpoint() works; those of a workflow one after the other.",
+    help="Run the body in this process, so that breakpoint() works. A workflow runs its bodies one after the other.",
 )
 @click.option("--resume", metavar="RUN_ID", help="Try a failed or killed run again, from the same input.")
 @click.option(
     "--onto-head",
     is_flag=True,
-    help="With --resume: run the same again, with its params, from the branch's present head, as a new run.",
+    help="With --resume: start a new run with the same params, from the branch's present head.",
 )
 @click.option(
     "--from",

@@ -54,7 +54,7 @@ def command(context: click.Context, repo: str | None, limit: int, on_conductor: 
     The status is COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR (a retry cannot help) or CANCELED; running; killed, if
     the process ended without recording a status; or unreadable, if the record is damaged.
 
-    With --conductor, those of all repositories that the server has an index of, with its own statuses.
+    With --conductor, list the workflows that the server has an index of, of all repositories, with its own statuses.
     """
     if on_conductor and context.get_parameter_source("repo") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--conductor lists the workflows of all repositories; leave --repo out")

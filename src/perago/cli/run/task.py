@@ -22,8 +22,8 @@ from perago.running.watch import Interrupts, RunObserver
 from perago.values.redaction import traceback_of
 
 _UNLIKE_A_RUN = (
-    "Unlike in a run, atexit functions and threads end only after its files have been published, and files that it "
-    "leaves open fail it."
+    "Unlike in a run, its atexit functions and threads end only after its files have been published, and the task "
+    "fails if the body leaves files open."
 )
 _DEBUG_DIFFERS = f"--debug: the body runs in this process, without a timeout. {_UNLIKE_A_RUN}"
 WORKFLOW_DEBUG_DIFFERS = (

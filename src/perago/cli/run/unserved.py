@@ -9,8 +9,8 @@ from perago.engines.conductor import ConductorWorkflow
 from perago.values.record import CAME_TO_NOTHING, TryStatus
 
 SECONDS = 3.0
-"""A task has no worker if none asks for it for so long. A worker asks several times a second for each of its tasks,
-unless all its slots are busy."""
+"""A task that no worker asks for in this time has no worker. A worker asks several times a second for each of its
+tasks, unless all its slots are busy."""
 
 LOOK_SECONDS = 0.25
 """Between two looks before a retry."""
@@ -83,8 +83,8 @@ def warning_for(queue: Queue, command: str) -> str:
     where = "" if domain is None else f" of domain {domain!r}"
     option = "" if domain is None else f" --domain {domain}"
     return (
-        f"warning: no worker{where} asks for task {name!r}. If none serves it, start one with `{command}{option}`; if "
-        f"all its slots are busy, the task waits for one"
+        f"warning: no worker{where} asks for task {name!r}. Start a worker with `{command}{option}`. If one "
+        f"is running, its slots are all busy, and the task waits for a free one"
     )
 
 

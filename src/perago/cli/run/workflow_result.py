@@ -106,7 +106,7 @@ class _Finished:
         word = "was cancelled" if self.exit_code == INTERRUPTED else f"is {self.decision.status}"
         note(f"error: workflow {name} {word}: {self.decision.reason}")
         if (branch := self.run.record.run_branch) is not None:
-            note(f"What its tasks have published is on branch {branch} alone.")
+            note(f"Its tasks have published to branch {branch} only.")
         if is_behind(self.error):
             again = f"Run {self.run.run_id} ended. To run it again from the present head:"
             _tell_resume(again, self.run.run_id, arguments, "--onto-head")

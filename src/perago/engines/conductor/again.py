@@ -30,7 +30,7 @@ Load = Callable[[str], ConductorWorkflow]
 """Reads an instance by its id."""
 
 _WAITS = frozenset({"JOIN", "DO_WHILE"})
-"""Kinds that a retry takes up again if they were cancelled, beside something else."""
+"""Kinds that a retry resumes if they were cancelled, in addition to the tasks that it retries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def expect_retry(workflow: ConductorWorkflow, load: Load) -> None:
 def cannot_retry(workflow: ConductorWorkflow, load: Load) -> str:
     """Why the server cannot retry a workflow that has not completed, and what can be done."""
     why = (
-        "a JOIN has failed before all branches of its fork had come to their last task"
+        "a JOIN failed before all branches of its fork reached their last task"
         if _retried(workflow, load) is None
         else "none of its tasks has failed or was cancelled"
     )
@@ -120,7 +120,7 @@ def plan_rerun(workflow: ConductorWorkflow, start: str | None, load: Load) -> Re
     if start not in points:
         before = [name for name in names[: names.index(start)] if name in points]
         raise WorkflowStateError(
-            f"Conductor cannot run {start!r} again by itself: the workflow would lose what runs beside it, or never "
+            f"Conductor cannot run {start!r} again alone: the workflow would lose the tasks beside it, or never "
             f"end. {_run_again(workflow, before[-1] if before else None)}"
         )
     return _rerun(workflow, start, points)
@@ -136,7 +136,7 @@ def advice(workflow: ConductorWorkflow, load: Load) -> str:
 
 
 def rerun_advice(workflow: ConductorWorkflow, load: Load) -> str:
-    """The rerun that repeats least of what has completed, if the workflow did not complete; else from the beginning."""
+    """The rerun that repeats the fewest completed tasks; from the beginning if the workflow has completed."""
     names = _names(workflow)
     failed = _first_without_result(workflow)
     points = _points(workflow, load)
@@ -148,7 +148,7 @@ def rerun_advice(workflow: ConductorWorkflow, load: Load) -> str:
 
 
 def _retried(workflow: ConductorWorkflow, load: Load) -> frozenset[str] | None:
-    """What a retry tries again, as the server finds it; None if it fails because of a JOIN."""
+    """The tasks that the server finds for a retry; None if the retry fails because of a JOIN."""
     instance = workflow
     while (inner := _resumed_id(instance)) is not None:
         instance = load(inner)
@@ -164,7 +164,7 @@ def _retried(workflow: ConductorWorkflow, load: Load) -> frozenset[str] | None:
 
 
 def _resumed_id(instance: ConductorWorkflow) -> str | None:
-    """The sub-workflow that goes on where it failed, rather than the instance itself."""
+    """The sub-workflow that the server resumes instead of the instance; None if it retries the instance itself."""
     if not resumes_sub_workflow(instance):
         return None
     first = next((step for step in instance.steps if step.has_failed or step.status == "CANCELED"), None)
@@ -187,10 +187,10 @@ def _all_scheduled(join: ConductorTask, instance: ConductorWorkflow) -> bool:
 
 
 def _points(workflow: ConductorWorkflow, load: Load, within: str = "") -> dict[str, str]:
-    """The tasks that a rerun can start from: then it removes all that follows, and all of that runs again.
+    """The tasks that a rerun can start from without losing any: it removes exactly what it runs again.
 
     Returns:
-        The id of the first try of each, so that no other try of it is left beside that.
+        The id of the first try of each. A rerun from a later try would leave the earlier ones.
     """
     line = set(_main_line(workflow.definition.get("tasks")))
     found: dict[str, str] = {}

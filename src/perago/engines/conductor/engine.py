@@ -41,8 +41,8 @@ MAX_SEARCHED = 1000
 READS_AT_ONCE = 8
 
 SETTLE_SECONDS = 3.0
-"""From the end of a workflow to a retry or rerun. A server that still looks at a JOIN stores what it has read, over a
-JOIN that a retry has taken up or a rerun has removed. Then the workflow is TERMINATED again, or never ends."""
+"""Minimum time from the end of a workflow to a retry or rerun. A server that is still evaluating a JOIN writes back
+what it has read, and undoes what a retry or rerun has changed. Then the workflow is TERMINATED again, or never ends."""
 
 
 class ConductorEngine:
@@ -301,7 +301,7 @@ class ConductorEngine:
     def retry_workflow(self, workflow_id: str) -> None:
         """Retry the last failed tasks of a workflow that has failed or was terminated.
 
-        A sub-workflow that has failed goes on where it failed. One that was cancelled begins anew: so does the server.
+        The server resumes a failed sub-workflow where it failed, and begins a cancelled one anew.
 
         Raises:
             WorkflowStateError: it has not failed, or the server cannot retry it.

@@ -122,7 +122,7 @@ class HeldRun(ABC, Generic[Record]):
         return None if entry is None else self._as_attempt(record, entry)
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """Cancel what is live, and any further try in this process. No fence lets them pass from now on.
+        """Cancel the live tries, and any further try in this process. From now on they cannot publish.
 
         Raises:
             EngineError: it could not be recorded; it is cancelled anyway, and will be listed as killed.
@@ -312,7 +312,8 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
         """Record a further try of a task or sub-workflow.
 
         Args:
-            recorded_input: the input with secrets masked. Default: there are none but those that the process knows.
+            recorded_input: the input with secrets masked. Default: the input, with only those secrets masked that the
+                process knows or a name shows.
             code: the git commit of the task's code.
 
         Raises:
@@ -350,7 +351,7 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
             )
 
     def end_sub_workflow(self, task_id: str, status: TryStatus, output: JsonObject, reason: str | None) -> None:
-        """Record the end of a sub-workflow. What is still live within it is CANCELED, and no fence lets it pass.
+        """Record the end of a sub-workflow. Its live tries become CANCELED, and can no longer publish.
 
         Raises:
             EngineError: it could not be recorded.
@@ -370,7 +371,7 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
             self._end_try(record, task_id, status, output, reason)
 
     def end(self, status: WorkflowStatus, *, output: JsonObject | None = None, reason: str | None = None) -> None:
-        """Record the end of the workflow. What is still live is CANCELED.
+        """Record the end of the workflow. Its live tries become CANCELED.
 
         Raises:
             EngineError: it could not be recorded.

@@ -164,7 +164,7 @@ class WorkflowRecord:
         return replace(self, tries=tuple(map(ended, self.tries)))
 
     def live_ended(self, status: TryStatus, *, now: int, reason: str, within: str = "") -> WorkflowRecord:
-        """This record with all live tries ended whose names begin so."""
+        """This record with all live tries ended whose names begin with `within`."""
         record = self
         for entry in self.tries:
             if entry.status.is_live and entry.reference_task_name.startswith(within):

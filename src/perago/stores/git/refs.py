@@ -67,7 +67,9 @@ class References:
                 if not self._settled(branch, expected, new):
                     raise _as_perago_error(fault, f"publishing to branch {branch!r}", self.repository) from fault
             if not self._settled(branch, expected, new):
-                raise HeadMovedError(f"branch {branch!r} moved, and back to {expected[:12]}; nothing was published")
+                raise HeadMovedError(
+                    f"branch {branch!r} moved away from {expected[:12]} and back; nothing was published"
+                )
 
     def create_branch(self, branch: str, commit_id: str) -> None:
         """Create a branch.

@@ -164,8 +164,8 @@ def _edit(reader: ObjectReader, writer: ObjectWriter, tree_id: str | None, edits
         leaf = edits.leaves.get(name, leaf)
         if leaf is not None and inside is not None:
             raise WorkspaceContentError(
-                f"{where}{name} would be both a file and a directory, because the repository has the other one, "
-                f"outside of what was changed. Use another name, or change the prefix and the patterns"
+                f"{where}{name} would be both a file and a directory, because the repository has the other one "
+                f"outside the task's prefix or patterns. Use another name, or change the prefix and the patterns"
             )
         if leaf is not None:
             entries[name] = TreeEntry(name, leaf.mode, leaf.id)

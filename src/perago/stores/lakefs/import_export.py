@@ -162,7 +162,7 @@ class Import:
         return digests[path] == f"{MD5}:{stats.checksum}"
 
     def _digest(self, path: str, size: int, of_parts: str | None) -> str:
-        """The MD5 of a file; or this checksum of parts, if it has it."""
+        """The MD5 of a file; or this checksum of parts, if the file matches it."""
         with open_workspace(self.source, FOR_IMPORT) as files:
             if of_parts is None:
                 return digest_file(files, path, MD5, size)

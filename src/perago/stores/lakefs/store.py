@@ -59,8 +59,8 @@ class LakeFSStore:
             count, and the attempt fails.
         merge_timeout_seconds: limit for moving a branch; `lakefs_merge_timeout_seconds` of a PublishBudget.
         ca_file: certificates to trust, in addition to the system's.
-        connections: maximum to the server at the same time. A server that is near gets some 24 to 60; more are opened
-            only as far as answers do not take longer for it.
+        connections: maximum to the server at the same time. A nearby server gets some 24 to 60. More are opened only
+            while that does not slow down the answers.
         cache: the host's cache of objects fetched or sent before; None for no cache.
         checksums: "md5" treats a checksum that looks like an MD5 as that of the content, as lakeFS makes them, and
             refuses other content as damaged. From 5 MiB on the checksum may be that of parts, so only content that

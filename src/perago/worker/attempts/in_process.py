@@ -92,7 +92,7 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         self._process.wake()
 
     def wake(self) -> None:
-        """Make `wait` return, or a running attempt look whether it is to end. For any thread."""
+        """Make `wait` return, or a running attempt check whether it must end. For any thread."""
         self._process.wake()
 
     def wait(self, seconds: float | None) -> None:

@@ -306,7 +306,7 @@ class Dispatcher:
     def _retry_results(self, is_stopping: Callable[[], bool]) -> float | None:
         for kept, delivered in self.delivery.deliver_kept(is_stopping):
             if delivered is not Delivered.KEPT:
-                text = f"a result that waited is {delivered.value}: {kept.result.status}"
+                text = f"a spooled result is {delivered.value}: {kept.result.status}"
                 self.journal.tell(logging.INFO, text, **kept.attempt.fields())
         if not self.delivery.waiting:
             self._rounds = 0

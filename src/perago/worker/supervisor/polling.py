@@ -18,13 +18,13 @@ BUILTIN_SECONDS = 0.1
 """Minimum time between two polls for built-in tasks: each type costs a call. They are few, and take milliseconds."""
 
 BUILTIN_PAUSES = 2
-"""The same in pauses of the pace, so that an idle worker, which pauses longest, asks for them every other time."""
+"""The same as a number of pauses. An idle worker, which pauses longest, asks for built-in tasks every other time."""
 
 BUILTIN_AT_ONCE = 2
 """Types of built-in tasks in one poll. The others are polled for next time."""
 
 BUILTIN_BACKLOG_SECONDS = 1.0
-"""The same while a slot takes its next task with its report, and only polls for these."""
+"""The same while slots take their next tasks with their reports, so that polls are for built-in tasks only."""
 
 STALL_SECONDS = 60.0
 """A poll that takes this long is stuck: its own deadline is 10 s, and handing tasks to slots takes no time."""

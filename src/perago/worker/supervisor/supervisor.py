@@ -278,14 +278,14 @@ class Supervisor:
         still brings is given back. Only one is replaced at a time: each stuck loop keeps a connection.
         """
         if self._poller is None or self.dispatcher.is_draining:
-            return "it is waited for no longer"
+            return "the worker no longer waits for it"
         if self._stuck is not None and not self._stuck.stop(0):
-            return "another one is stuck already: restart this worker"
+            return "another poll is stuck already: restart this worker"
         self._stuck = self._poller
         self._stuck.stop(0)
         self._poller = Loop("perago-poll", self.dispatcher.begin_polling().turn)
         self._poller.start()
-        return "polling begins anew"
+        return "polling starts again"
 
     def _stop_polling(self, seconds: float | None) -> bool:
         """Stop polling as `Loop.stop` does, but wait no longer than until the current poll counts as stuck."""

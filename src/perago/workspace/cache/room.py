@@ -236,7 +236,7 @@ def evict_oldest(entries: Path, to_bytes: int, freeing: int = 0) -> tuple[int, U
 
 
 def _last_second(by_second: dict[int, int], excess: int) -> int:
-    """The newest second of which entries must be removed."""
+    """The second up to which entries must be removed, oldest first, to free `excess` bytes."""
     for second in sorted(by_second):
         excess -= by_second[second]
         if excess <= 0:

@@ -15,7 +15,7 @@ from servers.machine import slowness
 from waiting import wait_for
 
 PROMPT_SECONDS = 5.0
-"""Half of what a heartbeat may take, and a heartbeat is what would be waited for."""
+"""Half of a heartbeat's deadline. A stop that waits for a heartbeat takes longer."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Commits:
         return self._listed[key]
 
     def begin_listing(self, repository: str, commit: Commit, prefix: str) -> None:
-        """Begin what `objects_below` will be asked for. It ends with the loop's thread at the latest."""
+        """Begin a listing that `objects_below` will wait for. It ends with the loop's thread at the latest."""
         key = (repository, commit.meta_range_id, prefix)
         if key not in self._listing and key not in self._listed:
             listing = asyncio.ensure_future(self._list_below(repository, commit.id, prefix))
@@ -80,7 +80,7 @@ class Commits:
         return found
 
     def _end_listing(self, key: tuple[str, str, str], listing: asyncio.Future[Mapping[str, ObjectStats]]) -> None:
-        """Keep what was found. A failure is told to those who wait for it."""
+        """Keep what was found. Those who wait for the listing get its failure."""
         del self._listing[key]
         if not listing.cancelled() and listing.exception() is None:
             self._listed[key] = listing.result()

@@ -32,7 +32,7 @@ _LOGGER = logging.getLogger("perago.stores.lakefs")
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 
 _TOLD_AT = 4
-"""Number of the pause, after 1.5 s of them, at which a wait for a clean branch is told."""
+"""The pause at which the log mentions the wait for a clean branch: 1.5 s have passed by then."""
 
 _SHOWN_PATHS = 10
 """Uncommitted paths that an error names."""
