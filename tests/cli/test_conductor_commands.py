@@ -358,7 +358,7 @@ def test_a_workflow_is_registered_submitted_and_watched(flow, perago, server, na
         assert f"Workflow {names['flow']} goes on with '{lost[0]}'" in retried.err
         watched = perago("watch", failed["workflow_id"])
         assert watched.code == 1
-        assert f"Task '{lost[0]}' ({UUID}) failed" in UUIDS.sub(UUID, watched.err)
+        assert f"is FAILED: task '{lost[0]}' ({UUID}) is FAILED: " in UUIDS.sub(UUID, watched.err)
 
         first, second, *_ = perago("runs", "--conductor", "--json").json
         assert [first["run_id"], second["run_id"]] == [failed["workflow_id"], workflow_id]

@@ -75,7 +75,9 @@ def test_what_others_run_beside_is_refused_with_its_fork(start):
 
 @pytest.mark.parametrize("start", ["other", "last", "sub/three", "nothing"])
 def test_what_was_not_tried_is_refused(start):
-    with pytest.raises(WorkflowStateError, match=f"has not come to task '{start}'. It has tried first, left, right"):
+    with pytest.raises(
+        WorkflowStateError, match=f"has not come to task '{start}'. It can begin again from first, parallel, sub"
+    ):
         plan_again(GRAPH, TRIED[:-1], start)
 
 

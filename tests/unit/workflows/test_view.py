@@ -41,7 +41,7 @@ def shown(flow: Flow, params: Given) -> Counted:
 class Shown:
     def __init__(self):
         self.lines: list[str] = []
-        self.view = LineView(self.lines.append, states_of(workflow_of(shown).graph.nodes, 0))
+        self.view = LineView(self.lines.append, states_of(workflow_of(shown).graph.nodes))
 
     def ended(self, name, status=TryStatus.COMPLETED):
         self.view.begin(name, 1)
@@ -53,7 +53,7 @@ class Shown:
 
 def test_a_map_is_one_row_for_all_its_tasks():
     seen = Shown()
-    assert [row.name for row in seen.view.rows()] == ["pipe_count", "each ×…", "  known ×…", "  last"]
+    assert [row.name for row in seen.view.rows()] == ["pipe_count", "each ×…", "known ×…", "last"]
     seen.view.schedule([f"each_{number}" for number in range(1, 13)])
     seen.ended("each_1")
     seen.ended("each_2")
@@ -63,7 +63,7 @@ def test_a_map_is_one_row_for_all_its_tasks():
         seen.ended(f"each_{number}")
     assert seen.row("each") == ("✓", "each ×12", "━━━━━━━━━━ 12 of 12 done")
     seen.ended("known_1", TryStatus.FAILED)
-    assert seen.row("known") == ("✗", "  known ×1", "────────── 0 of 1 done, 1 failed (no. 1)")
+    assert seen.row("known") == ("✗", "known ×1", "────────── 0 of 1 done, 1 failed (no. 1)")
     assert len(seen.view.rows()) == 4
 
 
@@ -73,7 +73,7 @@ def test_tasks_of_a_run_that_goes_on_are_shown_as_they_were_left_and_not_told_of
     seen.view.recall("pipe_count", 1, TryStatus.COMPLETED, reason=None, **left)
     seen.view.recall("last", 2, TryStatus.FAILED, reason="no luck", **left)
     assert seen.row("pipe_count") == ("✓", "pipe_count", "commit 0123456789ab")
-    assert seen.row("last") == ("✗", "  last", "try 2 no luck")
+    assert seen.row("last") == ("✗", "last", "try 2 no luck")
     assert seen.lines == []
 
 
@@ -114,8 +114,8 @@ def around(flow: Flow) -> Counted:
 
 def test_the_tasks_of_a_sub_workflow_are_below_it():
     lines: list[str] = []
-    view = LineView(lines.append, states_of(workflow_of(around).graph.nodes, 0))
-    assert [row.name for row in view.rows()][:3] == ["  pipe_count", "  inner", "    pipe_count"]
+    view = LineView(lines.append, states_of(workflow_of(around).graph.nodes))
+    assert [row.name for row in view.rows()][:3] == ["pipe_count", "inner", "  pipe_count"]
     view.begin("inner/pipe_count", 1)
     view.end("inner/pipe_count", TryStatus.COMPLETED, None, None, seconds=1.0)
     assert lines == ["inner/pipe_count: started", "inner/pipe_count: COMPLETED in 1.0 s"]
