@@ -118,7 +118,7 @@ def _parts_of_map(tasks: list[TaskState], failed: list[TaskState], since: float,
     parts += [f"{len(failed)} failed{_items(failed)}"] if failed else []
     left = len(tasks) - done - len(failed) - counts["cancelled"]
     if done >= MIN_DONE and left:
-        parts.append(f"{span_text((now - since) / done * left)} left")
+        parts.append(f"{span_text(max((now - since) / done * left, due - now))} left")
     filled = BAR_COLUMNS * done // len(tasks)
     return [f"{'━' * filled}{'─' * (BAR_COLUMNS - filled)} {done} of {len(tasks)} done", *parts]
 

@@ -376,6 +376,7 @@ def test_whatever_a_module_raises_is_the_cause(write, code, error, said):
         load_module_task(module)
     assert isinstance(caught.value.__cause__, error)
     assert said in str(caught.value)
+    assert error is SyntaxError or re.search(rf"failed at \S*{module}\.py, line \d+: ", str(caught.value))
 
 
 @pytest.mark.parametrize(

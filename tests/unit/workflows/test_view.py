@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Literal
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 from rich.cells import cell_len
 
 from perago import Flow, workflow
-from perago.cli.run.workflow_view import tree_lines
+from perago.cli.run.workflow_view import TreeView, tree_lines
 from perago.running.rows import Row
 from perago.running.task_state import item_text, states_of
 from perago.running.view import LineView
@@ -131,6 +132,23 @@ def test_a_map_names_failed_items_and_tells_the_time_left():
         seen.view.end(f"each_{number}", status, None, None)
     _, name, text = seen.row("each")
     assert (name, text) == ("each ×10", "━━━─────── 3 of 10 done, 1 failed (33), 0 s left")
+    assert seen.lines[5].startswith("each_3 (33): FAILED in ")
+    seen.view.retry("each_3", 110.0)
+    assert seen.row("each")[2] == "━━━─────── 3 of 10 done, 1 to retry in 2 min, 2 min left"
+
+
+def test_a_long_item_is_shortened():
+    shown = item_text("kept", {"params": {"kept": "a" * 50 + ".csv"}})
+    assert (len(shown), shown[-4:]) == (20, ".csv")
+
+
+def test_a_tree_says_which_item_and_try_failed():
+    told = io.StringIO()
+    view = TreeView(workflow_of(shown).graph, told)
+    for number in (1, 2):
+        view.begin("each_3", number, {"params": {"kept": 33}})
+        view.end("each_3", TryStatus.FAILED, None, "no luck")
+    assert told.getvalue().splitlines() == ["each_3 (33): FAILED: no luck", "each_3 (33): try 2 FAILED: no luck"]
 
 
 def test_a_secret_item_is_not_shown():
