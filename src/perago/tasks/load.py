@@ -165,8 +165,9 @@ def _named_task(module: ModuleType, function: str, workflows: Sequence[str]) -> 
     tasks = [f"{module.__name__}:{name}" for name in sorted(module_tasks(module))]
     there = f"its tasks are {', '.join(tasks)}" if tasks else "it has no tasks"
     there += f"; its workflows are {', '.join(workflows)}" if workflows else ""
-    near = difflib.get_close_matches(f"{module.__name__}:{function}", [*tasks, *workflows], n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
+    known = {target.partition(":")[2]: target for target in (*tasks, *workflows)}
+    near = difflib.get_close_matches(function, known, n=1)
+    meant = f"; did you mean {known[near[0]]}?" if near else ""
     raise TaskDefinitionError(f"{fault}; {there}{meant}")
 
 

@@ -49,7 +49,7 @@ def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
     try:
         return read_model(task.params_model, raw, extra="forbid" if task.strict_params else "ignore")
     except ValidationError as exc:
-        known = tuple(_known_names(task.params_model) or ())
+        known = sorted(_known_names(task.params_model) or ())
         raise TaskInputError(f"task {task.name!r}: {describe_faults(exc, 'params', known)}") from None
 
 
