@@ -147,14 +147,15 @@ def test_check_shows_bounds_and_those_defaults_that_are_no_secrets(module, perag
     fields = (
         "share: float = Field(0.5, gt=0, le=1)\n    on: bool = True\n    last: int | None = None\n"
         "    rows: int = Field(ge=1)\n    few: conint(ge=1, le=9) = 3\n"
-        "    user: str = 'ada'\n    password: int = 12345\n    many: list[int] = []\n"
+        "    user: str = 'ada'\n    mode: Literal['a', 'b'] = 'a'\n    password: int = 12345\n"
+        "    many: list[int] = []\n"
         "    where: Path = Path('in/raw')\n    url: str = 'https://ada:hunter2@example.org/x'\n"
         "    inner: Inner = Inner()\n    made: list[str] = Field(default_factory=list)\n"
         "    long: str = 'x' * 500\n    odd: str = '\\x1b[2J\\u202e'\n    other: object = object()"
     )
     module(
         "check_fields",
-        TASK.replace("class Params", INNER + "class Params")
+        TASK.replace("class Params", "from typing import Literal\n" + INNER + "class Params")
         .replace("rows: int", fields, 1)
         .replace("SecretStr\n", "SecretStr, Field, conint\n"),
         BUILD.format(name="b", more=""),
@@ -166,6 +167,7 @@ def test_check_shows_bounds_and_those_defaults_that_are_no_secrets(module, perag
         "rows: int (>= 1)",
         "few: int (default 3, >= 1, <= 9)",
         'user: str (default "ada")',
+        "mode: Literal['a', 'b'] (default \"a\")",
         "password: int (optional)",
         "many: list[int] (default [])",
         'where: Path (default "in/raw")',

@@ -352,13 +352,13 @@ def test_a_workflow_is_registered_submitted_and_watched(flow, perago, server, na
         assert "as it was told" in seen.json["reason"]
         lost = [task["reference_name"] for task in seen.json["tasks"] if task["status"].startswith("FAILED")]
         assert lost
-        assert any(f"Task '{name}' ({UUID}) failed" in UUIDS.sub(UUID, seen.json["reason"]) for name in lost)
+        assert any(f"task '{name}' ({UUID}) is FAILED: " in UUIDS.sub(UUID, seen.json["reason"]) for name in lost)
         retried = perago("retry", failed["workflow_id"])
         assert retried.code == 0
         assert f"Workflow {names['flow']} goes on with '{lost[0]}'" in retried.err
         watched = perago("watch", failed["workflow_id"])
         assert watched.code == 1
-        assert f"Task '{lost[0]}' ({UUID}) failed" in UUIDS.sub(UUID, watched.err)
+        assert f"is FAILED: task '{lost[0]}' ({UUID}) is FAILED: " in UUIDS.sub(UUID, watched.err)
 
         first, second, *_ = perago("runs", "--conductor", "--json").json
         assert [first["run_id"], second["run_id"]] == [failed["workflow_id"], workflow_id]
@@ -566,7 +566,9 @@ def test_a_sub_workflow_is_registered_before_what_names_it_and_goes_on_where_it_
         failed = perago("submit", "nested:outer", "--param", "rows=3", *on, "--watch", "--json")
         assert failed.code == 1
         assert "inner/gate: FAILED" in failed.err
-        assert "Task 'inner/gate' (" in failed.json["reason"]
+        assert failed.json["reason"].startswith("task 'inner/gate' (")
+        assert "inner: FAILED" in failed.err
+        assert "failure reason" not in failed.err
         assert [run["task_name"] for run in perago("runs", "--conductor", "--json").json].count(
             f"{names['free']}.inner"
         ) == 0

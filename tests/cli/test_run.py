@@ -168,7 +168,7 @@ def test_a_run_whose_params_have_secrets_needs_them_again_onto_the_head(reposito
     again = shlex.split(refused.err.splitlines()[-1])[1:]
     said = perago(*again)
     assert said.code == 2
-    assert "contain secrets, which are not stored" in said.err
+    assert "contain secrets, which are not stored: password." in said.err
     assert perago(*again, *given, "--param", "text=late").code == 2
     assert perago(*again, *given).code == 0
 

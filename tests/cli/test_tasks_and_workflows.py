@@ -75,11 +75,13 @@ def test_each_is_run_by_its_name(mixed, perago):
 
 
 def test_a_name_that_is_neither_lists_both_kinds_and_the_nearest(mixed, perago):
-    said = perago("run", f"{mixed}:nightli")
-    assert said.code == 2
-    told = " ".join(said.err.split())
-    assert f"has no 'nightli'; its tasks are {mixed}:double, {mixed}:part" in told
-    assert f"its workflows are {mixed}:nightly; did you mean {mixed}:nightly?" in told
+    for name, meant in (("nightli", "nightly"), ("doubel", "double")):
+        said = perago("run", f"{mixed}:{name}")
+        assert said.code == 2
+        told = " ".join(said.err.split())
+        assert f"has no {name!r}; its tasks are {mixed}:double, {mixed}:part; its workflows are" in told
+        assert f"; its workflows are {mixed}:nightly; did you mean {mixed}:{meant}?" in told
+        assert told.count("did you mean") == 1
 
 
 def test_check_checks_all_of_a_module(mixed, perago, names):

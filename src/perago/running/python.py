@@ -204,7 +204,7 @@ def _run_workflow(workflow: LoadedWorkflow, call: _Call, jobs: int, *, fast: boo
     request = new_workflow_request(workflow, call.params, config, call.place, targets=targets)
     cancelled = threading.Event()
     with ExitStack() as stack:
-        view = stack.enter_context(open_view(states_of(workflow.graph.nodes, 0), progress=call.progress))
+        view = stack.enter_context(open_view(states_of(workflow.graph.nodes), progress=call.progress))
         interrupts = stack.enter_context(_interrupts(cancelled, at_once=bool(here)))
         execution = stack.enter_context(workflow_begun(request, view, cancelled, jobs=jobs, fast=fast))
         if here:

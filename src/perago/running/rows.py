@@ -15,9 +15,6 @@ BAR_COLUMNS = 10
 MAX_NAMED_ITEMS = 3
 """Failed items of a map that its row names."""
 
-ITEM_COLUMNS = 20
-"""Longest text of an item."""
-
 MIN_DONE = 3
 """Tasks of a map that must be done before the remaining time is estimated."""
 
@@ -98,15 +95,16 @@ def _row_of_map(state: TaskState, tasks: list[TaskState], now: float) -> Row:
     sign = "✗" if failed else "✓" if is_over else "…"
     since = min(task.since for task in begun)
     until = max(task.since + (now - task.since if task.seconds is None else task.seconds) for task in begun)
-    text, *more = _parts_of_map(tasks, failed, now - since)
+    text, *more = _parts_of_map(tasks, failed, since, now)
     return Row(sign, name, f"{(until if is_over else now) - since:.1f} s", text, more=tuple(more))
 
 
-def _parts_of_map(tasks: list[TaskState], failed: list[TaskState], seconds: float) -> list[str]:
+def _parts_of_map(tasks: list[TaskState], failed: list[TaskState], since: float, now: float) -> list[str]:
     """How far a map has come, in parts.
 
     Args:
-        seconds: since its first task began.
+        since: start of its first task, monotonic seconds.
+        now: monotonic seconds.
     """
     done = sum(task.status in (TryStatus.COMPLETED, TryStatus.COMPLETED_WITH_ERRORS) for task in tasks)
     counts = {
@@ -114,29 +112,24 @@ def _parts_of_map(tasks: list[TaskState], failed: list[TaskState], seconds: floa
         "to retry": sum(task.retry_at is not None for task in tasks),
         "cancelled": sum(task.status is TryStatus.CANCELED for task in tasks),
     }
-    parts = [f"{count} {word}" for word, count in counts.items() if count]
+    due = min((task.retry_at for task in tasks if task.retry_at is not None), default=now)
+    words = {"to retry": f"to retry in {span_text(max(due - now, 0.0))}"}
+    parts = [f"{count} {words.get(word, word)}" for word, count in counts.items() if count]
     parts += [f"{len(failed)} failed{_items(failed)}"] if failed else []
     left = len(tasks) - done - len(failed) - counts["cancelled"]
     if done >= MIN_DONE and left:
-        parts.append(f"{span_text(seconds / done * left)} left")
+        parts.append(f"{span_text(max((now - since) / done * left, due - now))} left")
     filled = BAR_COLUMNS * done // len(tasks)
     return [f"{'━' * filled}{'─' * (BAR_COLUMNS - filled)} {done} of {len(tasks)} done", *parts]
 
 
 def _items(failed: list[TaskState]) -> str:
     """Which tasks of a map have failed: by their items, or else by their numbers."""
-    named = [_shortened(task.item) or f"no. {task.reference_name.rpartition('_')[2]}" for task in failed]
+    named = [task.item or f"no. {task.reference_name.rpartition('_')[2]}" for task in failed]
     more = len(named) - MAX_NAMED_ITEMS
     return f" ({', '.join(named[:MAX_NAMED_ITEMS])}{f' and {more} more' if more > 0 else ''})"
 
 
-def _shortened(text: str) -> str:
-    """A text whose head and tail stay."""
-    if len(text) <= ITEM_COLUMNS:
-        return text
-    head = (ITEM_COLUMNS - 1) // 2
-    return f"{text[:head]}…{text[head + 1 - ITEM_COLUMNS :]}"
-
-
 def _name(state: TaskState) -> str:
-    return f"{'  ' * state.depth}{printable(state.reference_name.rpartition(WITHIN)[2])}"
+    """Indented below the sub-workflow that it is in. Forks and switches have no row, so they do not indent."""
+    return f"{'  ' * state.reference_name.count(WITHIN)}{printable(state.reference_name.rpartition(WITHIN)[2])}"

@@ -11,9 +11,12 @@ from perago.tasks.declare import BUILTIN_TASKS
 from perago.values.record import WITHIN, TryStatus
 from perago.values.redaction import is_secret_key, mask_text
 from perago.workflows.forks import known_fork
-from perago.workflows.graph import DynamicForkNode, ForkNode, Nodes, SubWorkflowNode, SwitchNode, TaskNode, parts_of
+from perago.workflows.graph import Nodes, SubWorkflowNode, SwitchNode, TaskNode, parts_of
 
 Kind = Literal["task", "map", "builtin"]
+
+ITEM_COLUMNS = 20
+"""Longest text of an item."""
 
 Case = tuple[str, str | None]
 """Reference name of a switch, and one of its cases; None for the default."""
@@ -24,7 +27,6 @@ class TaskState:
     """What is shown of a task.
 
     Attributes:
-        depth: number of forks, switches and sub-workflows around it.
         status: of its newest try; None before the first.
         text: its phase or progress; what it did, once it has ended.
         since: start of that try, monotonic seconds.
@@ -39,7 +41,6 @@ class TaskState:
     """
 
     reference_name: str
-    depth: int = 0
     kind: Kind = "task"
     within: str | None = None
     param: str | None = None
@@ -55,6 +56,11 @@ class TaskState:
     counts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def told_name(self) -> str:
+        """Its name where something went wrong: with the item, if it is a map's task."""
+        return f"{self.reference_name} ({self.item})" if self.item else self.reference_name
+
+    @property
     def is_running(self) -> bool:
         return self.status is TryStatus.IN_PROGRESS
 
@@ -63,39 +69,37 @@ class TaskState:
         return self.status not in (None, TryStatus.IN_PROGRESS, TryStatus.COMPLETED, TryStatus.CANCELED)
 
 
-def states_of(
-    nodes: Nodes, depth: int = 0, within: str = "", cases: frozenset[Case] = frozenset()
-) -> Iterator[TaskState]:
+def states_of(nodes: Nodes, within: str = "", cases: frozenset[Case] = frozenset()) -> Iterator[TaskState]:
     """The tasks and maps of a graph in order."""
     for index, node in enumerate(nodes):
         fork = known_fork(nodes, index)
         if fork is not None and fork.mapped is not None:
-            yield TaskState(within + fork.mapped, depth, "map", param=fork.param, cases=cases)
+            yield TaskState(within + fork.mapped, "map", param=fork.param, cases=cases)
         match node:
             case TaskNode():
                 kind: Kind = "builtin" if node.task_name in BUILTIN_TASKS else "task"
-                yield TaskState(within + node.reference_name, depth, kind, cases=cases)
+                yield TaskState(within + node.reference_name, kind, cases=cases)
             case SubWorkflowNode():
-                yield TaskState(within + node.reference_name, depth, cases=cases)
+                yield TaskState(within + node.reference_name, cases=cases)
                 if node.graph is not None:
-                    yield from states_of(node.graph.nodes, depth + 1, within + node.reference_name + WITHIN, cases)
+                    yield from states_of(node.graph.nodes, within + node.reference_name + WITHIN, cases)
             case SwitchNode():
                 for case, part in (*node.cases.items(), (None, node.default)):
-                    yield from states_of(part, depth + 1, within, cases | {(within + node.reference_name, case)})
+                    yield from states_of(part, within, cases | {(within + node.reference_name, case)})
             case _:
                 for part in parts_of(node):
-                    yield from states_of(part, depth + isinstance(node, ForkNode | DynamicForkNode), within, cases)
+                    yield from states_of(part, within, cases)
 
 
 def state_of(states: dict[str, TaskState], name: str) -> TaskState:
     """The state of a task, which a dynamic fork may have added."""
     of, _, number = name.rpartition("_")
     of_map = number.isdecimal() and of in states and states[of].kind == "map"
-    return states.setdefault(name, TaskState(name, depth=1 + name.count(WITHIN), within=of if of_map else None))
+    return states.setdefault(name, TaskState(name, within=of if of_map else None))
 
 
 def item_text(param: str | None, input_data: Mapping[str, Any]) -> str:
-    """The item of a map's task, as text for people; "" if it is not known, long, or a secret by the param's name.
+    """The item of a map's task, shortened for people; "" if it is not known, or a secret by the param's name.
 
     Args:
         param: the param that takes the item.
@@ -107,4 +111,12 @@ def item_text(param: str | None, input_data: Mapping[str, Any]) -> str:
     item = params.get(param)
     if isinstance(item, Mapping):  # the first field of an object names it, if anything does
         item = next(iter(item.values()), None)
-    return printable(mask_text(str(item))) if isinstance(item, str | int | float) else ""
+    return _shortened(printable(mask_text(str(item)))) if isinstance(item, str | int | float) else ""
+
+
+def _shortened(text: str) -> str:
+    """A text whose head and tail stay."""
+    if len(text) <= ITEM_COLUMNS:
+        return text
+    head = (ITEM_COLUMNS - 1) // 2
+    return f"{text[:head]}…{text[head + 1 - ITEM_COLUMNS :]}"

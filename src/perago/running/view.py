@@ -176,7 +176,8 @@ class LineView(WorkflowView):
 
     def _tell_end(self, state: TaskState) -> None:
         behind = f", {state.text}" if state.text else ""
-        self._tell(f"{state.reference_name}: {state.status} in {state.seconds or 0:.1f} s{behind}")
+        name = state.told_name if state.has_failed else state.reference_name
+        self._tell(f"{name}: {state.status} in {state.seconds or 0:.1f} s{behind}")
 
 
 class TaskDisplay:

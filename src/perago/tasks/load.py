@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +45,7 @@ _ARGUMENTS = {
 _LIBRARIES = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}", "<frozen ")
 
 
-def load_module_task(module_target: str) -> TaskDefinition:
+def load_module_task(module_target: str, workflows: Sequence[str] = ()) -> TaskDefinition:
     """Import a module and find its task.
 
     Args:
@@ -53,6 +53,7 @@ def load_module_task(module_target: str) -> TaskDefinition:
             `pkg.module:Class.function`. A task belongs to the module that defines its function; an imported task is
             only found by `module:function`. If no name of the module is a task, tasks count that it declared and keeps
             elsewhere, such as in a list or an instance.
+        workflows: targets of the module's workflows, which an error lists too.
 
     Raises:
         TaskDefinitionError: the target is not a module name, there is no such module, importing it fails (the module's
@@ -63,7 +64,7 @@ def load_module_task(module_target: str) -> TaskDefinition:
         raise _not_an_import_path(module_target)
     module = _import(match["module"])
     if match["function"] is not None:
-        return _named_task(module, match["function"])
+        return _named_task(module, match["function"], workflows)
     own = _own_tasks(module)
     distinct = {id(task): name for name, task in reversed(own)}  # a task with two names counts once
     if len(distinct) == 1:
@@ -147,7 +148,7 @@ def _import(name: str) -> ModuleType:
         raise _import_failed(name, exc) from exc
 
 
-def _named_task(module: ModuleType, function: str) -> TaskDefinition:
+def _named_task(module: ModuleType, function: str, workflows: Sequence[str]) -> TaskDefinition:
     missing = object()
     head, *rest = function.split(".")
     value = vars(module).get(head, missing)
@@ -161,10 +162,12 @@ def _named_task(module: ModuleType, function: str) -> TaskDefinition:
         if value is missing
         else f"{module.__name__}:{function} is not a task; decorate it with @perago.task(...)"
     )
-    tasks = module_tasks(module)
-    there = f"its tasks are {_targets(module, sorted(tasks))}" if tasks else "it has no tasks"
-    near = difflib.get_close_matches(function, tasks, n=1)
-    meant = f"; did you mean {_targets(module, near)}?" if near else ""
+    tasks = [f"{module.__name__}:{name}" for name in sorted(module_tasks(module))]
+    there = f"its tasks are {', '.join(tasks)}" if tasks else "it has no tasks"
+    there += f"; its workflows are {', '.join(workflows)}" if workflows else ""
+    known = {target.partition(":")[2]: target for target in (*tasks, *workflows)}
+    near = difflib.get_close_matches(function, known, n=1)
+    meant = f"; did you mean {known[near[0]]}?" if near else ""
     raise TaskDefinitionError(f"{fault}; {there}{meant}")
 
 
@@ -230,20 +233,20 @@ def _no_module(name: str, missing: str) -> TaskDefinitionError:
 def _import_failed(name: str, exc: BaseException) -> TaskDefinitionError:
     if isinstance(exc, ValidationError):
         return TaskDefinitionError(
-            f"module {name!r} exists, but importing it failed at {_place_of(exc)}: "
+            f"module {name!r} exists, but importing it failed{_place_of(exc)}: "
             f"{mask_text(describe_arguments(exc, _ARGUMENTS.get(exc.title, ())))}"
         )
     what = f"{type(exc).__name__}: {mask_text(str(exc))}" if str(exc) else type(exc).__name__
     return TaskDefinitionError(
-        f"module {name!r} exists, but importing it failed: {what}; try `python -c 'import {name}'`"
+        f"module {name!r} exists, but importing it failed{_place_of(exc)}: {what}; try `python -c 'import {name}'`"
     )
 
 
 def _place_of(exc: BaseException) -> str:
-    """The line of the module that led to an error, not one of a library that it called."""
+    """The line of the module that led to an error, not one of a library that it called; "" if there is none."""
     frames = traceback.extract_tb(exc.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
-    return f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
+    return f" at {own[-1].filename}, line {own[-1].lineno}" if own else ""
 
 
 def _cwd() -> str:

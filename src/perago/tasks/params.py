@@ -49,7 +49,8 @@ def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
     try:
         return read_model(task.params_model, raw, extra="forbid" if task.strict_params else "ignore")
     except ValidationError as exc:
-        raise TaskInputError(f"task {task.name!r}: {describe_faults(exc, 'params')}") from None
+        known = sorted(_known_names(task.params_model) or ())
+        raise TaskInputError(f"task {task.name!r}: {describe_faults(exc, 'params', known)}") from None
 
 
 def read_model(
@@ -198,13 +199,18 @@ def dump_of(result: BaseModel) -> JsonObject:
     return dumped
 
 
-def describe_faults(error: ValidationError, root: str) -> str:
+def describe_faults(error: ValidationError, root: str, known: Collection[str] = ()) -> str:
     """All faults of a validation as one line: `params.rows.0.age (Field required); …`.
 
     Args:
         root: name of the value that was validated.
+        known: its fields, which are suggested in place of unknown ones.
     """
     details = error.errors(include_url=False, include_context=False, include_input=False)
+    for fault in details:
+        if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1 and known:
+            near = difflib.get_close_matches(str(fault["loc"][0]), known, n=1)
+            fault["msg"] = f"unknown; did you mean {near[0]!r}?" if near else f"unknown; known are {', '.join(known)}"
     return _joined([_describe(fault, root) for fault in details])
 
 

@@ -11,6 +11,8 @@ from perago.values.json_text import JsonObject
 WITHIN = "/"
 """Between the reference name of a sub-workflow and that of a task in it, in a path from the root: `train/fit`."""
 
+_LISTING = "_items"
+
 
 class WorkflowStatus(enum.StrEnum):
     """Status of a workflow instance; the names are Conductor's."""
@@ -155,3 +157,13 @@ def paths_around(path: str) -> tuple[str, ...]:
     """The sub-workflows that a task is in, the outermost first: `a` and `a/b` for `a/b/c`."""
     names = path.split(WITHIN)
     return tuple(WITHIN.join(names[:count]) for count in range(1, len(names)))
+
+
+def listing_name(of_map: str) -> str:
+    """The reference name of the task that lists the tasks of a map."""
+    return of_map + _LISTING
+
+
+def name_of_map(listing: str) -> str:
+    """The name of the map whose tasks a task lists."""
+    return listing.removesuffix(_LISTING)

@@ -7,12 +7,21 @@ tried later follows it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from perago.errors import WorkflowStateError
-from perago.values.record import WITHIN, paths_around
-from perago.workflows.graph import ForkNode, Nodes, SubWorkflowNode, SwitchNode, TaskNode, WorkflowGraph, all_of
+from perago.values.record import WITHIN, name_of_map, paths_around
+from perago.workflows.graph import (
+    MAP_TASK,
+    ForkNode,
+    Nodes,
+    SubWorkflowNode,
+    SwitchNode,
+    TaskNode,
+    WorkflowGraph,
+    all_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +54,8 @@ def plan_again(graph: WorkflowGraph, tried: Sequence[str], start: str) -> Again:
     if start in points:
         return Again(tasks=tuple(first[points[start] :]), around=paths_around(start), tries=len(tried))
     if start not in first:
-        raise WorkflowStateError(
-            f"the run has not reached task {start!r}. It has tried {', '.join(first) or 'no task'}"
-        )
+        can = f"It can begin again from {', '.join(_distinct(points))}" if points else "It has tried no task"
+        raise WorkflowStateError(f"the run has not reached task {start!r}. {can}")
     before = [name for name, place in points.items() if place <= first.index(start)]
     if not before:
         raise WorkflowStateError(f"other tasks run beside {start!r}, and none comes before them; start another run")
@@ -66,9 +74,16 @@ def _points(graph: WorkflowGraph, first: Sequence[str], within: str = "") -> Ite
         places = [first.index(inner) for inner in names if inner in first]
         if not places:
             continue
+        if isinstance(node, TaskNode) and node.task_name == MAP_TASK:
+            yield name_of_map(name), min(places)  # as the tree names it
         yield name, min(places)
         if isinstance(node, SubWorkflowNode):
             yield from _points(node.found, first, name + WITHIN)
+
+
+def _distinct(points: Mapping[str, int]) -> list[str]:
+    """The points without the task that lists a map's tasks, which the name of the map stands for."""
+    return [name for name in points if name_of_map(name) == name or name_of_map(name) not in points]
 
 
 def _main_line(nodes: Nodes) -> Iterator[TaskNode | SubWorkflowNode | ForkNode]:

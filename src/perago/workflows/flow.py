@@ -16,6 +16,7 @@ from perago.tasks.declare import TaskDefinition, task_of
 from perago.tasks.params import describe_faults
 from perago.values.joins import JOIN
 from perago.values.json_text import JsonObject, with_finite_numbers
+from perago.values.record import listing_name
 from perago.workflows.builtin import builtin_task, forked
 from perago.workflows.decide import case_of
 from perago.workflows.definition import WorkflowDefinition, workflow_of
@@ -518,7 +519,7 @@ class Flow:
             items = [self._json(item, sequence) for item in over]
             tasks = escaped(forked(definition.name, name, inputs, param, items, optional=optional))
         else:
-            listing, item = self._free_name(None, f"{name}_items"), self._json(over, sequence)
+            listing, item = self._free_name(None, listing_name(name)), self._json(over, sequence)
             mapping = {
                 "over": item,
                 "item": escaped(item),

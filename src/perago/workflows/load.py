@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -145,15 +144,8 @@ def _declared_as(module: ModuleType, function: str, target: str) -> Declared:
     definition = None if found is None else workflow_of(found)
     if definition is not None:
         return Declared(target=target, workflows=(_loaded(target, definition),))
-    workflows = [f"{module.__name__}:{one.fn.__qualname__}" for one in _own_workflows(module)]
-    try:
-        return Declared(target=target, tasks=(load_module_task(target),))
-    except TaskDefinitionError as exc:
-        if not workflows:
-            raise
-        near = difflib.get_close_matches(target, workflows, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise TaskDefinitionError(f"{exc}; its workflows are {', '.join(sorted(workflows))}{meant}") from None
+    workflows = sorted(f"{module.__name__}:{one.fn.__qualname__}" for one in _own_workflows(module))
+    return Declared(target=target, tasks=(load_module_task(target, workflows),))
 
 
 def _loaded(target: str, definition: WorkflowDefinition) -> LoadedWorkflow:

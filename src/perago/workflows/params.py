@@ -32,7 +32,8 @@ def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[s
     try:
         validated = read_model(definition.params_model, given, extra="forbid")
     except ValidationError as exc:
-        raise WorkflowDefinitionError(f"workflow {definition.name!r}: {describe_faults(exc, 'params')}") from None
+        faults = describe_faults(exc, "params", tuple(definition.params_model.model_fields))
+        raise WorkflowDefinitionError(f"workflow {definition.name!r}: {faults}") from None
     return {
         name: given[name] if name in given else _default(validated, name, of_secret=True)
         for name in type(validated).model_fields

@@ -35,7 +35,9 @@ def type_name(kind: Any) -> str:
     """A type as it is written in code, without constraints."""
     if getattr(kind, "__metadata__", None):
         kind = kind.__origin__
-    return kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", None) else str(kind)
+    if isinstance(kind, type) and not getattr(kind, "__args__", None):
+        return kind.__name__
+    return str(kind).replace("typing.", "")
 
 
 def list_of(kind: Any, *, optional: bool) -> Any:

@@ -303,6 +303,8 @@ def test_a_task_with_strict_params_refuses_what_it_does_not_know_and_warns_of_no
         strict_params=True,
     )
     assert unknown_params(task, {"typo": 1}) == ([], [])
+    with pytest.raises(TaskInputError, match=r"params\.txt \(unknown; did you mean 'text'\?\)"):
+        validate_params(task, {"txt": "x"})
 
 
 class Strict(BaseModel):

@@ -19,6 +19,10 @@ class Number(BaseModel):
     number: int = 0
 
 
+class Numbers(BaseModel):
+    numbers: list[int]
+
+
 @task(name="step", owner_email=OWNER, workspace=WorkspaceSpec())
 def step(workspace: Path, params: Number) -> Number:
     raise NotImplementedError
@@ -75,10 +79,26 @@ def test_what_others_run_beside_is_refused_with_its_fork(start):
 
 @pytest.mark.parametrize("start", ["other", "last", "sub/three", "nothing"])
 def test_what_was_not_tried_is_refused(start):
-    with pytest.raises(WorkflowStateError, match=f"has not reached task '{start}'. It has tried first, left, right"):
+    with pytest.raises(
+        WorkflowStateError, match=f"has not reached task '{start}'. It can begin again from first, parallel, sub"
+    ):
         plan_again(GRAPH, TRIED[:-1], start)
 
 
 def test_a_task_that_was_tried_again_later_does_not_run_again_for_that():
     again = plan_again(GRAPH, ["first", "left", "right", "first", "right/one"], "parallel")
     assert again.tasks == ("left", "right", "right/one")
+
+
+@workflow(name="mapped", owner_email=OWNER)
+def mapped(flow: Flow, params: Numbers) -> None:
+    flow.map(step, over=params.numbers, as_="number", ref_="each")
+
+
+def test_a_map_is_named_as_it_is_written():
+    graph, tried = workflow_of(mapped).graph, ["each_items", "each_1", "each_2"]
+    assert plan_again(graph, tried, "each") == plan_again(graph, tried, "each_items")
+    with pytest.raises(WorkflowStateError, match="--from each runs all of them again"):
+        plan_again(graph, tried, "each_2")
+    with pytest.raises(WorkflowStateError, match=r"It can begin again from each$"):
+        plan_again(graph, tried, "nothing")

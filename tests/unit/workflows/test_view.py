@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Literal
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 from rich.cells import cell_len
 
 from perago import Flow, workflow
-from perago.cli.run.workflow_view import tree_lines
+from perago.cli.run.workflow_view import TreeView, tree_lines
 from perago.running.rows import Row
 from perago.running.task_state import item_text, states_of
 from perago.running.view import LineView
@@ -41,7 +42,7 @@ def shown(flow: Flow, params: Given) -> Counted:
 class Shown:
     def __init__(self):
         self.lines: list[str] = []
-        self.view = LineView(self.lines.append, states_of(workflow_of(shown).graph.nodes, 0))
+        self.view = LineView(self.lines.append, states_of(workflow_of(shown).graph.nodes))
 
     def ended(self, name, status=TryStatus.COMPLETED):
         self.view.begin(name, 1)
@@ -53,7 +54,7 @@ class Shown:
 
 def test_a_map_is_one_row_for_all_its_tasks():
     seen = Shown()
-    assert [row.name for row in seen.view.rows()] == ["pipe_count", "each ×…", "  known ×…", "  last"]
+    assert [row.name for row in seen.view.rows()] == ["pipe_count", "each ×…", "known ×…", "last"]
     seen.view.schedule([f"each_{number}" for number in range(1, 13)])
     seen.ended("each_1")
     seen.ended("each_2")
@@ -63,7 +64,7 @@ def test_a_map_is_one_row_for_all_its_tasks():
         seen.ended(f"each_{number}")
     assert seen.row("each") == ("✓", "each ×12", "━━━━━━━━━━ 12 of 12 done")
     seen.ended("known_1", TryStatus.FAILED)
-    assert seen.row("known") == ("✗", "  known ×1", "────────── 0 of 1 done, 1 failed (no. 1)")
+    assert seen.row("known") == ("✗", "known ×1", "────────── 0 of 1 done, 1 failed (no. 1)")
     assert len(seen.view.rows()) == 4
 
 
@@ -73,7 +74,7 @@ def test_tasks_of_a_run_that_goes_on_are_shown_as_they_were_left_and_not_told_of
     seen.view.recall("pipe_count", 1, TryStatus.COMPLETED, reason=None, **left)
     seen.view.recall("last", 2, TryStatus.FAILED, reason="no luck", **left)
     assert seen.row("pipe_count") == ("✓", "pipe_count", "commit 0123456789ab")
-    assert seen.row("last") == ("✗", "  last", "try 2 no luck")
+    assert seen.row("last") == ("✗", "last", "try 2 no luck")
     assert seen.lines == []
 
 
@@ -114,8 +115,8 @@ def around(flow: Flow) -> Counted:
 
 def test_the_tasks_of_a_sub_workflow_are_below_it():
     lines: list[str] = []
-    view = LineView(lines.append, states_of(workflow_of(around).graph.nodes, 0))
-    assert [row.name for row in view.rows()][:3] == ["  pipe_count", "  inner", "    pipe_count"]
+    view = LineView(lines.append, states_of(workflow_of(around).graph.nodes))
+    assert [row.name for row in view.rows()][:3] == ["pipe_count", "inner", "  pipe_count"]
     view.begin("inner/pipe_count", 1)
     view.end("inner/pipe_count", TryStatus.COMPLETED, None, None, seconds=1.0)
     assert lines == ["inner/pipe_count: started", "inner/pipe_count: COMPLETED in 1.0 s"]
@@ -131,6 +132,23 @@ def test_a_map_names_failed_items_and_tells_the_time_left():
         seen.view.end(f"each_{number}", status, None, None)
     _, name, text = seen.row("each")
     assert (name, text) == ("each ×10", "━━━─────── 3 of 10 done, 1 failed (33), 0 s left")
+    assert seen.lines[5].startswith("each_3 (33): FAILED in ")
+    seen.view.retry("each_3", 110.0)
+    assert seen.row("each")[2] == "━━━─────── 3 of 10 done, 1 to retry in 2 min, 2 min left"
+
+
+def test_a_long_item_is_shortened():
+    shown = item_text("kept", {"params": {"kept": "a" * 50 + ".csv"}})
+    assert (len(shown), shown[-4:]) == (20, ".csv")
+
+
+def test_a_tree_says_which_item_and_try_failed():
+    told = io.StringIO()
+    view = TreeView(workflow_of(shown).graph, told)
+    for number in (1, 2):
+        view.begin("each_3", number, {"params": {"kept": 33}})
+        view.end("each_3", TryStatus.FAILED, None, "no luck")
+    assert told.getvalue().splitlines() == ["each_3 (33): FAILED: no luck", "each_3 (33): try 2 FAILED: no luck"]
 
 
 def test_a_secret_item_is_not_shown():

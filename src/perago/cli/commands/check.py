@@ -289,7 +289,9 @@ def _default(name: str, field: FieldInfo) -> str:
 
 
 def _type_name(annotation: object) -> str:
-    return annotation.__name__ if isinstance(annotation, type) and not _is_generic(annotation) else str(annotation)
+    if isinstance(annotation, type) and not _is_generic(annotation):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "")
 
 
 def _is_generic(annotation: object) -> bool:

@@ -10,11 +10,11 @@ from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
 from perago.cli.output import note, print_json, result_on_stdout
 from perago.cli.run.unserved import Unserved, waiting_in, warning_for
 from perago.cli.run.workflow_view import open_view
-from perago.engines.conductor import ConductorEngine, ConductorWorkflow
+from perago.engines.conductor import ConductorEngine, ConductorTask, ConductorWorkflow
 from perago.errors import EngineError, TaskNotFoundError, WorkflowDefinitionError
 from perago.running.text import printable, reason_within
 from perago.running.view import WorkflowView
-from perago.values.record import TryStatus
+from perago.values.record import WITHIN, TryStatus
 from perago.workflows.definition_json import from_json
 from perago.workflows.forks import known_forks
 from perago.workflows.graph import SubWorkflowNode, WorkflowGraph
@@ -83,7 +83,10 @@ class _Shown:
         """Show what is new."""
         self._view.choose(workflow.taken_cases)
         self._view.schedule(task.reference_task_name for task in workflow.tasks if task.status == TryStatus.SCHEDULED)
+        ended: list[ConductorTask] = []  # the tasks of a sub-workflow follow it, and end before it
         for task in workflow.tasks:
+            while ended and not task.reference_task_name.startswith(ended[-1].reference_task_name + WITHIN):
+                self._end(workflow, ended.pop())
             if task.status == TryStatus.SCHEDULED:
                 if task.due_in > 0:
                     self._view.retry(task.reference_task_name, task.due_in)
@@ -91,14 +94,17 @@ class _Shown:
             if task.task_id not in self._begun:
                 self._begun.add(task.task_id)
                 self._view.begin(task.reference_task_name, task.retry_count + 1, task.input_data)
-            if task.has_ended and task.task_id not in self._ended:
-                self._ended.add(task.task_id)
-                reason = None
-                if task.status != TryStatus.COMPLETED:
-                    reason = reason_within(task.task_name, task.reason)
-                self._view.end(
-                    task.reference_task_name, TryStatus(task.status), task.output_ref, reason, seconds=task.seconds
-                )
+            if task.has_ended:
+                ended.append(task)
+        while ended:
+            self._end(workflow, ended.pop())
+
+    def _end(self, workflow: ConductorWorkflow, task: ConductorTask) -> None:
+        if task.task_id in self._ended:
+            return
+        self._ended.add(task.task_id)
+        reason = None if task.status == TryStatus.COMPLETED else reason_within(task.task_name, workflow.reason_of(task))
+        self._view.end(task.reference_task_name, TryStatus(task.status), task.output_ref, reason, seconds=task.seconds)
 
 
 def _graph_of(engine: ConductorEngine, workflow: ConductorWorkflow) -> WorkflowGraph:

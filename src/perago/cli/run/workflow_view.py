@@ -69,7 +69,8 @@ class TreeView(WorkflowView):
 
     def _tell_end(self, state: TaskState) -> None:
         if state.status is not TryStatus.COMPLETED and state.text:
-            self.line(f"{state.reference_name}: {state.status}: {state.text}")
+            number = f"try {state.tries} " if state.tries > 1 else ""
+            self.line(f"{state.told_name}: {number}{state.status}: {state.text}")
 
     def _tree(self) -> RenderableType:
         from rich.text import Text

@@ -9,6 +9,13 @@ from perago.engines.conductor.attempt import ConductorAttempt  # noqa: E402 - af
 from perago.engines.conductor.engine import ConductorEngine  # noqa: E402 - as above
 from perago.engines.conductor.failure import ConductorError  # noqa: E402 - as above
 from perago.engines.conductor.lease import ConductorLease  # noqa: E402 - as above
-from perago.engines.conductor.workflow import ConductorWorkflow  # noqa: E402 - as above
+from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow  # noqa: E402 - as above
 
-__all__ = ["ConductorAttempt", "ConductorEngine", "ConductorError", "ConductorLease", "ConductorWorkflow"]
+__all__ = [
+    "ConductorAttempt",
+    "ConductorEngine",
+    "ConductorError",
+    "ConductorLease",
+    "ConductorTask",
+    "ConductorWorkflow",
+]

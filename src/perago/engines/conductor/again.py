@@ -24,7 +24,7 @@ from typing import Any
 
 from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow
 from perago.errors import WorkflowStateError
-from perago.values.record import WITHIN
+from perago.values.record import WITHIN, listing_name
 
 Load = Callable[[str], ConductorWorkflow]
 """Reads an instance by its id."""
@@ -115,6 +115,8 @@ def plan_rerun(workflow: ConductorWorkflow, start: str | None, load: Load) -> Re
         if _counted_up(workflow):
             raise WorkflowStateError(f"Conductor cannot run {_named(workflow)} again. {_run_again(workflow, None)}")
         return _rerun(workflow, None, points)
+    if start not in names and listing_name(start) in names:  # the name of a map
+        start = listing_name(start)
     if start not in names:
         raise WorkflowStateError(f"{_named(workflow)} has no task {start!r}. It has {', '.join(names) or 'no tasks'}")
     if start not in points:

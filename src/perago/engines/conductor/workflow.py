@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
-from perago.values.record import paths_around
+from perago.values.record import WITHIN, paths_around
 from perago.values.workflow_params import showable_params
 
 _SYSTEM = frozenset({"FORK", "JOIN", "SWITCH", "SET_VARIABLE", "TERMINATE", "INLINE", "DO_WHILE"})
@@ -119,11 +119,30 @@ class ConductorWorkflow:
         """Why it did not complete. The server gives the ids of tasks; here their names stand before them."""
         if self.reason is None:
             return None
+        if (told := self._told_by_task(self.reason)) is not None:
+            return told
         names = {task.task_id: task.reference_task_name for task in (*self.steps, *self.tasks) if task.task_id}
         reason = self.reason
         for task_id, name in names.items():
             reason = reason.replace(task_id, f"{name!r} ({task_id})")
         return reason
+
+    def reason_of(self, task: ConductorTask) -> str | None:
+        """Why a task did not complete. Of a sub-workflow: which of its tasks failed, and why."""
+        if task.reason is None:
+            return None
+        return self._told_by_task(task.reason, task.reference_task_name + WITHIN) or task.reason
+
+    def _told_by_task(self, reason: str, within: str = "") -> str | None:
+        """The reason of the task that a reason is about; the server wraps it once for each workflow around the task."""
+        about = (
+            task
+            for task in self.failed_tasks
+            if task.reason and task.task_id in reason and task.reference_task_name.startswith(within)
+        )
+        return next(
+            (f"task {one.reference_task_name!r} ({one.task_id}) is {one.status}: {one.reason}" for one in about), None
+        )
 
     @property
     def failed_tasks(self) -> tuple[ConductorTask, ...]:
