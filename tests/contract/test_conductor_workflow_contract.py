@@ -6,6 +6,7 @@ import time
 import pytest
 
 from perago.engines.conductor import ConductorEngine
+from perago.engines.conductor.engine import SETTLE_SECONDS
 from perago.testing.contract import TreeContract, WorkflowContract
 from perago.testing.contract.engine import INPUT
 from servers.conductor_api import fresh, simple
@@ -143,10 +144,18 @@ class TestConductorWorkflows(WorkflowContract, TreeContract):
         self.api.terminate(workflow)
 
     def retry(self, workflow):
+        self._let_settle(workflow)
         self.api.retry(workflow)
 
     def rerun(self, workflow, task_id):
+        self._let_settle(workflow)
         self.api.rerun(workflow, task_id)
 
     def restart(self, workflow):
+        self._let_settle(workflow)
         self.api.restart(workflow)
+
+    def _let_settle(self, workflow):
+        """The server works on an ended workflow for a moment, and writes over what is done with it meanwhile."""
+        ended = self.api.workflow(workflow)["endTime"] / 1000
+        time.sleep(max(0.0, ended + SETTLE_SECONDS - time.time()))
