@@ -166,7 +166,7 @@ def test_a_link_to_a_directory_that_is_named_is_followed(project, perago):
         (("nowhere",), "Directory 'nowhere' does not exist"),
         (
             ("source", "--storage-namespace", "s3://bucket"),
-            "--storage-namespace is for lakeFS repositories only",
+            "--storage-namespace is for repositories on a server",
         ),
         (("source/a.txt",), "is a file"),
         (("empty",), "empty holds no file"),

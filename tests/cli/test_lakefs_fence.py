@@ -71,7 +71,7 @@ def test_the_fence_of_a_published_branch_is_there(songs, perago):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("check", "--repo", "data.git"), "only a lakeFS repository has such a fence"),
+        (("check", "--repo", "data.git"), "a git repository needs no publish fence"),
         (("check", "--repo", "lakefs://no-such-repository"), "no repository 'no-such-repository'"),
         (("install", "--branch", "nope"), "has no branch 'nope'"),
         (("mend",), "is not one of 'check', 'install'"),
