@@ -23,8 +23,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow
-from perago.errors import WorkflowStateError
+from perago.errors import PublishFenceError, WorkflowStateError
 from perago.values.record import WITHIN, listing_name
+
+_REFUSAL = f"{PublishFenceError.__name__}: "
 
 Load = Callable[[str], ConductorWorkflow]
 """Reads an instance by its id."""
@@ -132,6 +134,12 @@ def advice(workflow: ConductorWorkflow, load: Load) -> str:
     """The command that goes on with a workflow that has ended."""
     if workflow.parent_id is not None:
         return f"It is a part of workflow {workflow.parent_id}"
+    refused = next((task for task in workflow.failed_tasks if _is_refused(task)), None)
+    if refused is not None:
+        return (
+            f"`perago submit` starts it anew, from the present head: a retry of {refused.reference_task_name!r} would "
+            f"start from the same commit, and be refused again"
+        )
     if workflow.status != "COMPLETED" and can_retry(workflow, load):
         return f"`perago retry {workflow.workflow_id}` retries its failed tasks"
     return rerun_advice(workflow, load)
@@ -235,6 +243,11 @@ def _rerun(workflow: ConductorWorkflow, start: str | None, points: Mapping[str, 
 def _names(workflow: ConductorWorkflow) -> Sequence[str]:
     """The tasks in the order in which they were first scheduled, those of a sub-workflow right after it."""
     return list(dict.fromkeys(task.reference_task_name for task in workflow.tasks))
+
+
+def _is_refused(task: ConductorTask) -> bool:
+    """Whether the publish fence has refused the task for good."""
+    return task.status == "FAILED_WITH_TERMINAL_ERROR" and (task.reason or "").startswith(_REFUSAL)
 
 
 def _first_without_result(workflow: ConductorWorkflow) -> int | None:

@@ -1,0 +1,53 @@
+"""What is recommended for a workflow on Conductor that has ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from perago.engines.conductor import ConductorTask, ConductorWorkflow
+from perago.engines.conductor.again import advice
+
+REFUSED = "PublishFenceError: Not published: branch 'main' has commits that this attempt has not seen: 0a1b2c3d4e5f"
+
+
+@pytest.fixture
+def failed():
+    """A workflow whose second task has failed for good."""
+    first = ConductorTask(
+        task_id="t1",
+        reference_task_name="first",
+        task_name="step",
+        status="COMPLETED",
+        retry_count=0,
+        output={},
+        reason=None,
+        seconds=1.0,
+        kind="SIMPLE",
+        seq=1,
+        input_data={},
+        is_limited=False,
+    )
+    second = replace(
+        first,
+        task_id="t2",
+        reference_task_name="second",
+        status="FAILED_WITH_TERMINAL_ERROR",
+        reason="TaskFailed: no",
+        seq=2,
+    )
+    workflow = ConductorWorkflow.of({"workflowId": "w", "workflowName": "flow", "status": "FAILED"})
+    return replace(workflow, tasks=(first, second), steps=(first, second))
+
+
+def test_a_task_that_failed_is_retried(failed):
+    assert advice(failed, {}.get).startswith("`perago retry w`")
+
+
+def test_a_task_that_was_refused_begins_anew_because_a_retry_would_start_from_the_same_commit(failed):
+    first, second = failed.tasks
+    refused = replace(second, reason=REFUSED)
+    said = advice(replace(failed, tasks=(first, refused), steps=(first, refused)), {}.get)
+    assert said.startswith("`perago submit` starts it anew")
+    assert "'second'" in said
