@@ -24,6 +24,9 @@ from perago.values.history import (
 from perago.values.models import Changes, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 
+REFUSAL = "Not published: "
+"""The beginning of each reason of the publish fence that refers to others' commits."""
+
 MAX_HISTORY = 10_000
 """Commits that are read between a head and an input ref. A task with an older input is refused (design, step 1)."""
 
@@ -155,7 +158,7 @@ def conflict(found: Conflict, plan: Merge) -> PublishFenceError:
     if not named and len(plan.commits) > _MAX_SUSPECTS:
         named = f"a commit before the newest {_MAX_SUSPECTS}"
     return _refused(plan)(
-        f"Not published: others have changed {len(found.paths)} of the paths that this attempt changed: "
+        f"{REFUSAL}others have changed {len(found.paths)} of the paths that this attempt changed: "
         f"{_listed(found.paths)}. Nothing is lost{f'; theirs is in {named}' if named else ''}. Run the task again from "
         f"the current head"
     )
@@ -188,12 +191,12 @@ def refusal(
     where = f"(input {base[:12]}, head {refuse.head[:12]})"
     if refuse.conflict is not None:
         return _refused(refuse)(
-            f"Not published: on branch {branch!r} others have changed what this {subject} could see, "
+            f"{REFUSAL}on branch {branch!r} others have changed what this {subject} could see, "
             f"{_listed(refuse.conflict.paths)}: {listed} {where}. Nothing is lost. Run the {subject} again from the "
             f"current head, or narrow its prefix or patterns"
         )
     return _refused(refuse)(
-        f"Not published: branch {branch!r} has commits that this attempt has not seen: {listed} {where}. Nothing is "
+        f"{REFUSAL}branch {branch!r} has commits that this attempt has not seen: {listed} {where}. Nothing is "
         f"lost. Run the {subject} again from the current head{_merging(spec)}"
     )
 
@@ -213,7 +216,7 @@ def _merging(spec: WorkspaceSpec | None) -> str:
 def input_not_on_branch(branch: str, base: str, head: str) -> PublishFenceError:
     """The error for an input ref that is not on the branch's first-parent line."""
     return PublishFenceError(
-        f"Not published: input {base[:12]} is not among the last {MAX_HISTORY} first-parent commits of branch "
+        f"{REFUSAL}input {base[:12]} is not among the last {MAX_HISTORY} first-parent commits of branch "
         f"{branch!r} (head {head[:12]}). Give a commit of this branch as input ref. If the branch was reset, start "
         f"again from its head"
     )

@@ -23,10 +23,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow
-from perago.errors import PublishFenceError, WorkflowStateError
+from perago.errors import WorkflowStateError
+from perago.values.plans import REFUSAL
 from perago.values.record import WITHIN, listing_name
-
-_REFUSAL = f"{PublishFenceError.__name__}: "
 
 Load = Callable[[str], ConductorWorkflow]
 """Reads an instance by its id."""
@@ -247,7 +246,7 @@ def _names(workflow: ConductorWorkflow) -> Sequence[str]:
 
 def _is_refused(task: ConductorTask) -> bool:
     """Whether the publish fence has refused the task for good."""
-    return task.status == "FAILED_WITH_TERMINAL_ERROR" and (task.reason or "").startswith(_REFUSAL)
+    return task.status == "FAILED_WITH_TERMINAL_ERROR" and (task.reason or "").startswith(REFUSAL)
 
 
 def _first_without_result(workflow: ConductorWorkflow) -> int | None:

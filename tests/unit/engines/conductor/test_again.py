@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from perago.attempt.output import reason_for_exception
 from perago.engines.conductor import ConductorTask, ConductorWorkflow
 from perago.engines.conductor.again import advice
+from perago.values.plans import input_not_on_branch
 
-REFUSED = "PublishFenceError: Not published: branch 'main' has commits that this attempt has not seen: 0a1b2c3d4e5f"
+REFUSED = reason_for_exception(input_not_on_branch("main", "0" * 40, "1" * 40))
 
 
 @pytest.fixture
