@@ -320,6 +320,25 @@ def flow(project, names):
     return write
 
 
+def test_after_a_refusal_a_new_start_is_recommended_because_a_retry_would_be_refused_again(
+    flow, perago, server, project, worker_of
+):
+    target, on = flow("refused"), ("--repo", "data.git", "--branch", "main")
+    assert perago("register", target).code == 0
+    project.write({"first.txt": "1"})
+    assert perago("import", "source", *on).code == 0
+    workflow_id = perago("submit", target, "--param", "rows=3", *on, "--json").json["workflow_id"]
+    project.write({"second.txt": "somebody's"})
+    assert perago("import", "source", *on).code == 0
+    with worker_of("refused", "--repo", "data.git"):
+        ended = perago("watch", workflow_id)
+        assert (ended.code, "others have changed" in ended.err) == (1, True), ended.err
+        assert recommended(ended.err)[-1] == ("submit",)
+        again = perago("submit", target, "--param", "rows=3", *on, "--watch")
+    assert again.code == 0, again.err
+    assert project.show("second.txt") == "somebody's"
+
+
 def test_a_workflow_is_registered_submitted_and_watched(flow, perago, server, names, project, worker_of):
     target = flow("piped")
     assert perago("register", target).out.endswith(f"workflow {names['flow']}, version 1: new\n")
