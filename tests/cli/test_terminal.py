@@ -151,7 +151,7 @@ def test_a_workflow_is_a_tree_of_its_tasks(on_terminal):
     code, shown = on_terminal("run", "cli_workflow:plain", "--param", 'words=["a","b"]', *REPO)
     assert code == 0
     tree = _plain(shown).rpartition("✓ cli_write")[2]
-    assert re.search(r"✓   cli_read +\d+\.\d s commit [0-9a-f]{12}", tree), tree
-    assert re.search(r"✓   again +\d+\.\d s commit", tree), tree
+    assert re.search(r"✓ cli_read +\d+\.\d s commit [0-9a-f]{12}", tree), tree
+    assert re.search(r"✓ again +\d+\.\d s commit", tree), tree
     assert "cli_write: written" in _plain(shown)
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h")  # the cursor is back

@@ -16,36 +16,18 @@ from pathlib import Path
 import pytest
 
 from pages import PROJECT, Command, blocks, commands, environment
+from screens import screens
 
 PAGE = PROJECT / "docs" / "tree.md"
 COLUMNS = 80
 CUT = 50
 """Columns of a cut row that are compared: where it is cut depends on the width of the times."""
 
-_STEPS = re.compile(r"\x1b\[(\d*)([A-Za-z])|\x1b\[\?\d+[hl]|(\r?\n)|(\r)|([^\x1b\r\n]+)")
 _VARIES = {
     r"\d{8}-\d{6}-[a-z0-9]{6}": "RUN",
     r"\d+(\.\d)? s\b": "TIME",
     r"\(at \S+:\d+ in (\w+)\)": r"(at LINE in \1)",
 }
-
-
-def screens(shown: str) -> list[str]:
-    """What was on the screen whenever a tree was about to be drawn again, and at the end."""
-    lines, row, found = [""], 0, []
-    for count, command, below, start, text in _STEPS.findall(shown):
-        if command == "A":
-            row -= int(count or 1)
-        elif command == "K":
-            lines[row] = ""
-        elif below:
-            row += 1
-            lines += [""] * (row + 1 - len(lines))
-        elif start:
-            found.append("\n".join(lines))
-        elif text:
-            lines[row] += text
-    return [*found, "\n".join(lines)]
 
 
 def comparable(screen: str) -> str:
@@ -54,8 +36,7 @@ def comparable(screen: str) -> str:
     for pattern, name in _VARIES.items():
         lines = [re.sub(pattern, name, line) for line in lines]
     text = " ".join(f"{line[:CUT]}…" if line.endswith("…") else line for line in lines if line)
-    text = re.sub(*next(reversed(_VARIES.items())), text)
-    return text[max(text.find("Run RUN: "), 0) :]  # a first tree may be left above it: rich draws it in another thread
+    return re.sub(*next(reversed(_VARIES.items())), text)
 
 
 @pytest.fixture

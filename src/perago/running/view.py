@@ -26,7 +26,7 @@ class WorkflowView(ABC):
     """Shows a workflow: it keeps the states of the tasks, and a subclass says how they are shown. For any thread."""
 
     def __init__(self, states: Iterable[TaskState] = ()) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a line may be told while it is held
         self._states = {state.reference_name: state for state in states}
 
     def schedule(self, reference_names: Iterable[str]) -> None:

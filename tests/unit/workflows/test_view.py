@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from typing import Literal
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from rich.cells import cell_len
 
 from perago import Flow, workflow
+from perago.cli.run import workflow_view
 from perago.cli.run.workflow_view import TreeView, tree_lines
 from perago.running.rows import Row
 from perago.running.task_state import item_text, states_of
@@ -18,6 +20,7 @@ from perago.running.view import LineView
 from perago.values.record import TryStatus
 from perago.worker.process.messages import Log
 from perago.workflows.definition import workflow_of
+from screens import screens
 from workflow_pipeline import OWNER, Counted, count
 
 
@@ -149,6 +152,27 @@ def test_a_tree_says_which_item_and_try_failed():
         view.begin("each_3", number, {"params": {"kept": 33}})
         view.end("each_3", TryStatus.FAILED, None, "no luck")
     assert told.getvalue().splitlines() == ["each_3 (33): FAILED: no luck", "each_3 (33): try 2 FAILED: no luck"]
+
+
+def test_lines_leave_one_tree_below_them(monkeypatch):
+    """While the tree is drawn as often as it can be: the first one is easily drawn twice."""
+    monkeypatch.setattr(workflow_view, "REFRESHES_A_SECOND", 1_000)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(100):
+            told = io.StringIO()
+            view = TreeView(workflow_of(shown).graph, told)
+            with view.live():
+                for number in range(20):
+                    view.line(f"line {number}")
+            last = screens(told.getvalue())[-1].splitlines()
+            assert len([line for line in last if line.startswith("line ")]) == 20
+            assert len([line for line in last if "pipe_count" in line]) == 1
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_a_secret_item_is_not_shown():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -18,6 +19,7 @@ from perago.workflows.graph import WorkflowGraph
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live
 
 REFRESHES_A_SECOND = 8
 
@@ -42,7 +44,11 @@ def open_view(graph: WorkflowGraph, *, still: bool = False) -> Iterator[Workflow
 
 
 class TreeView(WorkflowView):
-    """The tasks of the workflow, each with its state, and lines above them."""
+    """The tasks of the workflow, each with its state, and lines above them.
+
+    Whoever draws holds the view's lock first. Two threads that draw at once leave a tree above the lines, and rich's
+    own lock, taken first by its refreshing thread, could wait for the view's for ever.
+    """
 
     def __init__(self, graph: WorkflowGraph, stream: TextIO) -> None:
         from rich.console import Console
@@ -55,17 +61,33 @@ class TreeView(WorkflowView):
         """Keep the tree on the terminal up to date."""
         from rich.live import Live
 
-        with Live(
+        live = Live(
             get_renderable=self._tree,
             console=self._console,
-            refresh_per_second=REFRESHES_A_SECOND,
+            auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,
-        ):
+        )
+        ended = threading.Event()
+        refreshing = threading.Thread(target=self._refresh, args=(live, ended), name="perago-tree", daemon=True)
+        live.start()
+        refreshing.start()
+        try:
             yield
+        finally:
+            ended.set()
+            refreshing.join()
+            with self._lock:
+                live.stop()
+
+    def _refresh(self, live: Live, ended: threading.Event) -> None:
+        while not ended.wait(1 / REFRESHES_A_SECOND):
+            with self._lock:
+                live.refresh()
 
     def line(self, text: str) -> None:
-        self._console.print(printable_lines(text), markup=False, highlight=False)
+        with self._lock:
+            self._console.print(printable_lines(text), markup=False, highlight=False)
 
     def _tell_end(self, state: TaskState) -> None:
         if state.status is not TryStatus.COMPLETED and state.text:
