@@ -130,7 +130,7 @@ def test_a_replaced_instance_that_a_rerun_hands_out_again_is_refused_and_the_wor
     refused = scene.run(one, scene.take(one))
     assert (refused.body_ran, refused.reported) == (False, Reported.RECORDED)
     assert refused.result.status == "FAILED"
-    assert "has begun again" in refused.result.reason_for_incompletion
+    assert "begun again" in refused.result.reason_for_incompletion
     assert scene.status(workflow) == "COMPLETED"
     assert_is_outcome_of(scene, [begun, *ended, again], "first", "one", "two", "last")
 
