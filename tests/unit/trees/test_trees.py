@@ -228,7 +228,7 @@ def test_an_attempt_in_a_replaced_instance_is_refused():
     seen = record(sub("1", "d"), parts={"d": "s"})
     fence.assert_instance_counts(seen, asking("x", "d"))
     fence.assert_instance_counts(None, asking("x", "c"))
-    with pytest.raises(PublishFenceError, match=r"workflow c, .* that workflow root has begun again"):
+    with pytest.raises(PublishFenceError, match=r"workflow c, .* that workflow root has since begun again"):
         fence.assert_instance_counts(seen, asking("x", "c"))
 
 
