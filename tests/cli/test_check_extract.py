@@ -232,7 +232,7 @@ def test_check_shows_servers_without_their_secrets(module, perago, project):
     ("target", "said"),
     [
         ("check_nowhere", "there is no module 'check_nowhere'"),
-        ("check_broken", "importing it failed: ZeroDivisionError"),
+        ("check_broken", "check_broken.py, line 1: ZeroDivisionError"),
         ("check_none", "module 'check_none' declares no task"),
         ("check_pair:three", "module 'check_pair' has no 'three'; its tasks are check_pair:one, check_pair:two"),
         ("check_bad", "owner_email"),

@@ -387,7 +387,7 @@ def test_a_workflow_is_registered_submitted_and_watched(flow, perago, server, na
         assert second["params"] == {"rows": 3, "fail": False}
         listed = {task["reference_task_name"]: task["status"] for task in first["tasks"]}
         assert listed == {task["reference_name"]: task["status"] for task in seen.json["tasks"]}
-        assert f"Task '{lost[0]}' (" in first["reason"]
+        assert f"task '{lost[0]}' (" in first["reason"]
         local = perago("runs", "--repo", "data.git", "--json")
         assert (local.json, first.keys()) == ([], RunSummary(run_id="", status="").__dict__.keys())
         shown = perago("runs", "--conductor", "--limit", "1")
