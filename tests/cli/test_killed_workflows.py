@@ -63,13 +63,13 @@ def test_a_workflow_that_is_killed_and_resumed_comes_to_the_same(base, perago, s
                 process.communicate()
                 killed += 1
         run = newest_run(perago)
-        if process.returncode == 0:
+        if run is not None and run["status"] == "COMPLETED":  # perhaps killed right after it
             break
         assert process.returncode == -9, err
         command = fresh if run is None else ("run", "--resume", run["run_id"], "-j", "2")
-    assert json.loads(out) == calm.json
+    if process.returncode == 0:
+        assert json.loads(out) == calm.json
     assert outcome(base, "killed.git") == outcome(base, "calm.git")
-    assert run["status"] == "COMPLETED"
     entries = perago("log", "--repo", "killed.git", "--json", "-n", "500").json
     published = Counter(
         entry["stamp"].get("path") or entry["stamp"]["reference_task_name"]
