@@ -311,7 +311,6 @@ class SnapshotAddress:
 class SnapshotProvider:
     """See `perago.stores.provider.StoreProvider`."""
 
-    kind = scheme = KIND
     address = f"{KIND}://DIRECTORY"
 
     def parse(self, text, host):

@@ -225,15 +225,9 @@ class StoreProvider(Protocol):
     """Everything that is specific to a store. Loading it loads no client of the store.
 
     Attributes:
-        kind: its name in settings and messages.
-        scheme: of its addresses, without `://`; None if they are paths.
         address: how its addresses look, for a message.
     """
 
-    @property
-    def kind(self) -> str: ...
-    @property
-    def scheme(self) -> str | None: ...
     @property
     def address(self) -> str: ...
 

@@ -23,10 +23,9 @@ class StoreSettings(BaseModel):
     secrets: dict[str, SecretStr] = Field(default_factory=dict)
 
     @field_serializer("secrets")
-    def reveal(self, secrets: dict[str, SecretStr]) -> dict[str, str]:
-        """The secrets in clear."""
+    def _reveal(self, secrets: dict[str, SecretStr]) -> dict[str, str]:
         return {name: secret.get_secret_value() for name, secret in secrets.items()}
 
     def revealed(self) -> dict[str, str]:
         """The secrets in clear, by name."""
-        return self.reveal(self.secrets)
+        return self._reveal(self.secrets)

@@ -81,10 +81,13 @@ class Gardener:
         return command
 
     def _do(self, workflow: str, way: str, start: str | None) -> None:
-        if way == "retry":
-            self._engine.retry_workflow(workflow)
-        else:
-            self._engine.rerun_workflow(self._engine.plan_rerun(workflow, start))
+        match way.split():
+            case ["retry"]:
+                self._engine.retry_workflow(workflow)
+            case ["rerun", *_]:
+                self._engine.rerun_workflow(self._engine.plan_rerun(workflow, start))
+            case _:
+                raise AssertionError(f"{way} is recommended for {workflow}, which nobody has refused")
 
 
 def _part(task: Any, load: Callable[[str], Any]) -> Any:

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from conductor_tasks import conductor_task
 from perago.cli.run.follow import _Shown
-from perago.engines.conductor import ConductorTask, ConductorWorkflow
+from perago.engines.conductor import ConductorWorkflow
 from perago.running.view import LineView
 
 RUNNING = ConductorWorkflow.of({"workflowId": "w-1", "workflowName": "root", "status": "RUNNING"})
-
-
-def task(path: str, status: str) -> ConductorTask:
-    return ConductorTask(
-        task_id=path,
-        reference_task_name=path,
-        task_name="step",
-        status=status,
-        retry_count=0,
-        output={},
-        reason=None,
-        seconds=1.0,
-        kind="SIMPLE",
-        seq=0,
-        input_data={},
-        is_limited=False,
-    )
 
 
 def test_tasks_that_end_with_their_sub_workflow_between_two_looks_have_completed():
@@ -33,7 +17,9 @@ def test_tasks_that_end_with_their_sub_workflow_between_two_looks_have_completed
     shown = _Shown(LineView(lines.append))
     paths = ("around", "around/inner", "around/inner/last", "behind")
     for status in ("IN_PROGRESS", "COMPLETED"):
-        shown.take(replace(RUNNING, tasks=tuple(task(path, status) for path in paths)))
+        shown.take(
+            replace(RUNNING, tasks=tuple(conductor_task(number, path, status) for number, path in enumerate(paths)))
+        )
     assert lines[len(paths) :] == [
         "around/inner/last: COMPLETED in 1.0 s",
         "around/inner: COMPLETED in 1.0 s",

@@ -148,8 +148,6 @@ class GitAddress:
 class GitProvider:
     """See `provider.StoreProvider`."""
 
-    kind = KIND
-    scheme = None
     address = "the path of a bare git repository"
 
     def parse(self, text: str, host: Host) -> GitAddress:

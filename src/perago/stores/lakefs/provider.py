@@ -229,8 +229,6 @@ class LakeFSAddress:
 class LakeFSProvider:
     """See `provider.StoreProvider`."""
 
-    kind = KIND
-    scheme = KIND
     address = f"{KIND}://NAME"
 
     def parse(self, text: str, host: Host) -> LakeFSAddress:

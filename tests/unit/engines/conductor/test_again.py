@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from conductor_tasks import conductor_task
 from perago.attempt.output import reason_for_exception
-from perago.engines.conductor import ConductorTask, ConductorWorkflow
+from perago.engines.conductor import ConductorWorkflow
 from perago.engines.conductor.again import advice
 from perago.values.plans import input_not_on_branch
 
@@ -17,28 +18,8 @@ REFUSED = reason_for_exception(input_not_on_branch("main", "0" * 40, "1" * 40))
 @pytest.fixture
 def failed():
     """A workflow whose second task has failed for good."""
-    first = ConductorTask(
-        task_id="t1",
-        reference_task_name="first",
-        task_name="step",
-        status="COMPLETED",
-        retry_count=0,
-        output={},
-        reason=None,
-        seconds=1.0,
-        kind="SIMPLE",
-        seq=1,
-        input_data={},
-        is_limited=False,
-    )
-    second = replace(
-        first,
-        task_id="t2",
-        reference_task_name="second",
-        status="FAILED_WITH_TERMINAL_ERROR",
-        reason="TaskFailed: no",
-        seq=2,
-    )
+    first = conductor_task(1, "first", "COMPLETED")
+    second = conductor_task(2, "second", "FAILED_WITH_TERMINAL_ERROR", "TaskFailed: no")
     workflow = ConductorWorkflow.of({"workflowId": "w", "workflowName": "flow", "status": "FAILED"})
     return replace(workflow, tasks=(first, second), steps=(first, second))
 

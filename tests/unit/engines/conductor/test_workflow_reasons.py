@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from perago.engines.conductor import ConductorTask, ConductorWorkflow
+from conductor_tasks import conductor_task
+from perago.engines.conductor import ConductorWorkflow
 
 INNERMOST = "ValueError: no luck"
 OF_STEP = f"Task id-3 failed with status: FAILED and reason: '{INNERMOST}'"
@@ -14,27 +15,14 @@ OF_MIDDLE = f"Sub workflow middle.1/w-2 failure reason: {OF_STEP}"
 OF_ROOT = f"Task id-1 failed with status: FAILED and reason: '{OF_MIDDLE}'"
 
 
-def task(number: int, path: str, reason: str | None, status: str = "FAILED") -> ConductorTask:
-    return ConductorTask(
-        task_id=f"id-{number}",
-        reference_task_name=path,
-        task_name="step",
-        status=status,
-        retry_count=0,
-        output={},
-        reason=reason,
-        seconds=1.0,
-        kind="SIMPLE",
-        seq=number,
-        input_data={},
-        is_limited=False,
-    )
-
-
 @pytest.fixture
 def failed():
     workflow = ConductorWorkflow.of({"workflowId": "w-1", "workflowName": "root", "status": "FAILED"})
-    tasks = (task(1, "middle", OF_MIDDLE), task(2, "middle/a", None, "COMPLETED"), task(3, "middle/b", INNERMOST))
+    tasks = (
+        conductor_task(1, "middle", "FAILED", OF_MIDDLE),
+        conductor_task(2, "middle/a", "COMPLETED"),
+        conductor_task(3, "middle/b", "FAILED", INNERMOST),
+    )
     return replace(workflow, reason=OF_ROOT, tasks=tasks)
 
 
