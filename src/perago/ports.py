@@ -389,6 +389,7 @@ class PhaseFacts:
         transfer: the direction in which it moves files; its progress has `files` and `bytes`.
         is_after_body: a store works in it; it gets more time to end by itself.
         may_leave_staged: killed in it, an attempt may leave staged work.
+        may_lose_swap: in it a store can tell that the head has moved.
         is_best_effort: its failure fails nothing, and is a warning.
     """
 
@@ -398,6 +399,7 @@ class PhaseFacts:
     transfer: Literal["download", "upload"] | None = None
     is_after_body: bool = False
     may_leave_staged: bool = False
+    may_lose_swap: bool = False
     is_best_effort: bool = False
 
 
@@ -410,10 +412,12 @@ PHASES: Mapping[Phase, PhaseFacts] = {
     Phase.BODY: PhaseFacts(),
     Phase.POST_GUARDS: PhaseFacts(),
     Phase.DIFF: PhaseFacts(is_after_body=True),
-    Phase.STAGE: PhaseFacts(is_interruptible=True, transfer="upload", is_after_body=True, may_leave_staged=True),
+    Phase.STAGE: PhaseFacts(
+        is_interruptible=True, transfer="upload", is_after_body=True, may_leave_staged=True, may_lose_swap=True
+    ),
     Phase.FENCE: PhaseFacts(is_after_body=True, may_leave_staged=True),
     Phase.PUBLISH: PhaseFacts(  # what is published should be reported, too
-        may_begin_cancelled=True, is_after_body=True, may_leave_staged=True
+        may_begin_cancelled=True, is_after_body=True, may_leave_staged=True, may_lose_swap=True
     ),
     Phase.REPORT: PhaseFacts(may_begin_cancelled=True),
     Phase.CLEAN: PhaseFacts(may_begin_cancelled=True, is_after_body=True, may_leave_staged=True, is_best_effort=True),

@@ -7,11 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from perago.errors import HeadMovedError
-from perago.ports import Clock, Event, EventKind, Observer, Phase
+from perago.ports import PHASES, Clock, Event, EventKind, Observer, Phase
 from perago.values.redaction import mask_text
-
-SWAPPING = frozenset({Phase.STAGE, Phase.PUBLISH})
-"""Phases in which a store can tell that the head has moved."""
 
 
 class Span:
@@ -60,7 +57,7 @@ class Phases:
             self.emit(phase, "started", started, span.attributes)
             yield span
         except BaseException as exc:
-            is_lost = isinstance(exc, HeadMovedError) and phase in SWAPPING
+            is_lost = isinstance(exc, HeadMovedError) and PHASES[phase].may_lose_swap
             self.emit(phase, "lost" if is_lost else "failed", started, span.attributes, exc)
             raise
         self.emit(phase, "completed", started, span.attributes)
