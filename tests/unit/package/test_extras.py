@@ -46,3 +46,20 @@ def test_a_command_says_it_as_a_matter_of_configuration(monkeypatch, tmp_path):
 
 def test_the_embedded_store_and_engine_do_without():
     assert run("import perago.stores.git, perago.engines.local, perago.cli\nfrom perago import task") == (0, "")
+
+
+def test_each_command_is_there_without_them():
+    told = "for name in _COMMANDS:\n    assert invoke([name, '--help']) == 0, name"
+    assert run(f"from perago.cli.app import _COMMANDS, invoke\n{told}") == (0, "")
+
+
+def test_a_git_repository_needs_neither(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "first.txt").write_text("1")
+    for command in ("import source", "log", "export out"):
+        arguments = [*command.split(), "--repo", "data.git", "--branch", "main"]
+        code, said = run(
+            f"import os\nos.chdir({str(tmp_path)!r})\nsys.argv = ['perago', *{arguments}]\nimport perago.cli\nperago.cli.main()"
+        )
+        assert code == 0, said
+    assert (tmp_path / "out" / "first.txt").read_text() == "1"

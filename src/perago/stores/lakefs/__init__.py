@@ -9,14 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from perago.http import need
-
 if TYPE_CHECKING:
     from perago.stores.lakefs.store import LakeFSStore
 
 __all__ = ["LakeFSStore"]
-
-need("aiohttp", "lakefs")
 
 _HOME_OF = {"LakeFSStore": "store"}
 

@@ -2,3 +2,7 @@
 
 Imports `perago.http` and values; knows nothing of workspaces or publications.
 """
+
+from perago.http import need
+
+need("aiohttp", "lakefs")  # here, since the provider is loaded for a git repository, too
