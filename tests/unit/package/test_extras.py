@@ -59,7 +59,8 @@ def test_a_git_repository_needs_neither(tmp_path):
     for command in ("import source", "log", "export out"):
         arguments = [*command.split(), "--repo", "data.git", "--branch", "main"]
         code, said = run(
-            f"import os\nos.chdir({str(tmp_path)!r})\nsys.argv = ['perago', *{arguments}]\nimport perago.cli\nperago.cli.main()"
+            f"import os\nos.chdir({str(tmp_path)!r})\nsys.argv = ['perago', *{arguments}]\n"
+            "from perago.cli import main\nmain()"
         )
         assert code == 0, said
     assert (tmp_path / "out" / "first.txt").read_text() == "1"
