@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from perago._version import __version__
 
 if TYPE_CHECKING:
+    from perago.attempt.compat import run_workspace_task_attempt
     from perago.attempt.fence import assert_current_attempt_snapshot
     from perago.attempt.free import (
         invoke_workspace_free_task,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         build_workspace_task_output,
         result_for_exception,
     )
-    from perago.attempt.run import run_workspace_task_attempt
     from perago.engines.local import RunSummary, TaskSummary
     from perago.errors import (
         GuardrailViolation,
@@ -68,7 +68,7 @@ _HOMES = {
     "attempt.fence": ("assert_current_attempt_snapshot",),
     "attempt.free": ("invoke_workspace_free_task", "invoke_workspace_task_body", "run_workspace_free_task_attempt"),
     "attempt.output": ("build_workspace_free_task_output", "build_workspace_task_output", "result_for_exception"),
-    "attempt.run": ("run_workspace_task_attempt",),
+    "attempt.compat": ("run_workspace_task_attempt",),
     "engines.local": ("RunSummary", "TaskSummary"),
     "errors": (
         "GuardrailViolation",

@@ -11,6 +11,7 @@ from perago.attempt import fence
 from perago.attempt.fence import Verdict
 from perago.values.history import CommitFacts, Complete, History, Seal, Validate
 from perago.values.models import AttemptIdentity
+from perago.values.record import NO_RECORD
 from tests.protocol import conformance, model
 
 QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people", "fork-optional"]
@@ -62,7 +63,7 @@ def test_a_no_op_beside_foreign_commits_is_validated():
             code_digest="",
             isolation="serializable",
         )
-        plan = fence.plan_publication(history, None, asking, changed=False)
+        plan = fence.plan_publication(history, NO_RECORD, asking, changed=False)
         assert isinstance(plan, Validate)
         assert isinstance(plan.then, Complete if delivered == 1 else Seal)
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from attempt_ports import ports_of
 from perago import RetryPolicy, TaskControls, TimeoutPolicy, WorkspaceSpec, build_taskdef, task
+from perago.attempt.compat import run_workspace_task_attempt
 from perago.attempt.phases import Phases
 from perago.attempt.report import Reported, last_look, report_attempt
-from perago.attempt.run import run_workspace_task_attempt
 from perago.ports import SystemClock, ignore
 from perago.values.models import RuntimeTaskResult
 from servers.conductor_api import fresh, simple

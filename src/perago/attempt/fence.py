@@ -92,10 +92,8 @@ class Applicant:
     input_refs: tuple[str, ...] = ()
     root_workflow_id: str | None = None
 
-    def in_tree(self, record: InstanceRecord | None) -> Applicant:
+    def in_tree(self, record: InstanceRecord) -> Applicant:
         """The applicant by its name in the tree of its workflow."""
-        if record is None:
-            return self
         path = record.path_of(self.identity.workflow_instance_id, self.reference_task_name)
         return replace(self, reference_task_name=path, root_workflow_id=record.workflow_instance_id)
 
@@ -116,13 +114,13 @@ class Verdict(enum.StrEnum):
     FOREIGN = "foreign"
 
 
-def judge(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant) -> Verdict:
+def judge(commit: CommitFacts, record: InstanceRecord, asking: Applicant) -> Verdict:
     """The verdict on a commit, by the engine's record of the asking attempt's workflow, sub-workflows included.
 
-    Without a record, or for a commit of another workflow, nothing is known, and the commit is foreign.
+    Of a commit of another workflow nothing is known, and it is foreign.
     """
     stamp = commit.counting_stamp
-    if stamp is None or record is None or not _is_of(stamp, record):
+    if stamp is None or not _is_of(stamp, record):
         return Verdict.FOREIGN
     _, path = stamp.logical_task
     tries = record.of(path)
@@ -147,13 +145,13 @@ def judge(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant)
 
 
 def _is_of(stamp: Stamp, record: InstanceRecord) -> bool:
-    """Whether a stamp is of the record's workflow or of one of its sub-workflows."""
-    return stamp.logical_task[0] == record.workflow_instance_id
+    """Whether a stamp is of the record's workflow or of one of its sub-workflows. None is of `NO_RECORD`'s."""
+    return stamp.logical_task[0] == record.workflow_instance_id != ""
 
 
-def in_tree(history: History, record: InstanceRecord | None) -> History:
+def in_tree(history: History, record: InstanceRecord) -> History:
     """The history with the names that tasks have in the tree, also in stamps of Perago versions that knew no trees."""
-    if record is None or not record.parts:
+    if not record.parts:
         return history
 
     def named(stamp: Stamp | None) -> Stamp | None:
@@ -172,7 +170,7 @@ def unread_paths(history: History, record: InstanceRecord) -> frozenset[str]:
     return frozenset(path for path in paths if record.is_unread(path))
 
 
-def assert_instance_counts(record: InstanceRecord | None, asking: Applicant) -> None:
+def assert_instance_counts(record: InstanceRecord, asking: Applicant) -> None:
     """The attempt's sub-workflow has not been replaced by another instance of it.
 
     An engine may hand out tasks of a replaced instance, and wait for them to end.
@@ -181,7 +179,7 @@ def assert_instance_counts(record: InstanceRecord | None, asking: Applicant) -> 
         PublishFenceError: it has been replaced.
     """
     instance = asking.identity.workflow_instance_id
-    if record is not None and not record.has_instance(instance):
+    if not record.has_instance(instance):
         raise PublishFenceError(
             f"Not published: this task is in workflow {instance}, a sub-workflow that workflow "
             f"{record.workflow_instance_id} has since begun again or removed. Only the task of the same name in the "
@@ -189,7 +187,7 @@ def assert_instance_counts(record: InstanceRecord | None, asking: Applicant) -> 
         )
 
 
-def plan_start(history: History, record: InstanceRecord | None, asking: Applicant) -> Plan | Validate | None:
+def plan_start(history: History, record: InstanceRecord, asking: Applicant) -> Plan | Validate | None:
     """Before the body: complete as another try did, adopt, or refuse early.
 
     Returns:
@@ -206,9 +204,7 @@ def plan_start(history: History, record: InstanceRecord | None, asking: Applican
     return Validate(_merge(history, foreign, abandoned, record, asking))
 
 
-def plan_publication(
-    history: History, record: InstanceRecord | None, asking: Applicant, *, changed: bool
-) -> Plan | Validate:
+def plan_publication(history: History, record: InstanceRecord, asking: Applicant, *, changed: bool) -> Plan | Validate:
     """The publish fence, after the body. `changed`: the body changed a file.
 
     A no-op of a first delivery writes nothing. A no-op of a later delivery, or beside other tries, is sealed: an older
@@ -223,14 +219,14 @@ def plan_publication(
         return _refuse(history, foreign, record, asking)
     merge = _merge(history, foreign, abandoned, record, asking)
     if not changed and not abandoned:
-        again = _delivered_before(record, asking)
+        again = history.is_known and _delivered_before(record, asking)
         plan: Plan = Seal(history.head, asking.input_ref) if again else Complete(asking.input_ref)
     else:
         plan = merge if foreign else Publish(history.head, merge.abandoned)
     return Validate(merge, plan) if foreign and asking.isolation == "serializable" else plan
 
 
-def refuse_conflict(conflict: Conflict, history: History, record: InstanceRecord | None, asking: Applicant) -> Refuse:
+def refuse_conflict(conflict: Conflict, history: History, record: InstanceRecord, asking: Applicant) -> Refuse:
     """The refusal for a conflict that a `Validate` found. Final if only settled commits changed one of the paths."""
     foreign, _ = _sort(history, record, asking)
     unsettled = {commit.id for commit in foreign if _is_unsettled(commit, record, asking)}
@@ -240,7 +236,7 @@ def refuse_conflict(conflict: Conflict, history: History, record: InstanceRecord
 
 
 def _settled_by_another_try(
-    history: History, record: InstanceRecord | None, asking: Applicant
+    history: History, record: InstanceRecord, asking: Applicant
 ) -> Complete | Seal | Refuse | None:
     """The plan if another try of this logical task determines it, otherwise None."""
     adopted = _adopt(history, record, asking)
@@ -250,17 +246,15 @@ def _settled_by_another_try(
     return None if beside is None else Refuse(history.head, (beside,), unsettled=True)
 
 
-def _refuse(
-    history: History, foreign: tuple[CommitFacts, ...], record: InstanceRecord | None, asking: Applicant
-) -> Refuse:
+def _refuse(history: History, foreign: tuple[CommitFacts, ...], record: InstanceRecord, asking: Applicant) -> Refuse:
     unsettled = all(_is_unsettled(commit, record, asking) for commit in foreign)
     return Refuse(history.head, foreign, unsettled=unsettled)
 
 
-def _is_unsettled(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant) -> bool:
+def _is_unsettled(commit: CommitFacts, record: InstanceRecord, asking: Applicant) -> bool:
     """Whether the verdict on a foreign commit may change: its task is of this workflow, and has not ended."""
     stamp = commit.counting_stamp
-    if stamp is None or record is None or not _is_of(stamp, record):
+    if stamp is None or not _is_of(stamp, record):
         return False
     return stamp.scheduled_time is not None and judge(commit, record, asking) is Verdict.FOREIGN
 
@@ -269,7 +263,7 @@ def _merge(
     history: History,
     foreign: tuple[CommitFacts, ...],
     abandoned: tuple[CommitFacts, ...],
-    record: InstanceRecord | None,
+    record: InstanceRecord,
     asking: Applicant,
 ) -> Merge:
     """A merge with foreign commits. Lists which of them claim to replace which abandoned ones."""
@@ -284,7 +278,7 @@ def _merge(
     return Merge(history.head, tuple(commit.id for commit in foreign), gone, tuple(replaced), line, unsettled, foreign)
 
 
-def plan_completed_elsewhere(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | None:
+def plan_completed_elsewhere(history: History, record: InstanceRecord, asking: Applicant) -> Complete | None:
     """Complete as another try of this logical task that is recorded COMPLETED with the same input and code.
 
     The code comes from the stamp of the commit that it completed with, or from a seal for it. A no-op wrote no commit,
@@ -295,8 +289,6 @@ def plan_completed_elsewhere(history: History, record: InstanceRecord | None, as
     try is current although the other completed later if it had failed, and the rerun of a later task or a sibling
     handed it out again.
     """
-    if record is None:
-        return None
     later = completed_since(record, asking.identity, asking.reference_task_name)
     if later is not None and later.output_ref is not None:
         return Complete(later.output_ref, _result_of(later))
@@ -330,18 +322,18 @@ def may_be_completed_elsewhere(record: InstanceRecord, task_id: str, reference_t
     )
 
 
-def _adopt(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | Seal | None:
+def _adopt(history: History, record: InstanceRecord, asking: Applicant) -> Complete | Seal | None:
     return plan_completed_elsewhere(history, record, asking) or _adopt_from_history(history, record, asking)
 
 
-def _adopt_from_history(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | Seal | None:
+def _adopt_from_history(history: History, record: InstanceRecord, asking: Applicant) -> Complete | Seal | None:
     """Adopt by the newest stamp of this logical task. Older ones have been replaced."""
     newest = _newest_of(history, asking.logical_task)
     if newest is None or not _adoptable(newest[1], record, asking):
         return None
     commit, stamp = newest
     ref = commit.id if stamp.completes is None else stamp.completes
-    if record is not None and _completed_with(record.of(asking.reference_task_name), ref):
+    if _completed_with(record.of(asking.reference_task_name), ref):
         return Complete(ref, stamp.result)
     return Seal(history.head, ref, stamp)
 
@@ -355,14 +347,14 @@ def _newest_of(history: History, logical_task: LogicalTask) -> tuple[CommitFacts
     return None
 
 
-def _published_beside(history: History, record: InstanceRecord | None, asking: Applicant) -> CommitFacts | None:
+def _published_beside(history: History, record: InstanceRecord, asking: Applicant) -> CommitFacts | None:
     """The newest commit of this logical task, if another live try has made it and may report it.
 
     Two tries of one task are live at once if a rerun handed out a failed one again. A commit of the other try that
     cannot be adopted must not be replaced.
     """
     newest = _newest_of(history, asking.logical_task)
-    if newest is None or record is None:
+    if newest is None:
         return None
     commit, stamp = newest
     made_by = record.find(stamp.task_id)
@@ -371,7 +363,7 @@ def _published_beside(history: History, record: InstanceRecord | None, asking: A
     return commit if made_by.status.is_live and made_by.scheduled_time == stamp.scheduled_time else None
 
 
-def _adoptable(stamp: Stamp, record: InstanceRecord | None, asking: Applicant) -> bool:
+def _adoptable(stamp: Stamp, record: InstanceRecord, asking: Applicant) -> bool:
     made_by = (stamp.task_id, stamp.scheduled_time)
     return (
         stamp.input_ref == asking.input_ref
@@ -384,19 +376,19 @@ def _adoptable(stamp: Stamp, record: InstanceRecord | None, asking: Applicant) -
     )
 
 
-def _kin(record: InstanceRecord | None, identity: AttemptIdentity) -> set[tuple[str, int | None]]:
+def _kin(record: InstanceRecord, identity: AttemptIdentity) -> set[tuple[str, int | None]]:
     """(task id, recorded scheduled time) of this try, of the tries that it retries, and of those that retry it.
 
     The latter exist while this one is current if a rerun handed it out again.
     """
     kin: set[tuple[str, int | None]] = {(identity.task_id, identity.scheduled_time)}
-    entry = record.find(identity.task_id) if record else None
-    while record and entry and entry.retried_task_id:
+    entry = record.find(identity.task_id)
+    while entry and entry.retried_task_id:
         entry = record.find(entry.retried_task_id)
         if entry is None or (entry.task_id, entry.scheduled_time) in kin:
             break
         kin.add((entry.task_id, entry.scheduled_time))
-    later = _retries_of(identity.task_id, record) if record else []
+    later = _retries_of(identity.task_id, record)
     return kin | {(entry.task_id, entry.scheduled_time) for entry in later}
 
 
@@ -414,7 +406,7 @@ def _retry_of(task_id: str, record: InstanceRecord) -> TryRecord | None:
 
 
 def _sort(
-    history: History, record: InstanceRecord | None, asking: Applicant
+    history: History, record: InstanceRecord, asking: Applicant
 ) -> tuple[tuple[CommitFacts, ...], tuple[CommitFacts, ...]]:
     """The commits since the input, oldest first: the foreign ones, and the abandoned ones."""
     foreign, abandoned = [], []
@@ -431,10 +423,10 @@ def _sort(
     return tuple(foreign), tuple(abandoned)
 
 
-def _is_superseded(commit: CommitFacts, history: History, record: InstanceRecord | None) -> bool:
+def _is_superseded(commit: CommitFacts, history: History, record: InstanceRecord) -> bool:
     """Whether its logical task, in this instance, has a newer commit: then no try adopts this one."""
     stamp = commit.counting_stamp
-    if stamp is None or record is None or not _is_of(stamp, record):
+    if stamp is None or not _is_of(stamp, record):
         return False
     newest, by = _newest_of(history, stamp.logical_task) or (commit, stamp)
     return commit.id not in (newest.id, by.completes)
@@ -456,9 +448,9 @@ def _code_of(history: History, entry: TryRecord, asking: Applicant) -> str | Non
     return None
 
 
-def _delivered_before(record: InstanceRecord | None, asking: Applicant) -> bool:
+def _delivered_before(record: InstanceRecord, asking: Applicant) -> bool:
     """Whether this logical task was delivered before: this try, or another one."""
-    tries = record.of(asking.reference_task_name) if record else ()
+    tries = record.of(asking.reference_task_name)
     return (asking.identity.poll_count or 0) > 1 or any(entry.task_id != asking.identity.task_id for entry in tries)
 
 

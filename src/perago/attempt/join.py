@@ -11,7 +11,7 @@ from perago.values.json_text import JsonObject
 from perago.values.models import WorkspaceInput
 
 
-def resolve_join(given: WorkspaceInput | WorkspaceJoin, read_history: ReadHistory | None) -> WorkspaceInput:
+def resolve_join(given: WorkspaceInput | WorkspaceJoin, read_history: ReadHistory) -> WorkspaceInput:
     """The newest of the joined commits, which holds all others because they are on one line.
 
     It is the same for every try, whatever has been committed since. The history is read once if the first of the
@@ -25,13 +25,15 @@ def resolve_join(given: WorkspaceInput | WorkspaceJoin, read_history: ReadHistor
         return given
     if len(given.inputs) == 1:
         return given.inputs[0]
-    if read_history is None:
-        raise TaskInputError("the workspace is a join, which needs the branch's history; pass the store's read_history")
     inputs = {one.ref: one for one in given.inputs}
     line: tuple[str, ...] = ()
     for ref, one in inputs.items():
         if ref not in line:
             history = read_history(one)
+            if not history.is_known:
+                raise TaskInputError(
+                    "the workspace is a join, which needs the branch's history; pass the store's read_history"
+                )
             line = (*(commit.id for commit in history.commits), history.base)
     return inputs[next(ref for ref in line if ref in inputs)]
 

@@ -8,19 +8,18 @@ from perago.values.models import is_run_branch_of, run_branch_time
 from perago.values.record import InstanceRecord
 
 
-def may_publish(branch: str, workflow_instance_id: str, record: InstanceRecord | None) -> bool:
+def may_publish(branch: str, workflow_instance_id: str, record: InstanceRecord) -> bool:
     """Whether a task may publish to a branch: always, unless it is the branch of a run that the task is not part of.
 
     A sub-workflow with an instance of its own is part of the run around it.
 
     Args:
         workflow_instance_id: the task's.
-        record: of its workflow; None if it is unknown.
+        record: of its workflow.
     """
     if run_branch_time(branch) is None or is_run_branch_of(branch, workflow_instance_id):
         return True
-    around = () if record is None else record.around(workflow_instance_id)
-    return any(is_run_branch_of(branch, instance) for instance in around)
+    return any(is_run_branch_of(branch, instance) for instance in record.around(workflow_instance_id))
 
 
 def is_of_run(commit: CommitFacts, workflow_instance_id: str, record: InstanceRecord) -> bool:
@@ -37,7 +36,7 @@ def is_of_run(commit: CommitFacts, workflow_instance_id: str, record: InstanceRe
     return root == record.workflow_instance_id and path.startswith(record.path_of(workflow_instance_id, ""))
 
 
-def assert_may_publish(branch: str, workflow_instance_id: str, record: InstanceRecord | None) -> None:
+def assert_may_publish(branch: str, workflow_instance_id: str, record: InstanceRecord) -> None:
     """Refuse a task that is not part of the run whose branch it is to publish to.
 
     Raises:

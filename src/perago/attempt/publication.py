@@ -43,7 +43,7 @@ from perago.values.history import Complete, History, Merge, Plan, Publish, Refus
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.plans import Subject, refusal
-from perago.values.record import InstanceRecord
+from perago.values.record import NO_RECORD, InstanceRecord
 from perago.values.spec import WorkspaceSpec
 
 MAX_SWAPS = 64
@@ -52,24 +52,28 @@ many writers for one branch; a later retry by the engine has better chances."""
 LIGHT_FILES, LIGHT_BYTES = 100, 8 * 1024 * 1024
 """Changes up to this size are staged within the turn: it takes a lakeFS server on the same machine 0.1 s."""
 
-Decide = Callable[[History, InstanceRecord | None, fence.Applicant], Plan | Validate | None]
+Decide = Callable[[History, InstanceRecord, fence.Applicant], Plan | Validate | None]
 
 How = Literal["published", "merged", "replaced", "adopted", "unchanged"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptPorts:
-    """The store and the engine of an attempt, as callables."""
+    """The store and the engine of an attempt, as callables. `attempt.compat` has those for callables that are missing.
+
+    Attributes:
+        foresee_download: None if the store cannot.
+    """
 
     download_workspace: DownloadWorkspace
     load_current_attempt: LoadCurrentAttempt
     stage_workspace: StageWorkspace
     publish_workspace: PublishWorkspace
     cleanup_staging: CleanupStaging
-    complete_noop_workspace: CompleteNoopWorkspace | None = None
-    read_history: ReadHistory | None = None
-    load_record: LoadRecord | None = None
-    validate_reads: ValidateReads | None = None
+    complete_noop_workspace: CompleteNoopWorkspace
+    read_history: ReadHistory
+    load_record: LoadRecord
+    validate_reads: ValidateReads
     foresee_download: ForeseeDownload | None = None
 
     @classmethod
@@ -102,15 +106,15 @@ class _Seen:
     """What a plan is based on: the history, then the engine's record, and the attempt by its name in its tree."""
 
     history: History
-    record: InstanceRecord | None
+    record: InstanceRecord
     asking: fence.Applicant
 
     def stamped(self, execution: TaskExecution) -> TaskExecution:
         """The execution with this name, and the params of its workflow, in its stamp."""
         if execution.stamp is None:
             return execution
-        params = None if self.record is None else self.record.params
-        return replace(execution, stamp=of_workflow(execution.stamp.in_tree(self.asking.logical_task), params))
+        stamp = execution.stamp.in_tree(self.asking.logical_task)
+        return replace(execution, stamp=of_workflow(stamp, self.record.params))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +139,6 @@ class PublicationTarget:
 
     def begin(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult | None:
         """Before the body: complete as another try did, adopt, or refuse. None if the body must run."""
-        if self.ports.read_history is None:
-            return None
         return self._until_settled(fence.plan_start, execution, workspace_dir, wait_first=False)
 
     def finish(self, execution: TaskExecution, workspace_dir: Path, written_bytes: int) -> PublicationResult:
@@ -148,14 +150,8 @@ class PublicationTarget:
         changes = execution.changes or Changes()
         changed = bool(changes)
         is_light = len(changes.written) <= LIGHT_FILES and written_bytes <= LIGHT_BYTES
-        if not changed and self.ports.complete_noop_workspace is None:
-            self._attempt_fence()  # an attempt that is no longer current fails for that reason
-            raise PublishFenceError(
-                f"the body changed nothing, and without complete_noop_workspace it is unknown whether branch "
-                f"{self.workspace_input.branch!r} still points at the input; pass the store's complete_noop_workspace"
-            )
 
-        def decide(history: History, record: InstanceRecord | None, asking: fence.Applicant) -> Plan | Validate:
+        def decide(history: History, record: InstanceRecord, asking: fence.Applicant) -> Plan | Validate:
             return fence.plan_publication(history, record, asking, changed=changed)
 
         outcome = self._until_settled(decide, execution, workspace_dir, wait_first=changed and is_light)
@@ -181,9 +177,7 @@ class PublicationTarget:
                 if wait_first or lost:
                     place.wait()
                 try:
-                    if self.ports.read_history is None:
-                        return self._without_plan(execution, workspace_dir, place)
-                    plan, seen = self._plan(self.ports.read_history, decide)
+                    plan, seen = self._plan(decide)
                     if plan is None:
                         return None
                     return self._carry_out(plan, seen.stamped(execution), workspace_dir, place)
@@ -197,15 +191,15 @@ class PublicationTarget:
     def _refuse_outsiders(self) -> None:
         """Refuse the branch of a run that the attempt is not part of. Asks the engine only about a sub-workflow's."""
         branch, instance = self.workspace_input.branch, self.applicant.identity.workflow_instance_id
-        if not may_publish(branch, instance, None):
+        if not may_publish(branch, instance, NO_RECORD):
             with self.phases(Phase.DECIDE):
-                record = self.ports.load_record(self.attempt) if self.ports.load_record is not None else None
+                record = self.ports.load_record(self.attempt)
                 fence.assert_instance_counts(record, self.applicant)
                 assert_may_publish(branch, instance, record)
 
-    def _plan(self, read_history: ReadHistory, decide: Decide) -> tuple[Plan | None, _Seen]:
+    def _plan(self, decide: Decide) -> tuple[Plan | None, _Seen]:
         with self.phases(Phase.DECIDE) as span:
-            history = read_history(self.workspace_input).on_branch(self.workspace_input.branch)
+            history = self.ports.read_history(self.workspace_input).on_branch(self.workspace_input.branch)
             record = self._record(history)
             fence.assert_instance_counts(record, self.applicant)
             seen = _Seen(fence.in_tree(history, record), record, self.applicant.in_tree(record))
@@ -217,37 +211,27 @@ class PublicationTarget:
                 raise self._refusal(plan)
         return plan, seen
 
-    def _record(self, history: History) -> InstanceRecord | None:
+    def _record(self, history: History) -> InstanceRecord:
         """The engine's record, with the sub-workflows that have published since the input."""
-        if self.ports.load_record is None:
-            return None
         record = self.ports.load_record(self.attempt)
         unread = fence.unread_paths(history, record)
         return self.ports.load_record(self.attempt, unread) if unread else record
 
     def _validated(self, plan: Validate, seen: _Seen) -> Plan | None:
-        validate_reads = required(self.ports.validate_reads, "only an applicant that can validate gets such a plan")
-        conflict = validate_reads(self.workspace_input, self.spec, plan.merge)
+        conflict = self.ports.validate_reads(self.workspace_input, self.spec, plan.merge)
         if conflict is None:
             return plan.then
         return fence.refuse_conflict(conflict, seen.history, seen.record, seen.asking)
-
-    def _without_plan(self, execution: TaskExecution, workspace_dir: Path, place: _PlaceInQueue) -> PublicationResult:
-        """Let the store decide, without the engine's record."""
-        noop = self.ports.complete_noop_workspace
-        if not execution.changes and noop is not None:
-            self._attempt_fence()
-            ref = noop(self.workspace_input, self.spec, execution)
-            return PublicationResult(self._commit_id("complete_noop_workspace", ref), "unchanged")
-        return PublicationResult(self._write(execution, workspace_dir, place), "published")
 
     def _carry_out(
         self, plan: Plan, execution: TaskExecution, workspace_dir: Path, place: _PlaceInQueue
     ) -> PublicationResult:
         planned = replace(execution, plan=plan, changes=execution.changes or Changes())
         match plan:
-            case Complete(ref, None):
-                return self._without_plan(replace(planned, plan=Complete(ref)), workspace_dir, place)
+            case Complete(_, None):
+                self._attempt_fence()
+                ref = self.ports.complete_noop_workspace(self.workspace_input, self.spec, planned)
+                return PublicationResult(self._commit_id("complete_noop_workspace", ref), "unchanged")
             case Complete(ref, result):
                 self._attempt_fence()
                 return PublicationResult(ref, "adopted", result)
@@ -267,8 +251,7 @@ class PublicationTarget:
         assert_never(plan)
 
     def _refusal(self, refuse: Refuse) -> PublishFenceError:
-        spec = self.spec if self.applicant.isolation == self.spec.isolation else None
-        return refusal(refuse, self.workspace_input.branch, self.applicant.input_ref, spec, self.subject)
+        return refusal(refuse, self.workspace_input.branch, self.applicant.input_ref, self.spec, self.subject)
 
     def _write(self, execution: TaskExecution, workspace_dir: Path, place: _PlaceInQueue) -> str:
         self._attempt_fence()

@@ -8,9 +8,6 @@ Everything outside is passed in as a callable. The observer receives the phases;
 
 from __future__ import annotations
 
-import os
-import platform
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
+from perago.attempt.body import BodyCall
 from perago.attempt.context import RunContext
 from perago.attempt.fence import Applicant
 from perago.attempt.free import run_free_attempt
 from perago.attempt.join import resolve_join
-from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, status_for_exception, workspace_output
+from perago.attempt.output import completed, workspace_output
 from perago.attempt.parse import (
     WORKSPACE_FIELDS,
     Caution,
@@ -40,29 +37,17 @@ from perago.attempt.phases import Phases
 from perago.attempt.publication import AttemptPorts, PublicationResult, PublicationTarget
 from perago.attempt.stamp import StampDraft
 from perago.attempt.transaction import begin_or_end, begins_or_ends
-from perago.errors import TaskInputError, WorkspaceContentError
+from perago.errors import WorkspaceContentError
 from perago.ports import (
     AttemptEngine,
-    CleanupStaging,
-    Clock,
-    CompleteNoopWorkspace,
     DownloadWorkspace,
-    LoadCurrentAttempt,
-    LoadRecord,
-    Observer,
     Phase,
-    PublishWorkspace,
     ReadHistory,
-    StageWorkspace,
-    SystemClock,
-    ValidateReads,
     WorkspaceStore,
 )
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import GuardPhase, check_files
-from perago.tasks.metrics import MetricRecorder
 from perago.tasks.secrets import secrets_of
-from perago.telemetry.logs import log_event
 from perago.values import redaction
 from perago.values.joins import WorkspaceJoin, input_refs
 from perago.values.json_text import JsonObject
@@ -70,13 +55,11 @@ from perago.values.models import (
     Attempt,
     AttemptIdentity,
     Changes,
-    ResultStatus,
     RuntimeTaskResult,
     WorkspaceInput,
 )
 from perago.values.names import show_name
 from perago.values.spec import Guard, Guardrail, WorkspaceSpec
-from perago.values.trace_context import TraceContext
 from perago.workspace.digest import algorithm_of, digest_file
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.manifest import Manifest, ManifestEntry, take_manifest
@@ -128,109 +111,6 @@ def _is_modified(path: str, entry: ManifestEntry, stat: FileStat, manifest: Mani
     if stat == entry.stat and not manifest.is_racy(entry.stat):
         return False
     return digest(path, algorithm_of(entry.digest), stat.size) != entry.digest
-
-
-def run_workspace_task_attempt(  # noqa: PLR0913 - its keywords are the published contract
-    task: TaskDefinition,
-    input_data: Mapping[str, Any],
-    attempt: Attempt,
-    workspace_root: Path,
-    *,
-    download_workspace: DownloadWorkspace,
-    load_current_attempt: LoadCurrentAttempt,
-    stage_workspace: StageWorkspace,
-    publish_workspace: PublishWorkspace,
-    cleanup_staging: CleanupStaging,
-    complete_noop_workspace: CompleteNoopWorkspace | None = None,
-    owner_worker_id: str | None = None,
-    execution_id: str | None = None,
-    metrics: MetricRecorder | None = None,
-    failure_reason_max_length: int = FAILURE_REASON_MAX_LENGTH,
-    status_of: Callable[[BaseException], ResultStatus] = status_for_exception,
-    read_history: ReadHistory | None = None,
-    load_record: LoadRecord | None = None,
-    validate_reads: ValidateReads | None = None,
-    invoke_body: InvokeBody = invoke_in_process,
-    is_cancelled: Callable[[], bool] = bool,
-    keep_failed_workspace: bool = False,
-    observer: Observer = log_event,
-    clock: Clock | None = None,
-    trace: TraceContext | None = None,
-) -> RuntimeTaskResult:
-    """Run one workspace task attempt.
-
-    Args:
-        task: a workspace task.
-        input_data: the engine's task input: exactly `workspace` and `params`.
-        attempt: the engine's task object; see `models.Attempt`.
-        workspace_root: directory in which the attempt's own directory is created.
-        download_workspace: downloads the input's files.
-        load_current_attempt: reads the engine's present state of this task, for the attempt fence.
-        stage_workspace: uploads the changes and commits them where nobody reads.
-        publish_workspace: moves the target to the staged commit, or raises `HeadMovedError`.
-        cleanup_staging: removes what staging left; called whenever staging returned.
-        complete_noop_workspace: returns the commit that a writable task without changes completes with. Without it,
-            such an attempt fails.
-        owner_worker_id: worker id for the owner marker and the stamp. Default: `PERAGO_WORKER_ID` of the environment,
-            or host and process id.
-        execution_id: unique for this attempt, at most 64 characters. Default: the attempt's `execution_id` if it has
-            one, or a fresh one.
-        metrics: receives the body's metrics. Default: discard them.
-        failure_reason_max_length: characters of a failure's reason that are kept, at least 1.
-        status_of: the status of an attempt that raised. Default: FAILED_WITH_TERMINAL_ERROR for a violated pre guard
-            and a `TaskTerminalError`, FAILED for everything else.
-        read_history: reads head and history of the target from the store, for adoption. Without it, the store decides,
-            nothing is adopted, and any commit since the input is refused.
-        load_record: reads every try of the workflow instance from the engine, for the verdict on stamps. Without it,
-            commits of other tasks and other tries are foreign.
-        validate_reads: compares the input with the head where the task could see it, for `serializable` tasks.
-            Without it, they are `exclusive`: any commit since the input is refused.
-        invoke_body: runs the body. Default: in this process.
-        is_cancelled: answers `TaskContext.cancelled`.
-        keep_failed_workspace: keep the files of a failed attempt in `<workspace_root>/kept/`; the event of the clean
-            phase has the path.
-        observer: receives the events of every phase. Default: the standard library's logging.
-        clock: source of time. Default: the machine's.
-        trace: the trace context for the body and the stamp. Default: none.
-
-    Returns:
-        COMPLETED with `{"workspace": …, "result": …}`, or a failure with its reason. Every error in the attempt becomes
-        a result, including a body's `sys.exit`; only KeyboardInterrupt passes through, after cleanup.
-
-    Raises:
-        TaskInputError: the task has no workspace.
-        ValueError: the attempt failed, but `failure_reason_max_length` leaves no reason.
-    """
-    if task.workspace is None:
-        raise TaskInputError(
-            f"task {task.name!r} has no workspace; run it with run_workspace_free_task_attempt, or declare workspace="
-        )
-    ports = AttemptPorts(
-        download_workspace=download_workspace,
-        load_current_attempt=load_current_attempt,
-        stage_workspace=stage_workspace,
-        publish_workspace=publish_workspace,
-        cleanup_staging=cleanup_staging,
-        complete_noop_workspace=complete_noop_workspace,
-        read_history=read_history,
-        load_record=load_record,
-        validate_reads=validate_reads,
-    )
-    context = RunContext(
-        execution_id=execution_id or getattr(attempt, "execution_id", None) or uuid.uuid4().hex,
-        worker_id=owner_worker_id or os.environ.get("PERAGO_WORKER_ID") or f"{platform.node()}-{os.getpid()}",
-        metrics=metrics,
-        failure_reason_max_length=failure_reason_max_length,
-        status_of=status_of,
-        invoke_body=invoke_body,
-        is_cancelled=is_cancelled,
-        keep_failed_workspace=keep_failed_workspace,
-        observer=observer,
-        clock=clock or SystemClock(),
-        trace=trace,
-    )
-    run = AttemptRun(task, task.workspace, attempt, workspace_root, context)
-    return context.result_of(lambda: run.complete(input_data, ports, only=True))
 
 
 def run_attempt(
@@ -302,7 +182,7 @@ class AttemptRun:
                 attempt=self.attempt,
                 workspace_input=workspace_input,
                 spec=self.spec,
-                applicant=self._applicant(draft, refs, can_validate=ports.validate_reads is not None),
+                applicant=self._applicant(draft, refs),
                 phases=self.phases,
                 queue=self.context.queue,
                 is_cancelled=self.context.is_cancelled,
@@ -321,7 +201,7 @@ class AttemptRun:
         self,
         input_data: Mapping[str, Any],
         download_workspace: DownloadWorkspace,
-        read_history: ReadHistory | None = None,
+        read_history: ReadHistory,
     ) -> Work:
         """Run it up to the diff and publish nothing. Only a join needs the history."""
         workspace_input, call = self._parse(input_data, read_history)
@@ -337,7 +217,7 @@ class AttemptRun:
         return self.context.phases(self.identity)
 
     def _parse(
-        self, input_data: Mapping[str, Any], read_history: ReadHistory | None, *, only: bool = False
+        self, input_data: Mapping[str, Any], read_history: ReadHistory, *, only: bool = False
     ) -> tuple[WorkspaceInput, BodyCall]:
         with self.phases(Phase.PARSE) as span:
             expect_fields(self.task, input_data, WORKSPACE_FIELDS, only=only)
@@ -449,10 +329,7 @@ class AttemptRun:
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes, sum(now.files[path].size for path in changes.written)
 
-    def _applicant(self, draft: StampDraft, refs: tuple[str, ...], *, can_validate: bool) -> Applicant:
-        isolation = self.spec.isolation
-        if isolation == "serializable" and not can_validate:
-            isolation = "exclusive"  # without the means to tell, any commit may have changed what the task has read
+    def _applicant(self, draft: StampDraft, refs: tuple[str, ...]) -> Applicant:
         return Applicant(
             identity=self.identity,
             reference_task_name=draft.reference_task_name,
@@ -460,7 +337,7 @@ class AttemptRun:
             input_refs=refs,
             params_digest=draft.params_digest,
             code_digest=draft.code_digest,
-            isolation=isolation,
+            isolation=self.spec.isolation,
         )
 
     @staticmethod

@@ -201,18 +201,16 @@ class _RunEnd:
 
     def _of_run(self, execution: TaskExecution, run: WorkspaceInput) -> TaskExecution:
         """The execution with the time that the run has taken in its stamp."""
-        load_record, stamp = self.ports.load_record, execution.stamp
-        began = None if load_record is None else run_began(load_record(self.attempt), run.branch)
+        stamp, began = execution.stamp, run_began(self.ports.load_record(self.attempt), run.branch)
         if began is None or stamp is None:
             return execution
         return replace(execution, stamp=of_run(stamp, began, self.context.clock.now()))
 
     def _target(self, draft: StampDraft, workspace_input: WorkspaceInput, params: EndParams) -> PublicationTarget:
         """The branch that the run began at. A publication to it is validated with the scopes of the run's tasks."""
-        validate_reads = required(self.ports.validate_reads, "every store can validate")
 
         def validate(target: WorkspaceInput, _: WorkspaceSpec, merge: Merge) -> Conflict | None:
-            return _conflict(validate_reads, target, params.scopes, merge)
+            return _conflict(self.ports.validate_reads, target, params.scopes, merge)
 
         return PublicationTarget(
             ports=replace(self.ports, validate_reads=validate),
@@ -248,7 +246,7 @@ class _RunEnd:
             TaskInputError: it is not on a run's branch, or in another repository than the target.
             PublishFenceError: somebody has moved the branch.
         """
-        read_history = required(self.ports.read_history, "every store has a history")
+        read_history = self.ports.read_history
         run = resolve_join(parse_workspace(self.task, params.run), read_history)
         if run.repository != target.repository or not run.branch.startswith(RUN_PREFIX):
             raise TaskInputError(
@@ -260,10 +258,10 @@ class _RunEnd:
 
     def _is_of_run(self, commit: CommitFacts) -> bool:
         """Asks the engine only about commits of other workflow instances."""
-        instance, load_record = self.identity.workflow_instance_id, self.ports.load_record
+        instance = self.identity.workflow_instance_id
         if is_of_run(commit, instance, InstanceRecord(instance)):
             return True
-        return load_record is not None and is_of_run(commit, instance, load_record(self.attempt))
+        return is_of_run(commit, instance, self.ports.load_record(self.attempt))
 
 
 def _conflict(

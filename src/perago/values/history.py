@@ -140,11 +140,13 @@ class History:
         head: full id of the commit that the branch points at.
         base: full id of the input ref.
         commits: first-parent line from the head (first) down to the base (excluded).
+        is_known: False if nobody has read it: `commits` is empty, and the store decides when it stages.
     """
 
     head: str
     base: str
     commits: tuple[CommitFacts, ...] = ()
+    is_known: bool = True
 
     @property
     def between(self) -> tuple[CommitFacts, ...]:

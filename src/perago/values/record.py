@@ -129,8 +129,9 @@ class InstanceRecord:
         return tuple(entry for entry, name in names if name != path and name.rpartition(WITHIN)[0] == around)
 
     def has_instance(self, workflow_instance_id: str) -> bool:
-        """Whether an instance is the root, or one of a sub-workflow whose outcome counts."""
-        return workflow_instance_id == self.workflow_instance_id or workflow_instance_id in self.parts
+        """Whether an instance is the root, or one of a sub-workflow whose outcome counts; True if nothing is known."""
+        is_root = self.workflow_instance_id in ("", workflow_instance_id)
+        return is_root or workflow_instance_id in self.parts
 
     def path_of(self, workflow_instance_id: str, reference_task_name: str) -> str:
         """The path from the root of a task, given by its instance and its reference name there."""
@@ -151,6 +152,10 @@ class InstanceRecord:
     def is_passed_over(self, path: str) -> bool:
         """Whether the workflow continues without the result of this task, or of a sub-workflow that it is in."""
         return any(entry.status.ends_task for name in (*paths_around(path), path) for entry in self.of(name))
+
+
+NO_RECORD = InstanceRecord("")
+"""The record of an engine that shows none: nothing is known of any try, and no commit is of its workflow."""
 
 
 def paths_around(path: str) -> tuple[str, ...]:

@@ -8,10 +8,14 @@ from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
 from perago.attempt.context import RunContext
+from perago.attempt.fence import Applicant, Verdict, judge
 from perago.attempt.run import run_attempt
 from perago.ports import ignore
 from perago.tasks.declare import task_of
 from perago.testing import MemoryEngine, MemoryStore
+from perago.values.history import CommitFacts
+from perago.values.models import AttemptIdentity
+from perago.values.record import NO_RECORD
 
 
 class Params(BaseModel):
@@ -113,3 +117,13 @@ def test_what_the_engine_has_recorded_is_kept_whatever_stamps_say(scene):
     ref = scene.run(scene.poll("other")).output["workspace"]["ref"]
     assert scene.store.files("main") == {"old": b"o", "made/rows": b"1", "other/rows": b"2"}
     assert scene.store.history("main") == [ref, forged, published, scene.base]
+
+
+def test_a_stamp_without_a_workflow_is_foreign_where_no_record_is_known(tmp_path):
+    scene = Scene(tmp_path)
+    forged = replace(scene.stamp(), workflow_instance_id="", root_workflow_id="", expected_head="base")
+    identity = AttemptIdentity(workflow_instance_id="w", task_id="t", retry_count=0)
+    asking = Applicant(
+        identity=identity, reference_task_name="make", input_ref="base", params_digest="", code_digest=""
+    )
+    assert judge(CommitFacts("c", "base", stamp=forged), NO_RECORD, asking) is Verdict.FOREIGN

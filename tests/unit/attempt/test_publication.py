@@ -362,6 +362,25 @@ def test_the_seed_s_callables_alone_go_back_to_the_head_when_a_swap_is_lost(worl
 ALONE = {"read_history": None, "load_record": None}
 
 
+def test_a_no_op_of_a_later_delivery_asks_the_seed_s_callable_for_its_commit(world):
+    world.schedule()
+    world.body = nothing
+    first = world.poll()
+    world.engine.requeue(first.task_id)
+    again = world.poll()
+    assert again.poll_count > 1
+    assert ref_of(world.attempt(again, **ALONE, complete_noop_workspace=lambda *_: "f" * 40)) == "f" * 40
+    assert world.line == [world.input_ref]
+
+
+def test_a_join_is_not_resolved_without_the_history(world):
+    refs = [world.input_ref, world.person(their_txt="theirs")]
+    given = [world.store.input(ref=ref).model_dump() for ref in refs]
+    world.engine.schedule("say", {"workspace": {"join": given}, "params": {}})
+    result = world.attempt(world.poll(), **ALONE)
+    assert "pass the store's read_history" in result.reason_for_incompletion
+
+
 def refused_beside_a_person(world, **callables):
     world.schedule()
     world.person(their_txt="theirs")
