@@ -119,9 +119,9 @@ def test_what_the_engine_has_recorded_is_kept_whatever_stamps_say(scene):
     assert scene.store.history("main") == [ref, forged, published, scene.base]
 
 
-def test_a_stamp_without_a_workflow_is_foreign_where_no_record_is_known(tmp_path):
-    scene = Scene(tmp_path)
-    forged = replace(scene.stamp(), workflow_instance_id="", root_workflow_id="", expected_head="base")
+def test_a_stamp_without_a_workflow_is_foreign_where_no_record_is_known(scene):
+    _, stamp = scene.stamp()
+    forged = replace(stamp, workflow_instance_id="", root_workflow_id="", expected_head="base")
     identity = AttemptIdentity(workflow_instance_id="w", task_id="t", retry_count=0)
     asking = Applicant(
         identity=identity, reference_task_name="make", input_ref="base", params_digest="", code_digest=""
