@@ -17,6 +17,7 @@ from perago.ports import Event, Observer, PublishWorkspace, WorkerEngine, Worksp
 from perago.values.models import (
     Attempt,
     AttemptIdentity,
+    EngineTask,
     RuntimeTaskResult,
     StagedWorkspace,
     TaskExecution,
@@ -38,7 +39,6 @@ from perago.worker.executor.wire import (
     DeclaredTask,
     Discard,
     Done,
-    ExecutorAttempt,
     Sweep,
     attempt_to_json,
     record_from_json,
@@ -262,7 +262,7 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
 
     def chore(self, order: Discard | Sweep) -> None:
         if isinstance(order, Discard):
-            attempt = ExecutorAttempt(**order.attempt)
+            attempt = EngineTask(**order.attempt)
             self._runner.store.discard(attempt, order.execution_id, order.older_than_seconds)
         else:
             self._runner.store.sweep(order.repository, order.older_than_seconds, order.runs_older_than_seconds)
@@ -288,7 +288,7 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
             invoke_body=lambda call: self._invoke(job, call),
             clock=self.parts.clock,
         )
-        attempt = ExecutorAttempt(**attempt_to_json(job.attempt))
+        attempt = EngineTask(**attempt_to_json(job.attempt))
         try:
             result = self._runner.run(attempt, context, self)
         except KeyboardInterrupt:
@@ -299,7 +299,7 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
 
     def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
         del attempt
-        return ExecutorAttempt(**self.process.ask("current"))
+        return EngineTask(**self.process.ask("current"))
 
     def load_record(self, attempt: Attempt, paths: Collection[str] = (), /) -> InstanceRecord:
         del attempt

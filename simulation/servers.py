@@ -41,7 +41,7 @@ class SimulatedEngine:
 
     def __init__(self, baton: Baton, clock: VirtualClock, counts: Counter[str]) -> None:
         self.tasks = MemoryEngine(clock, retries=2)
-        self.polled_at: dict[tuple[str, int, int], float] = {}
+        self.polled_at: dict[tuple[str, int | None, int | None], float] = {}
         self.check: Callable[[Attempt, RuntimeTaskResult], None] = lambda *_: None
         self._baton = baton
         self._counts = counts

@@ -14,14 +14,14 @@ from unittest.mock import patch
 
 from perago.attempt.context import RunContext
 from perago.attempt.run import run_attempt
-from perago.engines.local import LocalAttempt, LocalEngine
+from perago.engines.local import LocalEngine
 from perago.http.session import HttpSession
 from perago.ports import WorkspaceStore, ignore
 from perago.stores.git import GitStore
 from perago.stores.lakefs import LakeFSStore
 from perago.tasks.declare import TaskDefinition
 from perago.values.json_text import JsonObject
-from perago.values.models import Attempt, RuntimeTaskResult, WorkspaceInput
+from perago.values.models import Attempt, EngineTask, RuntimeTaskResult, WorkspaceInput
 from perago.values.record import InstanceRecord
 from perago.values.spec import WorkspaceSpec
 from servers.lakefs import LakeFSServer
@@ -80,10 +80,10 @@ class _Renamed:
     """An engine for one attempt of a run, which calls the run by another id."""
 
     engine: LocalEngine
-    real: LocalAttempt
+    real: EngineTask
     name: str
 
-    def load_current_attempt(self, attempt: Attempt, /) -> LocalAttempt:  # noqa: ARG002 - it is of this attempt alone
+    def load_current_attempt(self, attempt: Attempt, /) -> EngineTask:  # noqa: ARG002 - it is of this attempt alone
         return replace(self.engine.load_current_attempt(self.real), workflow_instance_id=self.name)
 
     def load_record(self, attempt: Attempt, paths: Collection[str] = (), /) -> InstanceRecord:  # noqa: ARG002 - as above

@@ -10,7 +10,7 @@ from perago.engines.local import LocalEngine
 from perago.stores.git import GitStore
 from perago.stores.lakefs import LakeFSStore
 from perago.testing import MemoryEngine, MemoryStore
-from perago.testing.contract.bench import ContractAttempt, make_stamp
+from perago.testing.contract.bench import engine_task, make_stamp
 from perago.values.models import AttemptIdentity, Changes, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 
@@ -63,7 +63,7 @@ def store(request, tmp_path):
 
 def test_an_attempt_s_calls_may_all_be_made_by_name(store, tmp_path):
     made, workspace_input = store
-    spec, directory, attempt = WorkspaceSpec(), tmp_path / "workspace", ContractAttempt(task_id="t-1")
+    spec, directory, attempt = WorkspaceSpec(), tmp_path / "workspace", engine_task(task_id="t-1")
     directory.mkdir()
     common = {"workspace_input": workspace_input, "workspace_spec": spec}
     execution = TaskExecution(

@@ -11,7 +11,7 @@ from race_writer import Lost, serve, server
 
 from perago.errors import HeadMovedError
 from perago.stores.lakefs import LakeFSStore
-from perago.testing.contract.bench import ContractAttempt, make_stamp
+from perago.testing.contract.bench import engine_task, make_stamp
 from perago.values.history import Publish
 from perago.values.models import AttemptIdentity, Changes, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
@@ -51,7 +51,7 @@ class StoreWriter:
 
     def _execute(self, head: str, turn: int, changes: Changes) -> TaskExecution:
         number = self._number * 1_000_000 + turn
-        attempt = ContractAttempt(task_id=f"task-{number}", workflow_instance_id=f"wf-{number}")
+        attempt = engine_task(task_id=f"task-{number}", workflow_instance_id=f"wf-{number}")
         stamp = make_stamp(head, number)
         return TaskExecution(
             attempt=attempt,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perago.stores.git import GitStore
-from perago.testing.contract.bench import EVERYTHING, ContractAttempt, Work, executables, make_stamp, read_files
+from perago.testing.contract.bench import EVERYTHING, Work, engine_task, executables, make_stamp, read_files
 from perago.values.history import Plan
 from perago.values.models import (
     AttemptIdentity,
@@ -73,7 +73,7 @@ def make_execution(
 ) -> TaskExecution:
     """A fresh execution of a task whose input is `base`, as the core would hand it over."""
     number = next(_numbers) if number is None else number
-    attempt = ContractAttempt(task_id=f"task-{number}", workflow_instance_id=f"wf-{number}")
+    attempt = engine_task(task_id=f"task-{number}", workflow_instance_id=f"wf-{number}")
     made = replace(make_stamp(base, number), execution_id=f"execution-{os.getpid()}-{number}", worker="tests")
     return TaskExecution(
         attempt=attempt,

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from perago.engines.local.directory import RunsDirectory
-from perago.engines.local.run import LocalAttempt, WorkflowRun
+from perago.engines.local.run import WorkflowRun
 from perago.engines.local.workflow_record import WorkflowRecord
 from perago.errors import EngineError, PublishFenceError, TaskFailed
 from perago.running.loop import TryEnd, WorkflowLoop
 from perago.running.view import LineView
 from perago.testing import ManualClock
-from perago.values.models import RuntimeTaskResult
+from perago.values.models import EngineTask, RuntimeTaskResult
 from perago.values.record import TryStatus, WorkflowStatus
 from perago.workflows.decide import Decision, Due
 from perago.workflows.definition_json import to_json
@@ -139,7 +139,7 @@ class _Running:
     """A try that runs."""
 
     due: Due
-    attempt: LocalAttempt
+    attempt: EngineTask
     is_recorded: bool = False
     error: BaseException | None = None
 
@@ -175,7 +175,7 @@ class OrderedCrew:
     def is_free(self) -> bool:
         return len(self.running) + len(self.ends) < self.scene.jobs
 
-    def start(self, due: Due, attempt: LocalAttempt) -> None:
+    def start(self, due: Due, attempt: EngineTask) -> None:
         if not self.is_free:
             raise Broken("more tries run than there are slots")
         if any(one.due.reference_task_name == due.reference_task_name for one in self.running):

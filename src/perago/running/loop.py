@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from perago.engines.local import LocalAttempt, WorkflowRun
+from perago.engines.local import WorkflowRun
 from perago.engines.local.workflow_record import WorkflowTry
 from perago.errors import InternalError, required
 from perago.ports import Clock
@@ -22,6 +22,7 @@ from perago.tasks.code_version import code_version
 from perago.tasks.controls import RetryPolicy
 from perago.tasks.declare import TaskDefinition
 from perago.values.json_text import JsonObject
+from perago.values.models import EngineTask
 from perago.values.record import CAME_TO_NOTHING, TryStatus, WorkflowStatus
 from perago.workflows.decide import INNER_INPUT, Decision, Due, Instance, decide
 from perago.workflows.graph import MAP_TASK
@@ -50,7 +51,7 @@ class Crew(Protocol):
     def is_free(self) -> bool:
         """Whether it can run one more."""
 
-    def start(self, due: Due, attempt: LocalAttempt) -> None:
+    def start(self, due: Due, attempt: EngineTask) -> None:
         """Start a try, if it is free. It reports the result, and then ends."""
 
     def next_end(self, seconds: float) -> TryEnd | None:
@@ -154,7 +155,7 @@ class WorkflowLoop:
                 self.crew.start(one, attempt)
         return wait
 
-    def _begin(self, due: Due) -> LocalAttempt:
+    def _begin(self, due: Due) -> EngineTask:
         """Record and show the beginning of a try."""
         recordable = self._recordable(due)
         task = self.workflow.tasks.get(due.task_name) if due.sub_workflow is None else None

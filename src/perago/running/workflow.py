@@ -18,7 +18,7 @@ from perago.attempt.output import result_for_exception, with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
-from perago.engines.local import LocalAttempt, WorkflowRun
+from perago.engines.local import WorkflowRun
 from perago.errors import TaskCancelledError, TaskDefinitionError, required
 from perago.ports import Event, Repository, SystemClock
 from perago.running.code import RunCode
@@ -33,7 +33,7 @@ from perago.running.workflow_request import WorkflowRequest, recorded_retries
 from perago.tasks.declare import TaskDefinition
 from perago.telemetry.sink import Telemetry
 from perago.values.json_text import JsonObject
-from perago.values.models import RuntimeTaskResult
+from perago.values.models import EngineTask, RuntimeTaskResult
 from perago.values.record import TryStatus
 from perago.values.redaction import mask_text
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
@@ -127,7 +127,7 @@ class _Slot:
             self._repositories[seconds] = self._stack.enter_context(opened)
         return self._repositories[seconds]
 
-    def run(self, due: Due, attempt: LocalAttempt, telemetry: Telemetry) -> tuple[RuntimeTaskResult, RunObserver]:
+    def run(self, due: Due, attempt: EngineTask, telemetry: Telemetry) -> tuple[RuntimeTaskResult, RunObserver]:
         """Run a try, and report it. Returns its result, and what it was seen to do."""
         request = self._request
         is_cancelled = partial(self.is_cancelled, attempt)
@@ -169,7 +169,7 @@ class _Slot:
         self,
         task: TaskDefinition,
         due: Due,
-        attempt: LocalAttempt,
+        attempt: EngineTask,
         watch: RunObserver,
         observer: ObservedTry,
         is_cancelled: Callable[[], bool],
@@ -200,7 +200,7 @@ class _Slot:
             engine=request.engine,
         )
 
-    def is_cancelled(self, attempt: LocalAttempt) -> bool:
+    def is_cancelled(self, attempt: EngineTask) -> bool:
         """Whether the run is cancelled, or the sub-workflow of a try has ended without it."""
         current = self._request.engine.load_current_attempt(attempt)
         return self._cancelled.is_set() or current.status == TryStatus.CANCELED
@@ -294,7 +294,7 @@ class _Threads:
     def is_free(self) -> bool:
         return bool(self._free)
 
-    def start(self, due: Due, attempt: LocalAttempt) -> None:
+    def start(self, due: Due, attempt: EngineTask) -> None:
         self._threads.submit(self._try, self._free.pop(), due, attempt)
 
     def next_end(self, seconds: float) -> TryEnd | None:
@@ -309,7 +309,7 @@ class _Threads:
         self._free.append(event.slot)
         return event.end
 
-    def _try(self, slot: _Slot, due: Due, attempt: LocalAttempt) -> None:
+    def _try(self, slot: _Slot, due: Due, attempt: EngineTask) -> None:
         """Run one try, in a thread."""
         try:
             result, watch = slot.run(due, attempt, self._telemetry)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
 from perago.attempt.join import output_commit
-from perago.engines.local import LocalAttempt, LocalEngine, WorkflowRun
+from perago.engines.local import LocalEngine, WorkflowRun
 from perago.tasks.declare import BUILTIN_TASKS
 from perago.tasks.read_back import read_back
 from perago.testing.attempts import FinishedAttempt, RunningAttempt, Watch
 from perago.testing.store import MemoryStore
 from perago.values.json_text import JsonObject
+from perago.values.models import EngineTask
 from perago.values.record import TryStatus, WorkflowStatus
 from perago.workflows.decide import Decision, Due, Instance, decide, with_template
 from perago.workflows.definition import WorkflowDefinition
@@ -97,7 +98,7 @@ def run_declared(
             rounds = _Rounds(workflow, run)
             while (following := rounds.next()) is not None:
                 due, attempt = following
-                given = _Given(**vars(attempt), input_data=due.input_data)
+                given = replace(attempt, input_data=due.input_data)  # secrets included
                 running = RunningAttempt(store, engine, workflow.tasks[due.task_name], given, Watch(None))
                 finished = running.finish(root, branch)
                 if due.task_name not in BUILTIN_TASKS:
@@ -118,13 +119,6 @@ def run_declared(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Given(LocalAttempt):
-    """A try with its input, secrets included."""
-
-    input_data: JsonObject
-
-
 class _Rounds:
     """The tries of a workflow, one after the other. Those due together begin together."""
 
@@ -132,13 +126,13 @@ class _Rounds:
         self._workflow = workflow
         self._run = run
         self._policies = {name: task.controls.retry for name, task in workflow.tasks.items()}
-        self._begun: list[tuple[Due, LocalAttempt]] = []
+        self._begun: list[tuple[Due, EngineTask]] = []
 
     def decide(self) -> Decision:
         instance = Instance(workflow_id=self._run.run_id, input_data=self._run.input_data)
         return decide(self._workflow.graph, instance, self._run.tries, self._policies)
 
-    def next(self) -> tuple[Due, LocalAttempt] | None:
+    def next(self) -> tuple[Due, EngineTask] | None:
         """The next try, begun; None if the workflow has ended."""
         while (decision := self.decide()).status is WorkflowStatus.RUNNING:
             for ended in decision.ended:
@@ -153,5 +147,5 @@ class _Rounds:
                 return due, attempt
         return None
 
-    def _begin(self, due: Due) -> LocalAttempt:
+    def _begin(self, due: Due) -> EngineTask:
         return self._run.begin(due.reference_task_name, due.task_name, due.input_data)

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 from perago.errors import EngineError, TaskNotFoundError
 from perago.ports import Clock, SystemClock
 from perago.testing.workflow import Instance, Row, Step, TaskInput
-from perago.values.json_text import JsonObject
-from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.models import Attempt, EngineTask, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryStatus, WorkflowStatus
 from perago.values.tree import read_tree, record_of_tree
 
+RESPONSE_TIMEOUT_SECONDS = 600
 
-@dataclass(frozen=True, kw_only=True)
-class MemoryAttempt:
-    """A task as delivered by a poll or shown by the engine; `models.AttemptIdentity` has the other fields."""
-
-    status: str
-    workflow_instance_id: str
-    task_id: str
-    retry_count: int
-    reference_task_name: str
-    task_def_name: str
-    scheduled_time: int
-    poll_count: int
-    seq: int
-    iteration: int = 0
-    input_data: JsonObject
-    response_timeout_seconds: int = 600
+MemoryAttempt = EngineTask
+"""A task as delivered by a poll or shown by the engine."""
 
 
 class MemoryEngine:
@@ -149,7 +134,7 @@ class MemoryEngine:
         with self._lock:
             return [name for name, one in self._instances.items() if self._root_of(one).id == workflow]
 
-    def attempt(self, task_id: str) -> MemoryAttempt:
+    def attempt(self, task_id: str) -> EngineTask:
         """A task as it is now."""
         with self._lock:
             return _attempt(*self._find(task_id))
@@ -166,7 +151,7 @@ class MemoryEngine:
 
     # ---- workers
 
-    def poll(self, task_name: str | None = None, *, reference_task_name: str | None = None) -> MemoryAttempt | None:
+    def poll(self, task_name: str | None = None, *, reference_task_name: str | None = None) -> EngineTask | None:
         """Deliver the task that has waited longest, or None.
 
         Args:
@@ -188,7 +173,7 @@ class MemoryEngine:
             _, instance, row = min(waiting, key=lambda entry: entry[0])
             return _attempt(instance, instance.poll(row))
 
-    def load_current_attempt(self, attempt: Attempt) -> MemoryAttempt:
+    def load_current_attempt(self, attempt: Attempt) -> EngineTask:
         """The attempt's task as it is now.
 
         Raises:
@@ -315,9 +300,9 @@ class MemoryEngine:
         return f"task-{self._last_task}"
 
 
-def _attempt(instance: Instance, row: Row) -> MemoryAttempt:
+def _attempt(instance: Instance, row: Row) -> EngineTask:
     record = row.record
-    return MemoryAttempt(
+    return EngineTask(
         status=record.status.value,
         workflow_instance_id=instance.id,
         task_id=record.task_id,
@@ -327,5 +312,7 @@ def _attempt(instance: Instance, row: Row) -> MemoryAttempt:
         scheduled_time=record.scheduled_time,
         poll_count=record.poll_count,
         seq=row.seq,
+        iteration=0,
         input_data=row.input_data,
+        response_timeout_seconds=RESPONSE_TIMEOUT_SECONDS,
     )

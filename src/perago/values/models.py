@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, Self
 
@@ -148,6 +148,46 @@ class Attempt(Protocol):
     def task_id(self) -> str: ...
     @property
     def retry_count(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineTask:
+    """One execution of a task, as its engine shows it: an `Attempt` with all that a store, the core or a worker uses.
+
+    Each engine makes it by a mapping of its own. Times are milliseconds since the epoch. None means unknown.
+
+    Attributes:
+        status: Conductor's status, such as IN_PROGRESS.
+        reference_task_name: unique in the workflow; `name__2` for the second iteration of a loop.
+        poll_count: number of deliveries; with the scheduled time, it distinguishes executions of one task id.
+        iteration: of a loop, from 1; 0 outside of loops.
+        input_data: the task's input.
+        response_timeout_seconds: seconds without a heartbeat after which the engine gives up the execution; 0 if
+            unknown.
+        worker_id: the worker it was delivered to; "" before that.
+        retried_task_id: the try that this one retries; None for a first try.
+        domain: of its queue.
+    """
+
+    status: str
+    workflow_instance_id: str
+    task_id: str
+    retry_count: int
+    task_def_name: str
+    reference_task_name: str | None = None
+    scheduled_time: int | None = None
+    poll_count: int | None = None
+    seq: int | None = None
+    iteration: int | None = None
+    input_data: JsonObject = field(default_factory=dict, repr=False, hash=False)
+    response_timeout_seconds: int = 0
+    start_time: int | None = None
+    worker_id: str = ""
+    retried_task_id: str | None = None
+    correlation_id: str | None = None
+    domain: str | None = None
+    workflow_type: str | None = None
+    reason_for_incompletion: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

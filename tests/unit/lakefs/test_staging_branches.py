@@ -16,7 +16,7 @@ from perago.stores.lakefs.publication.branches import (
     parse_staging,
     staging_name,
 )
-from perago.testing.contract.bench import ContractAttempt
+from perago.testing.contract.bench import engine_task
 from perago.values.models import AttemptIdentity, TaskExecution
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
@@ -24,7 +24,7 @@ LAKEFS_BRANCH = re.compile(r"\w[-\w]*", re.ASCII)
 
 
 def execution(**fields):
-    attempt = ContractAttempt(**{"task_id": "task-1", **fields})
+    attempt = engine_task(**{"task_id": "task-1", **fields})
     return TaskExecution(attempt=attempt, identity=AttemptIdentity.of(attempt), execution_id="execution-1")
 
 

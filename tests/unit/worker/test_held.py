@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from perago.testing import ManualClock
-from perago.testing.contract.bench import ContractAttempt
+from perago.testing.contract.bench import engine_task
 from perago.values.models import AttemptIdentity, RuntimeTaskResult
 from perago.values.record import TryStatus
 from perago.worker.attempts.journal import Journal
@@ -26,10 +26,10 @@ def ids(held):
 def test_what_is_held_is_known_after_a_kill_and_what_was_released_is_not(tmp_path):
     held = HeldTasks(tmp_path)
     for number in range(6):
-        held.add(ContractAttempt(task_id=f"t{number}"))
+        held.add(engine_task(task_id=f"t{number}"))
     for number in (1, 4):
-        held.release(ContractAttempt(task_id=f"t{number}"))
-    held.add(ContractAttempt(task_id="t6"))
+        held.release(engine_task(task_id=f"t{number}"))
+    held.add(engine_task(task_id="t6"))
     assert held.inherited == []
     assert ids(HeldTasks(tmp_path)) == ["t0", "t2", "t3", "t5", "t6"]
     assert (tmp_path / HELD_FILE).stat().st_mode & 0o777 == 0o600
@@ -38,16 +38,16 @@ def test_what_is_held_is_known_after_a_kill_and_what_was_released_is_not(tmp_pat
 def test_places_are_used_again_so_that_the_file_stays_as_small_as_the_most_that_was_held_at_once(tmp_path):
     held = HeldTasks(tmp_path)
     for number in range(100):
-        held.add(ContractAttempt(task_id=f"t{number}"))
+        held.add(engine_task(task_id=f"t{number}"))
         held = HeldTasks(tmp_path) if number % 10 == 0 else held
-        held.release(ContractAttempt(task_id=f"t{number}"))
+        held.release(engine_task(task_id=f"t{number}"))
     assert (tmp_path / HELD_FILE).stat().st_size <= 2 * RECORD_BYTES
     assert ids(HeldTasks(tmp_path)) == []
 
 
 def test_a_worker_that_is_killed_again_leaves_what_it_inherited_too(tmp_path):
-    HeldTasks(tmp_path).add(ContractAttempt(task_id="first"))
-    HeldTasks(tmp_path).add(ContractAttempt(task_id="second"))
+    HeldTasks(tmp_path).add(engine_task(task_id="first"))
+    HeldTasks(tmp_path).add(engine_task(task_id="second"))
     held = HeldTasks(tmp_path)
     assert ids(held) == ["first", "second"]
     held.release(held.inherited[0])
@@ -59,17 +59,17 @@ def test_what_is_no_record_is_passed_over(tmp_path, content):
     (tmp_path / HELD_FILE).write_bytes(content.ljust(2 * RECORD_BYTES))
     held = HeldTasks(tmp_path)
     assert held.inherited == []
-    held.add(ContractAttempt(task_id="t"))
+    held.add(engine_task(task_id="t"))
     assert ids(HeldTasks(tmp_path)) == ["t"]
 
 
 def test_a_disk_that_refuses_and_a_name_that_is_too_long_cost_nothing_but_the_record(tmp_path):
     held = HeldTasks(tmp_path / "not there")
-    held.add(ContractAttempt(task_id="t"))
-    held.release(ContractAttempt(task_id="t"))
+    held.add(engine_task(task_id="t"))
+    held.release(engine_task(task_id="t"))
     held = HeldTasks(tmp_path)
-    held.add(ContractAttempt(task_id="t" * RECORD_BYTES))
-    held.add(ContractAttempt(task_id="t"))
+    held.add(engine_task(task_id="t" * RECORD_BYTES))
+    held.add(engine_task(task_id="t"))
     assert ids(HeldTasks(tmp_path)) == ["t"]
 
 

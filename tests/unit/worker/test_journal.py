@@ -9,7 +9,7 @@ import pytest
 from perago.ports import Event, Phase
 from perago.telemetry.facts import PhaseFact
 from perago.telemetry.logs import log_event
-from perago.testing.contract.bench import ContractAttempt
+from perago.testing.contract.bench import engine_task
 from perago.worker.attempts.job import Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.executor.wire import PhaseEvent
@@ -34,7 +34,7 @@ def phase(name, event, **attributes):
 
 def test_what_a_publication_does_not_guarantee_is_a_warning_in_both_logs(caplog):
     caplog.set_level(logging.INFO)
-    lines, job = Lines(), Job(ContractAttempt(task_id="t"))
+    lines, job = Lines(), Job(engine_task(task_id="t"))
     Journal(lines).phase(job, phase("publish", "progress", **CAUTION))
     [record] = caplog.records
     assert (record.levelname, record.getMessage()) == ("WARNING", "not guaranteed is this and that.")
@@ -49,7 +49,7 @@ def test_files_that_are_left_out_are_a_warning_in_both_logs(caplog, count, begin
     said = f"{begin} published, because no include pattern of the workspace matches{end}"
     caplog.set_level(logging.INFO)
     lines = Lines()
-    Journal(lines).phase(Job(ContractAttempt(task_id="t")), phase("diff", "progress", left_out=count, such_as=["a"]))
+    Journal(lines).phase(Job(engine_task(task_id="t")), phase("diff", "progress", left_out=count, such_as=["a"]))
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("WARNING", said)]
     assert lines.added == [("t", f"WARNING {said}")]
 
@@ -67,7 +67,7 @@ def test_files_that_are_left_out_are_a_warning_in_both_logs(caplog, count, begin
 def test_what_has_no_effect_is_a_warning_in_both_logs(caplog, name, attributes, said):
     caplog.set_level(logging.INFO)
     lines = Lines()
-    Journal(lines).phase(Job(ContractAttempt(task_id="t")), phase(name, "progress", **attributes))
+    Journal(lines).phase(Job(engine_task(task_id="t")), phase(name, "progress", **attributes))
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert said in record.getMessage()
@@ -77,7 +77,7 @@ def test_what_has_no_effect_is_a_warning_in_both_logs(caplog, name, attributes, 
 def test_a_lost_swap_is_no_failure_in_the_worker_s_log(caplog):
     caplog.set_level(logging.DEBUG)
     fact = PhaseFact(phase="publish", kind="lost", error_type="HeadMovedError", error="it moved")
-    Journal(Lines()).phase(Job(ContractAttempt(task_id="t")), PhaseEvent(fact=fact))
+    Journal(Lines()).phase(Job(engine_task(task_id="t")), PhaseEvent(fact=fact))
     [record] = caplog.records
     assert (record.levelname, record.getMessage()) == ("DEBUG", "publish lost")
 
@@ -86,7 +86,7 @@ def test_a_lost_swap_is_no_failure_in_the_worker_s_log(caplog):
 def test_progress_of_a_store_is_no_line(caplog, name, attributes):
     caplog.set_level(logging.INFO)
     lines = Lines()
-    Journal(lines).phase(Job(ContractAttempt(task_id="t")), phase(name, "progress", **attributes))
+    Journal(lines).phase(Job(engine_task(task_id="t")), phase(name, "progress", **attributes))
     assert (caplog.records, lines.added) == ([], [])
 
 
@@ -113,7 +113,7 @@ def test_without_a_worker_it_is_a_warning_too(caplog):
 )
 def test_what_a_bodys_line_holds_is_not_taken_for_what_the_worker_says(caplog, given, told):
     caplog.set_level(logging.INFO)
-    job = Job(ContractAttempt(task_id="t"))
+    job = Job(engine_task(task_id="t"))
     job.phase = "body"
     Journal(Lines()).log(job, Log(logger="mine", level=logging.INFO, text="read", created=1.0, fields=given))
     [record] = caplog.records

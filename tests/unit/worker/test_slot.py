@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from perago.errors import TaskExecutionError
-from perago.testing.contract.bench import ContractAttempt
+from perago.testing.contract.bench import engine_task
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.port import Ended
 from perago.worker.executor.wire import Sweep
@@ -98,7 +98,7 @@ class Scene:
         self.moment = Moment()
         self.slot = Slot(1, lambda: self.executor, self.events, Wear(), closing=self.moment)
         self.thread = threading.Thread(target=self.slot.serve, daemon=True)
-        self.job = Job(ContractAttempt(task_id="t"))
+        self.job = Job(engine_task(task_id="t"))
         self.was_assigned = False
 
     def __enter__(self):

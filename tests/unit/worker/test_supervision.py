@@ -5,22 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from dataclasses import dataclass
 
 import pytest
 
 from perago.errors import EngineError
 from perago.testing.clock import ManualClock
-from perago.testing.contract.bench import ContractAttempt
+from perago.testing.contract.bench import engine_task
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.supervisor.watchdog import WATCH_SECONDS, Watchdog
 from worker_engine import MemoryWorkerEngine
-
-
-@dataclass(frozen=True)
-class Handed(ContractAttempt):
-    response_timeout_seconds: int = 60
 
 
 class InFlight:
@@ -51,7 +45,7 @@ class Watched:
     def __init__(self, lease=None):
         clock = ManualClock()
         self.engine = MemoryWorkerEngine()
-        self.job = Job(Handed(task_id="t"), clock)
+        self.job = Job(engine_task("t", response_timeout_seconds=60), clock)
         self.job.lease = lease
         self.looks_for_cancelled = 0
         clock.advance(60.0)
@@ -240,7 +234,7 @@ def test_the_lease_after_one_that_could_not_be_held_anew_begins_at_once_too():
 def test_a_lease_that_is_taken_up_long_after_it_was_due_begins_at_once(seconds, at_once):
     """As after a stop of the process: the response timeout is 60 s, and a heartbeat is due after one."""
     clock, engine = ManualClock(), MemoryWorkerEngine()
-    job = Job(Handed(task_id="t"), clock)
+    job = Job(engine_task("t", response_timeout_seconds=60), clock)
     clock.advance(seconds)
     job.hold(engine)
     assert [lease.began_at_once for lease in engine.leases["t"]] == [at_once]

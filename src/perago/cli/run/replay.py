@@ -20,7 +20,6 @@ from perago.cli.progress import log_lines_on, open_display
 from perago.cli.run.prepare import run_config
 from perago.cli.run.rehearsal import rehearse
 from perago.cli.run.task import choose_body, show_traceback, stdout_for_the_result
-from perago.engines.conductor import ConductorAttempt
 from perago.errors import RuntimeConfigError, required
 from perago.running.repos.address import address_in_configured_store, local_engine, parse_address
 from perago.running.request import RunRequest, learn_secrets
@@ -30,7 +29,7 @@ from perago.settings.stores import TO_CONFIGURE
 from perago.stores.provider import RepositoryAddress
 from perago.tasks.declare import TaskDefinition
 from perago.values.joins import input_repository
-from perago.values.models import AttemptIdentity
+from perago.values.models import AttemptIdentity, EngineTask
 from perago.values.trace_context import without_trace
 
 
@@ -59,7 +58,7 @@ def replay(arguments: RunArguments) -> int:
     return rehearse(job, arguments) if task.has_workspace else _replay_free(job, arguments)
 
 
-def _recorded(arguments: RunArguments, task: TaskDefinition, config: RuntimeConfig) -> ConductorAttempt:
+def _recorded(arguments: RunArguments, task: TaskDefinition, config: RuntimeConfig) -> EngineTask:
     task_id = required(arguments.task_id, "a replay names a task id")
     with open_conductor(config) as engine:
         recorded = engine.load_task(task_id)
@@ -71,7 +70,7 @@ def _recorded(arguments: RunArguments, task: TaskDefinition, config: RuntimeConf
     return recorded
 
 
-def _repository(arguments: RunArguments, task: TaskDefinition, recorded: ConductorAttempt) -> RepositoryAddress | None:
+def _repository(arguments: RunArguments, task: TaskDefinition, recorded: EngineTask) -> RepositoryAddress | None:
     """Repository of the input: on the configured lakeFS server, unless `--repo` is given."""
     if not task.has_workspace:
         return None
@@ -121,7 +120,7 @@ def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
     return code
 
 
-def _beginning(recorded: ConductorAttempt) -> str:
+def _beginning(recorded: EngineTask) -> str:
     of = f"{recorded.workflow_type} " if recorded.workflow_type else ""
     return (
         f"Replaying task {recorded.reference_task_name!r} of workflow {of}({recorded.workflow_instance_id}), "

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from perago._version import __version__
 from perago.engines.conductor import mapping
 from perago.engines.conductor.api import CALL_SECONDS, Api, Query, api_root, json_bytes, segment
-from perago.engines.conductor.attempt import ConductorAttempt
 from perago.engines.conductor.failure import ConductorError, ConductorNotFoundError
 from perago.engines.conductor.token import KeyToken
 from perago.errors import RuntimeConfigError
@@ -21,7 +20,7 @@ from perago.http.faults import FaultKind
 from perago.http.retry import RetryPolicy
 from perago.http.sync import Flight, SyncSession
 from perago.values.credentials import CONDUCTOR_KEY, CONDUCTOR_SECRET
-from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.models import Attempt, EngineTask, RuntimeTaskResult
 from perago.values.tree import WorkflowInstance
 
 T = TypeVar("T")
@@ -92,15 +91,13 @@ class ConductorClient(Api):
 
     # ---- polling
 
-    def poll_type(
-        self, task_type: str, count: int, worker_id: str, domain: str | None = None
-    ) -> list[ConductorAttempt]:
+    def poll_type(self, task_type: str, count: int, worker_id: str, domain: str | None = None) -> list[EngineTask]:
         """Take up to `count` waiting tasks, without waiting for more."""
         query: Query = {"workerid": worker_id, "count": count, "timeout": 0, "domain": domain}
         tasks = self.take(f"/tasks/poll/batch/{segment(task_type)}", query, timeout=POLL_SECONDS)
         return self._readable(tasks if isinstance(tasks, list) else ())
 
-    def _readable(self, tasks: Iterable[object]) -> list[ConductorAttempt]:
+    def _readable(self, tasks: Iterable[object]) -> list[EngineTask]:
         """The tasks of a poll.
 
         A task that cannot be read, and therefore not run, is failed for good, so that the others are not lost.
@@ -122,7 +119,7 @@ class ConductorClient(Api):
 
     # ---- reading
 
-    def get_task(self, task_id: str, *, timeout: float = CALL_SECONDS) -> ConductorAttempt:
+    def get_task(self, task_id: str, *, timeout: float = CALL_SECONDS) -> EngineTask:
         """The current state of a task.
 
         Raises:
@@ -131,7 +128,7 @@ class ConductorClient(Api):
         path = f"/tasks/{segment(task_id)}"
         return self._read(f"GET {path}", mapping.attempt_of, self.get(path, timeout=timeout))
 
-    def get_tasks(self, task_ids: Iterable[str]) -> dict[str, ConductorAttempt | None]:
+    def get_tasks(self, task_ids: Iterable[str]) -> dict[str, EngineTask | None]:
         """The current state of tasks, by id; None if a task no longer exists. Tasks that cannot be read within
         `READS_SECONDS` are left out.
 
@@ -141,7 +138,7 @@ class ConductorClient(Api):
         ids = list(dict.fromkeys(task_ids))
         deadline = time.monotonic() + READS_SECONDS
 
-        def read(task_id: str) -> ConductorAttempt | ConductorError | None:
+        def read(task_id: str) -> EngineTask | ConductorError | None:
             try:
                 left = deadline - time.monotonic()
                 if left > 0:
@@ -179,7 +176,7 @@ class ConductorClient(Api):
         """Send a result, once. The server silently drops one for a task that has ended."""
         self.post("/tasks", mapping.task_result(attempt, result), idempotent=False)
 
-    def post_result_and_take(self, attempt: Attempt, result: RuntimeTaskResult) -> ConductorAttempt | None:
+    def post_result_and_take(self, attempt: Attempt, result: RuntimeTaskResult) -> EngineTask | None:
         """As `post_result`, and return the next task of the same type and domain, if there is one.
 
         Raises:

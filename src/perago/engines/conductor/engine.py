@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from perago.engines.conductor import again
-from perago.engines.conductor.attempt import ConductorAttempt
 from perago.engines.conductor.client import ConductorClient
 from perago.engines.conductor.fit import fitting
 from perago.engines.conductor.lease import ConductorLease, FirstHeartbeats, heartbeat_interval
@@ -24,7 +23,7 @@ from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow
 from perago.errors import EngineError, TaskNotFoundError
 from perago.files.credentials import Credentials
 from perago.ports import HandedOut
-from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.models import Attempt, EngineTask, RuntimeTaskResult
 from perago.values.record import WITHIN, InstanceRecord, TryStatus
 from perago.values.tree import read_tree
 
@@ -108,7 +107,7 @@ class ConductorEngine:
 
     # ---- for attempts
 
-    def load_current_attempt(self, attempt: Attempt) -> ConductorAttempt:
+    def load_current_attempt(self, attempt: Attempt) -> EngineTask:
         """The current state of the attempt's task.
 
         Raises:
@@ -117,7 +116,7 @@ class ConductorEngine:
         """
         return self.load_task(attempt.task_id)
 
-    def load_task(self, task_id: str) -> ConductorAttempt:
+    def load_task(self, task_id: str) -> EngineTask:
         """The current state of a task. Raises as `load_current_attempt`."""
         return self._client.get_task(task_id)
 
@@ -140,7 +139,7 @@ class ConductorEngine:
         """
         self._client.post_result(attempt, fitting(result))
 
-    def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> ConductorAttempt | None:
+    def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> EngineTask | None:
         """Report as `report_result` does, and take the next waiting task of the same queue, in one call.
 
         If none waits, the server looks for one for 0.1 s. It can return one even if it drops the report.
@@ -160,7 +159,7 @@ class ConductorEngine:
 
     def poll(
         self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None = None
-    ) -> list[ConductorAttempt]:
+    ) -> list[EngineTask]:
         """Take up to `count` waiting tasks of these types, without waiting for more.
 
         A busy type does not starve the others. The lease of each task starts now: hold it, or give it back.
@@ -197,7 +196,7 @@ class ConductorEngine:
         """
         return self._give_back(attempt)
 
-    def current_of(self, attempts: Iterable[Attempt]) -> dict[str, ConductorAttempt | None]:
+    def current_of(self, attempts: Iterable[Attempt]) -> dict[str, EngineTask | None]:
         """The server's current state of many tasks, by task id, read in parallel; None if a task no longer exists.
 
         Tasks that cannot be read are left out.
@@ -343,10 +342,8 @@ class ConductorEngine:
         except TaskNotFoundError:
             return None  # it has been removed since
 
-    def _poll(
-        self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None
-    ) -> list[ConductorAttempt]:
-        taken: list[ConductorAttempt] = []
+    def _poll(self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None) -> list[EngineTask]:
+        taken: list[EngineTask] = []
         for task_type in task_types:
             if len(taken) >= count:
                 break

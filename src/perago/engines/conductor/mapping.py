@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from perago.engines.conductor.attempt import ConductorAttempt
 from perago.values.joins import input_refs
 from perago.values.json_text import MAX_DEPTH, JsonObject, is_too_deep
-from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.models import Attempt, EngineTask, RuntimeTaskResult
 from perago.values.record import TryRecord, TryStatus
 from perago.values.tree import WorkflowInstance
 from perago.values.workflow_params import showable_params
@@ -19,13 +18,13 @@ _BRANCH = "__index"
 _SUB_WORKFLOW = "SUB_WORKFLOW"
 
 
-def attempt_of(task: Document) -> ConductorAttempt:
+def attempt_of(task: Document) -> EngineTask:
     """A task from a poll or from `GET /tasks/{id}`.
 
     Raises:
         ValueError: a field is missing or of the wrong type.
     """
-    return ConductorAttempt(
+    return EngineTask(
         status=_text(task, "status"),
         workflow_instance_id=_text(task, "workflowInstanceId"),
         task_id=_text(task, "taskId"),
@@ -48,7 +47,7 @@ def attempt_of(task: Document) -> ConductorAttempt:
     )
 
 
-def polled_attempt_of(task: object) -> ConductorAttempt:
+def polled_attempt_of(task: object) -> EngineTask:
     """A task from a poll.
 
     Raises:

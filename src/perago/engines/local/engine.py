@@ -20,7 +20,7 @@ from perago.engines.local.directory import REMOVAL_ERRORS, RUN_ID, RunsDirectory
 from perago.engines.local.examine import died, died_workflow, examine
 from perago.engines.local.record import RunRecord, TryEntry, workspace_field
 from perago.engines.local.record_json import AnyRecord
-from perago.engines.local.run import LocalAttempt, LocalRun, Record, WorkflowRun
+from perago.engines.local.run import LocalRun, Record, WorkflowRun, attempt_of
 from perago.engines.local.summary import RUNNING, RunSummary
 from perago.engines.local.workflow_record import WorkflowRecord
 from perago.errors import EngineError, RunNotFoundError
@@ -29,7 +29,7 @@ from perago.ports import Clock, SystemClock
 from perago.values.code import CodeVersion
 from perago.values.findings import Finding
 from perago.values.json_text import JsonObject
-from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.models import Attempt, EngineTask, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryStatus, WorkflowStatus
 from perago.values.redaction import MASK
 from perago.workspace.owner import Liveness
@@ -291,7 +291,7 @@ class LocalEngine:
 
     # ---- the ports; see `perago.ports` for their contract
 
-    def load_current_attempt(self, attempt: Attempt) -> LocalAttempt:
+    def load_current_attempt(self, attempt: Attempt) -> EngineTask:
         """The current state of the attempt's try.
 
         Raises:
@@ -303,7 +303,7 @@ class LocalEngine:
         else:
             record = self._directory.read(attempt.workflow_instance_id)
             entry: TryEntry | None = record.find(attempt.task_id)
-            found = None if entry is None else LocalAttempt.of(record, entry, entry.status)
+            found = None if entry is None else attempt_of(record, entry, entry.status)
         if found is None:
             raise EngineError(f"run {attempt.workflow_instance_id} has no try {attempt.task_id!r}")
         return found

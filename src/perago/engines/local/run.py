@@ -8,7 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -21,45 +21,30 @@ from perago.files.lock import FileLock
 from perago.ports import Clock
 from perago.values.code import CodeVersion
 from perago.values.json_text import JsonObject
-from perago.values.models import RuntimeTaskResult
+from perago.values.models import EngineTask, RuntimeTaskResult
 from perago.values.record import WITHIN, TryStatus, WorkflowStatus
 from perago.values.redaction import mask_json
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocalAttempt:
-    """A try of a run, with all attributes of `models.AttemptIdentity`, and its status."""
-
-    status: str
-    workflow_instance_id: str
-    task_id: str
-    retry_count: int
-    reference_task_name: str
-    task_def_name: str
-    scheduled_time: int
-    poll_count: int
-    seq: int
-    iteration: int
-
-    @classmethod
-    def of(cls, record: AnyRecord, entry: TryEntry, status: TryStatus) -> Self:
-        if isinstance(entry, WorkflowTry):
-            names = (entry.reference_task_name, entry.task_name)
-        else:
-            task = required(record if isinstance(record, RunRecord) else None, "a try without a name is of a task")
-            names = (task.task_name, task.task_name)
-        return cls(
-            status=status.value,
-            workflow_instance_id=record.run_id,
-            task_id=entry.task_id,
-            retry_count=entry.retry_count,
-            reference_task_name=names[0],
-            task_def_name=names[1],
-            scheduled_time=entry.scheduled_time,
-            poll_count=POLL_COUNT,
-            seq=entry.retry_count + 1,
-            iteration=0,
-        )
+def attempt_of(record: AnyRecord, entry: TryEntry, status: TryStatus) -> EngineTask:
+    """A try of a run as an attempt. Its input is not part of it."""
+    if isinstance(entry, WorkflowTry):
+        names = (entry.reference_task_name, entry.task_name)
+    else:
+        task = required(record if isinstance(record, RunRecord) else None, "a try without a name is of a task")
+        names = (task.task_name, task.task_name)
+    return EngineTask(
+        status=status.value,
+        workflow_instance_id=record.run_id,
+        task_id=entry.task_id,
+        retry_count=entry.retry_count,
+        reference_task_name=names[0],
+        task_def_name=names[1],
+        scheduled_time=entry.scheduled_time,
+        poll_count=POLL_COUNT,
+        seq=entry.retry_count + 1,
+        iteration=0,
+    )
 
 
 Record = TypeVar("Record", RunRecord, WorkflowRecord)
@@ -115,7 +100,7 @@ class HeldRun(ABC, Generic[Record]):
         """Whether `cancel` was called."""
         return self._cancelled
 
-    def find_attempt(self, task_id: str) -> LocalAttempt | None:
+    def find_attempt(self, task_id: str) -> EngineTask | None:
         """The current state of a try; None if it does not belong to this run."""
         record = self._record
         entry = record.find(task_id)
@@ -166,9 +151,9 @@ class HeldRun(ABC, Generic[Record]):
     def _clock(self) -> Clock:
         return self._directory.clock
 
-    def _as_attempt(self, record: Record, entry: TryEntry) -> LocalAttempt:
+    def _as_attempt(self, record: Record, entry: TryEntry) -> EngineTask:
         is_cancelled = self._cancelled and entry.status is TryStatus.IN_PROGRESS
-        return LocalAttempt.of(record, entry, TryStatus.CANCELED if is_cancelled else entry.status)
+        return attempt_of(record, entry, TryStatus.CANCELED if is_cancelled else entry.status)
 
     @abstractmethod
     def _end_live(self, status: TryStatus, reason: str) -> None:
@@ -217,7 +202,7 @@ class LocalRun(HeldRun[RunRecord]):
         return self._record.task_name
 
     @property
-    def attempt(self) -> LocalAttempt:
+    def attempt(self) -> EngineTask:
         """The current try."""
         record = self._record
         return self._as_attempt(record, record.current)
@@ -308,7 +293,7 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
         input_data: JsonObject,
         recorded_input: JsonObject | None = None,
         code: CodeVersion | None = None,
-    ) -> LocalAttempt:
+    ) -> EngineTask:
         """Record a further try of a task or sub-workflow.
 
         Args:

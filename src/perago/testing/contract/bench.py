@@ -14,7 +14,7 @@ from typing import Any
 from perago.ports import WorkspaceStore
 from perago.testing.contract.framework import pytest
 from perago.values.history import CommitFacts, History, Plan, Publish, Seal, Stamp
-from perago.values.models import AttemptIdentity, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.models import AttemptIdentity, Changes, EngineTask, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 from perago.values.stamps import json_digest
 
@@ -85,18 +85,18 @@ class StoreHooks(ABC):
         return Bench(self, self.make_store(directory), tmp_path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ContractAttempt:
+def engine_task(task_id: str, **given: Any) -> EngineTask:
     """An engine's task object."""
-
-    task_id: str
-    workflow_instance_id: str = "wf"
-    status: str = "IN_PROGRESS"
-    retry_count: int = 0
-    reference_task_name: str = "build_ref"
-    task_def_name: str = "build"
-    scheduled_time: int = 1
-    poll_count: int = 1
+    values: dict[str, Any] = {
+        "workflow_instance_id": "wf",
+        "status": "IN_PROGRESS",
+        "retry_count": 0,
+        "reference_task_name": "build_ref",
+        "task_def_name": "build",
+        "scheduled_time": 1,
+        "poll_count": 1,
+    }
+    return EngineTask(task_id=task_id, **values | given)
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class Bench:
     ) -> TaskExecution:
         """A new execution of a new task, as the core passes it. `stamp` sets fields of its stamp."""
         number = self._number()
-        attempt = ContractAttempt(task_id=f"task-{number}", workflow_instance_id=f"wf-{number}")
+        attempt = engine_task(task_id=f"task-{number}", workflow_instance_id=f"wf-{number}")
         made = replace(make_stamp(base, number), **stamp)
         return TaskExecution(
             attempt=attempt,

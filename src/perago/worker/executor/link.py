@@ -22,7 +22,7 @@ from typing import Any, Literal
 from perago.errors import EngineError, TaskExecutionError
 from perago.ports import Event, Phase
 from perago.telemetry.logs import warning_for
-from perago.values.models import Attempt
+from perago.values.models import Attempt, EngineTask
 from perago.values.record import InstanceRecord
 from perago.values.redaction import mask_json
 from perago.worker.executor.wire import (
@@ -31,7 +31,6 @@ from perago.worker.executor.wire import (
     Ask,
     Configure,
     Discard,
-    ExecutorAttempt,
     Look,
     PhaseEvent,
     Run,
@@ -102,7 +101,7 @@ class SupervisorLink:
     def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
         """The engine's present state of the running attempt; raises the error of the supervisor's engine."""
         del attempt  # the supervisor knows which
-        return ExecutorAttempt(**self._ask("current"))
+        return EngineTask(**self._ask("current"))
 
     def load_record(self, attempt: Attempt, paths: Collection[str] = (), /) -> InstanceRecord:
         """The record of the attempt's workflow; raises as `load_current_attempt`."""

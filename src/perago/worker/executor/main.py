@@ -20,7 +20,7 @@ from perago.tasks.context import LOGGER_ROOT
 from perago.tasks.declare import TaskDefinition
 from perago.values import redaction
 from perago.values.json_text import JsonObject
-from perago.values.models import RuntimeTaskResult
+from perago.values.models import EngineTask, RuntimeTaskResult
 from perago.values.trace_context import trace_context_of
 from perago.worker.body.environment import withhold, without_credentials
 from perago.worker.body.main import OutboxMetrics, load
@@ -34,7 +34,6 @@ from perago.worker.executor.wire import (
     Configure,
     Discard,
     Done,
-    ExecutorAttempt,
     Look,
     Ready,
     Run,
@@ -117,7 +116,7 @@ class _Executor:
         self._metrics = OutboxMetrics(outbox)
         self._observer = PhaseSender(outbox)
         self._state = ProcessState()
-        self._last: ExecutorAttempt | None = None
+        self._last: EngineTask | None = None
         self._is_spent = False
         self._own_process = BodyProcess(
             partial(self._start, orders),
@@ -139,7 +138,7 @@ class _Executor:
                 case Look():
                     self._look()
                 case Discard():
-                    attempt = ExecutorAttempt(**order.attempt)
+                    attempt = EngineTask(**order.attempt)
                     with suppress(PeragoError):  # best effort: the sweep by age comes later
                         self._runner.store.discard(attempt, order.execution_id, order.older_than_seconds)
                     self._answer(None)
@@ -153,7 +152,7 @@ class _Executor:
                     continue
 
     def _run(self, order: Run) -> RuntimeTaskResult:
-        self._last = attempt = ExecutorAttempt(**order.attempt)
+        self._last = attempt = EngineTask(**order.attempt)
         context = RunContext(
             execution_id=order.execution_id,
             observer=self._observer,

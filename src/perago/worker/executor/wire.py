@@ -6,7 +6,7 @@ Attempts and records are sent as JSON, because an executor loads no engine clien
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter
@@ -16,7 +16,7 @@ from perago.ports import Event, Phase
 from perago.telemetry.facts import ALL_GROUPS, PhaseFact
 from perago.telemetry.instruments import Group
 from perago.values.json_text import JsonObject
-from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.models import Attempt, EngineTask, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from perago.values.stores import StoreSettings
 from perago.worker.process.messages import Cancel, Failure, Load, Log, Message, Metric
@@ -52,7 +52,7 @@ class Run(Message):
     """Run an attempt.
 
     Attributes:
-        attempt: the fields of `ExecutorAttempt`.
+        attempt: the fields of `EngineTask`.
         trace: the attempt's trace context, as fields of `TraceContext`; empty without one.
     """
 
@@ -196,39 +196,12 @@ def result_from(status: str | None, output: JsonObject | None, reason: str | Non
             return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExecutorAttempt:
-    """An engine's task object on the executor's side. Fields that the engine does not provide are None.
-
-    Times are milliseconds since the epoch.
-    """
-
-    status: str
-    workflow_instance_id: str
-    task_id: str
-    retry_count: int
-    task_def_name: str
-    reference_task_name: str | None = None
-    scheduled_time: int | None = None
-    poll_count: int | None = None
-    seq: int | None = None
-    iteration: int | None = None
-    input_data: JsonObject = field(default_factory=dict, repr=False)
-    response_timeout_seconds: int = 0
-    start_time: int | None = None
-    worker_id: str | None = None
-    retried_task_id: str | None = None
-    correlation_id: str | None = None
-    domain: str | None = None
-    workflow_type: str | None = None
-
-
-_FIELDS = tuple(entry.name for entry in fields(ExecutorAttempt))
+_FIELDS = tuple(entry.name for entry in fields(EngineTask))
 _TRY_FIELDS = tuple(entry.name for entry in fields(TryRecord))
 
 
 def attempt_to_json(attempt: Attempt, *, with_input: bool = True) -> dict[str, Any]:
-    """The fields of `ExecutorAttempt` that the engine's object has.
+    """The fields of `EngineTask` that the engine's object has.
 
     Args:
         with_input: include the input. The attempt fence does not need it.

@@ -8,12 +8,11 @@ import pytest
 
 from perago.engines.conductor import ConductorEngine
 from perago.engines.conductor import engine as conductor
-from perago.engines.conductor.attempt import ConductorAttempt
 from perago.errors import TaskNotFoundError
-from perago.values.models import RuntimeTaskResult
+from perago.values.models import EngineTask, RuntimeTaskResult
 
 DONE = RuntimeTaskResult("COMPLETED", {"result": {}})
-ATTEMPT = ConductorAttempt(
+ATTEMPT = EngineTask(
     status="IN_PROGRESS",
     workflow_instance_id="w",
     task_id="t",
