@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast, overload
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from perago.errors import WorkflowDefinitionError, required
 from perago.tasks.declare import TaskDefinition, task_of
-from perago.tasks.params import describe_faults
 from perago.values.joins import JOIN
-from perago.values.json_text import JsonObject, with_finite_numbers
+from perago.values.json_text import JsonObject
 from perago.values.record import listing_name
 from perago.workflows.builtin import builtin_task, forked
 from perago.workflows.decide import case_of
-from perago.workflows.definition import WorkflowDefinition, workflow_of
+from perago.workflows.definition import workflow_of
 from perago.workflows.expressions import escaped, expression
+from perago.workflows.given import GivenValues, Runnable, word_for
 from perago.workflows.graph import (
     CASE_INPUT,
     GATHER_TASK,
     MAP_TASK,
-    MAX_FORKED,
     DynamicForkNode,
     ForkNode,
     JoinNode,
@@ -37,23 +35,16 @@ from perago.workflows.graph import (
     TaskNode,
     without,
 )
-from perago.workflows.params import with_defaults
-from perago.workflows.standin import Facts, Scope, StandIn, facts_of, here, holds_stand_in
+from perago.workflows.names import ReferenceNames
+from perago.workflows.standin import Facts, Scope, StandIn, facts_of, here
 from perago.workflows.wiring import (
-    FAULT_OF_A_LITERAL,
-    did_you_mean,
     field_type,
-    has_secret,
     list_of,
-    misfit,
-    model_of,
     type_name,
 )
 
 R = TypeVar("R", bound=BaseModel)
 M = TypeVar("M", bound=BaseModel)
-
-_NOT_A_NAME = re.compile(r"\W")
 
 
 @dataclass
@@ -153,8 +144,7 @@ class Flow:
         self.uses_workspace = False
         self._sequence = _Sequence(workspace)
         self._fork: _Fork | None = None
-        self._names: set[str] = set()
-        self._maps: set[str] = set()
+        self._names = ReferenceNames()
         self._gathers: dict[str, str] = {}
         self._used: set[str] = set()
         self._blocks = 0
@@ -222,7 +212,7 @@ class Flow:
         definition = self._definition(task)
         with self._branch() as sequence:
             inputs = self._inputs(definition, sequence, given, params)
-            name = self._free_name(ref_, definition.name)
+            name = self._names.free(ref_, definition.name)
             sequence.nodes.append(_node(definition, name, inputs, is_optional=optional_))
             if self._writes(definition, optional=optional_):
                 sequence.workspace = expression(name, "output", "workspace")
@@ -293,7 +283,7 @@ class Flow:
         """
         definition = self._definition(task)
         if not isinstance(definition, TaskDefinition):
-            raise WorkflowDefinitionError(f"{here()}: {_word(definition)} cannot be mapped over a list; map a task")
+            raise WorkflowDefinitionError(f"{here()}: {word_for(definition)} cannot be mapped over a list; map a task")
         with self._branch() as sequence:
             about = definition.params_model.model_fields.get(as_)
             if as_ in params:
@@ -304,15 +294,15 @@ class Flow:
             placeholder = StandIn(Facts(path=("item",), kind=Any, of="an item", place=here()))
             inputs = self._inputs(definition, sequence, None, {**params, as_: placeholder})
             about = required(about, "an unknown param is refused")
-            self._expect_list_of(field_type(about), over, definition, as_)
+            self._given.expect_list_of(field_type(about), over, definition, as_)
             writes = self._writes(definition, optional=optional_)
-            name = self._free_map_name(ref_, definition.name)
+            name = self._names.free_for_map(ref_, definition.name)
             param = about.alias or as_
             del inputs["params"][param]
             join = self._add_map(sequence, definition, name, inputs, param, over, optional=optional_)
             if writes:
                 sequence.workspace = {JOIN: [sequence.workspace, expression(join, "output")]}
-            results = self._free_name(None, f"{name}_results")
+            results = self._names.free(None, f"{name}_results")
             self._gathers[results] = join
             sequence.nodes.append(
                 TaskNode(
@@ -402,7 +392,7 @@ class Flow:
                 f"use a plain `if`"
             )
         with self._branch() as around:
-            self._expect_known(facts, around)
+            self._given.expect_known(facts)
             fork, self._fork = self._fork, None
             cases = Cases(self, facts, self._new_block(), around)
             try:
@@ -419,7 +409,7 @@ class Flow:
         Raises:
             WorkflowDefinitionError: the model's fields cannot be made of these.
         """
-        made = self._values(model, fields, self._sequence, f"result {model.__name__}", "field")
+        made = self._given.values_of(model, fields, f"result {model.__name__}", "field")
         return cast("M", Output(model, made))
 
     # ---- building
@@ -441,9 +431,17 @@ class Flow:
             self.tasks[GATHER_TASK] = builtin_task(GATHER_TASK)
         return without(tuple(sequence.nodes), unused), sequence.workspace if self.uses_workspace else None
 
-    def value(self, value: object, sequence: _Sequence | None = None) -> Any:
+    def value(self, value: object) -> Any:
         """A value as JSON, with an expression for each stand-in in it."""
-        return self._json(value, sequence or self._sequence)
+        return self._given.as_json(value)
+
+    def misfit(self, facts: Facts, kind: Any) -> str | None:
+        """Why a value does not fit a type where the function is now; None if it does, or only the run can tell."""
+        return self._given.misfit(facts, kind)
+
+    @property
+    def _given(self) -> GivenValues:
+        return GivenValues(self._sequence.scopes, self._used)
 
     @contextmanager
     def _branch(self) -> Iterator[_Sequence]:
@@ -455,13 +453,13 @@ class Flow:
             yield sequence
 
     def _add_fork(self, around: _Sequence, branches: list[_Sequence]) -> None:
-        number = self._free_name(None, "parallel")
+        number = self._names.free(None, "parallel")
         for branch in branches:
             self._end_with_a_name(branch)
         around.nodes += [
             ForkNode(reference_name=number, branches=tuple(tuple(branch.nodes) for branch in branches)),
             JoinNode(
-                reference_name=self._free_name(None, f"{number}_join"),
+                reference_name=self._names.free(None, f"{number}_join"),
                 join_on=tuple(branch.nodes[-1].reference_name for branch in branches),
             ),
         ]
@@ -472,11 +470,11 @@ class Flow:
     def _end_with_a_name(self, branch: _Sequence) -> None:
         """A join cannot wait for what follows a switch, so a branch does not end with one."""
         if isinstance(branch.nodes[-1], SwitchNode):
-            name = self._free_name(None, f"{branch.nodes[-1].reference_name}_done")
+            name = self._names.free(None, f"{branch.nodes[-1].reference_name}_done")
             branch.nodes.append(SetVariableNode(reference_name=name, inputs={}))
 
     def _add_switch(self, around: _Sequence, facts: Facts, cases: Cases) -> None:
-        name = self._free_name(None, f"when_{facts.path[-1]}")
+        name = self._names.free(None, f"when_{facts.path[-1]}")
         default = cases.default or _Sequence(around.workspace)
         sequences = [*cases.built.values(), default]
         if any(sequence.workspace != around.workspace for sequence in sequences):
@@ -484,7 +482,7 @@ class Flow:
             for sequence in sequences:
                 sequence.nodes.append(
                     SetVariableNode(
-                        reference_name=self._free_name(None, variable), inputs={variable: sequence.workspace}
+                        reference_name=self._names.free(None, variable), inputs={variable: sequence.workspace}
                     )
                 )
             around.workspace = expression("workflow", "variables", variable)
@@ -516,10 +514,10 @@ class Flow:
         """
         facts = facts_of(over)
         if facts is None:
-            items = [self._json(item, sequence) for item in over]
+            items = [self.value(item) for item in over]
             tasks = escaped(forked(definition.name, name, inputs, param, items, optional=optional))
         else:
-            listing, item = self._free_name(None, listing_name(name)), self._json(over, sequence)
+            listing, item = self._names.free(None, listing_name(name)), self.value(over)
             mapping = {
                 "over": item,
                 "item": escaped(item),
@@ -532,10 +530,10 @@ class Flow:
             self.tasks[MAP_TASK] = builtin_task(MAP_TASK)
             sequence.nodes.append(TaskNode(reference_name=listing, task_name=MAP_TASK, inputs={"params": mapping}))
             tasks = expression(listing, "output", "result", "tasks")
-        join = self._free_name(None, f"{name}_join")
+        join = self._names.free(None, f"{name}_join")
         sequence.nodes += [
             DynamicForkNode(
-                reference_name=self._free_name(None, f"{name}_fork"),
+                reference_name=self._names.free(None, f"{name}_fork"),
                 inputs={"tasks": tasks, "inputs": {}},
                 tasks_input="tasks",
                 inputs_input="inputs",
@@ -546,7 +544,7 @@ class Flow:
 
     # ---- inputs
 
-    def _definition(self, task: object) -> _Runnable:
+    def _definition(self, task: object) -> Runnable:
         definition = task_of(task) or workflow_of(task)
         if definition is None:
             raise WorkflowDefinitionError(
@@ -563,219 +561,30 @@ class Flow:
         return definition
 
     def _inputs(
-        self, definition: _Runnable, sequence: _Sequence, given: object, params: Mapping[str, object]
+        self, definition: Runnable, sequence: _Sequence, given: object, params: Mapping[str, object]
     ) -> dict[str, Any]:
-        inputs = self._params_input(definition, sequence, given, params)
+        inputs = self._given.params_of(definition, given, params)
         if _has_workspace(definition):
             self.uses_workspace = True
             inputs["workspace"] = sequence.workspace
         return inputs
 
-    def _params_input(
-        self, definition: _Runnable, sequence: _Sequence, given: object, params: Mapping[str, object]
-    ) -> dict[str, Any]:
-        model, of = definition.params_model, _word(definition)
-        if model is None:
-            if given is not None or params:
-                raise WorkflowDefinitionError(f"{here()}: {of} takes no params; leave them out")
-            return {}
-        made = self._params(model, of, sequence, given, params)
-        if isinstance(definition, WorkflowDefinition):
-            # Nothing validates the input of a sub-workflow when it runs, so that nothing would fill these in.
-            made = self._with_defaults(model, of, made, given)
-        return {"params": made}
-
-    def _with_defaults(self, model: type[BaseModel], of: str, made: Any, given: object) -> Any:
-        facts = facts_of(given)
-        if facts is None:
-            return with_defaults(model, made)
-        source = model_of(facts.kind)
-        missing = [name for name in model.model_fields if source is not None and name not in source.model_fields]
-        if missing:
-            raise WorkflowDefinitionError(
-                f"{here()}: {facts.name} ({facts.place}) has no field {missing[0]!r}, which {of} reads; "
-                f"give its params one by one"
-            )
-        return made
-
-    def _params(
-        self, model: type[BaseModel], of: str, sequence: _Sequence, given: object, params: Mapping[str, object]
-    ) -> Any:
-        if given is None:
-            return self._values(model, params, sequence, of, "param")
-        if params:
-            raise WorkflowDefinitionError(
-                f"{here()}: {of} gets all params at once, and some by name; give one or the other"
-            )
-        facts = facts_of(given)
-        if facts is not None:
-            fault = self.misfit(facts, model)
-            if fault is not None:
-                raise WorkflowDefinitionError(
-                    f"{here()}: {facts.name} ({facts.place}) does not fit the params of {of}: {fault}"
-                )
-            return self._json(given, sequence)
-        if isinstance(given, Mapping):
-            return self._values(model, given, sequence, of, "param")
-        return self._values(model, dict(iter(given)) if isinstance(given, BaseModel) else {}, sequence, of, "param")
-
-    def _values(
-        self, model: type[BaseModel], given: Mapping[str, object], sequence: _Sequence, of: str, word: str
-    ) -> dict[str, Any]:
-        """Values for the fields of a model, checked, as JSON.
-
-        Raises:
-            WorkflowDefinitionError: all faults.
-        """
-        fields = model.model_fields
-        faults = [f"it has no {word} {name!r}{did_you_mean(name, [*fields])}" for name in given if name not in fields]
-        faults += [
-            f"{word} {name!r} is missing" for name, about in fields.items() if about.is_required() and name not in given
-        ]
-        made = {}
-        for name in [name for name in given if name in fields]:
-            about = fields[name]
-            fault = self._fault(given[name], field_type(about))
-            if fault is not None:
-                faults.append(f"{word} {name!r}{fault}")
-            else:
-                made[about.alias if word == "param" and about.alias else name] = self._json(given[name], sequence)
-        if faults:
-            raise WorkflowDefinitionError(f"{here()}: {of}: {'; '.join(faults)}")
-        return made
-
-    def _expect_list_of(self, kind: Any, over: object, definition: TaskDefinition, param: str) -> None:
-        """Refuse what is no list, or whose items never fit a param."""
-        of = f"{here()}: map of task {definition.name!r}: over"
-        if facts_of(over) is not None:
-            fault = self._fault(over, list[kind])
-            if fault is not None:
-                raise WorkflowDefinitionError(f"{of}{fault}")
-            return
-        if isinstance(over, str | bytes) or not isinstance(over, Sequence):
-            raise WorkflowDefinitionError(f"{of} is {over!r}, which is no list; give one, or a stand-in of one")
-        if len(over) > MAX_FORKED:
-            raise WorkflowDefinitionError(
-                f"{of} has {len(over)} items, and at most {MAX_FORKED} run side by side; map over lists of several "
-                f"items each"
-            )
-        faults = [f"item {index}{fault}" for index, item in enumerate(over) if (fault := self._fault(item, kind))]
-        if faults:
-            raise WorkflowDefinitionError(f"{of} does not fit param {param!r}: {'; '.join(faults)}")
-
-    def _writes(self, definition: _Runnable, *, optional: bool) -> bool:
+    def _writes(self, definition: Runnable, *, optional: bool) -> bool:
         """Whether it leaves another workspace than it takes. If so, it must not be optional."""
         writes = _leaves_commit(definition)
         if writes and optional:
             raise WorkflowDefinitionError(
-                f"{here()}: {_word(definition)} writes in its workspace and cannot be optional: if it fails, what "
+                f"{here()}: {word_for(definition)} writes in its workspace and cannot be optional: if it fails, what "
                 f"follows would not know which commit to take"
             )
         return writes
-
-    def _fault(self, value: object, kind: Any) -> str | None:
-        """Why a value does not fit a field; None if it does, or only the run can tell."""
-        facts = facts_of(value)
-        if facts is not None:
-            self._expect_known(facts, self._sequence)
-            fault = self.misfit(facts, kind)
-            return None if fault is None else f" takes {type_name(kind)}, but {facts.name} ({facts.place}): {fault}"
-        if has_secret(value, kind):
-            return FAULT_OF_A_LITERAL
-        if holds_stand_in(value):
-            return None
-        try:
-            TypeAdapter(kind).validate_python(value)
-        except ValidationError as exc:
-            return f": {describe_faults(exc, 'value')}"
-        return None
-
-    def misfit(self, facts: Facts, kind: Any) -> str | None:
-        """Why a value does not fit a type where the function is now; None if it does, or only the run can tell."""
-        fault = misfit(facts.kind, kind)
-        if fault is not None or all(not scope.is_case or scope in self._sequence.scopes for scope in facts.scopes):
-            return fault
-        fault = misfit(facts.kind | None, kind)
-        return None if fault is None else f"{fault}, as its case of the switch may not run"
-
-    def _json(self, value: object, sequence: _Sequence) -> Any:
-        facts = facts_of(value)
-        if facts is not None:
-            self._expect_known(facts, sequence)
-            return expression(*facts.path)
-        if isinstance(value, Mapping):
-            return {str(key): self._json(item, sequence) for key, item in value.items()}
-        if isinstance(value, list | tuple) and holds_stand_in(value):
-            return [self._json(item, sequence) for item in value]
-        try:
-            found = to_jsonable_python(value)
-        except PydanticSerializationError as exc:
-            raise WorkflowDefinitionError(f"{here()}: {value!r} cannot be written as JSON: {exc}") from None
-        return escaped(with_finite_numbers(found))
-
-    def _expect_known(self, facts: Facts, sequence: _Sequence) -> None:
-        """Refuse a value from a parallel branch, or from another case of the switch. Notes that the value is used."""
-        self._used.add(str(facts.path[0]))
-        parts = {scope.block: scope.part for scope in sequence.scopes}
-        for scope in facts.scopes:
-            if scope.block in parts and parts[scope.block] != scope.part:
-                how = "in another case of the switch" if scope.is_case else "beside it"
-                raise WorkflowDefinitionError(
-                    f"{here()}: {facts.name} ({facts.place}) is made {how}, and is not known here; use "
-                    f"it after the block"
-                )
-
-    def _free_name(self, wanted: str | None, otherwise: str) -> str:
-        name = self._not_a_map(_NOT_A_NAME.sub("_", otherwise)) if wanted is None else wanted
-        if wanted is not None and (_NOT_A_NAME.search(wanted) or not wanted or wanted == "workflow"):
-            raise WorkflowDefinitionError(
-                f"{here()}: ref_={wanted!r} is no reference name; use letters, digits and '_', and not 'workflow'"
-            )
-        if wanted is not None and self._is_taken(wanted):
-            raise WorkflowDefinitionError(f"{here()}: two tasks have the reference name {wanted!r}; rename one")
-        number, free = 1, name
-        while self._is_taken(free) or free == "workflow":
-            number += 1
-            free = f"{name}_{number}"
-        self._names.add(free)
-        return free
-
-    def _free_map_name(self, wanted: str | None, otherwise: str) -> str:
-        """A name for a map, whose numbered names are free as well."""
-        name = self._free_name(wanted, otherwise)
-        numbered = next((other for other in sorted(self._names) if _is_numbered(other, name)), None)
-        if numbered is not None and wanted is not None:
-            raise WorkflowDefinitionError(
-                f"{here()}: map {name!r} and another task have the reference name {numbered!r}; rename one with ref_"
-            )
-        if numbered is not None:
-            return self._free_map_name(None, f"{name}_map")
-        self._maps.add(name)
-        return name
-
-    def _is_taken(self, name: str) -> bool:
-        return name in self._names or any(_is_numbered(name, one) for one in self._maps)
-
-    def _not_a_map(self, name: str) -> str:
-        """A name whose numbers are not those of a map's tasks."""
-        while name in self._maps:
-            name = f"{name}_more"
-        return name
 
     def _new_block(self) -> int:
         self._blocks += 1
         return self._blocks
 
 
-_Runnable = TaskDefinition | WorkflowDefinition
-
-
-def _word(definition: _Runnable) -> str:
-    """A task or workflow in a sentence."""
-    return f"{'task' if isinstance(definition, TaskDefinition) else 'workflow'} {definition.name!r}"
-
-
-def _node(definition: _Runnable, name: str, inputs: JsonObject, *, is_optional: bool) -> TaskNode | SubWorkflowNode:
+def _node(definition: Runnable, name: str, inputs: JsonObject, *, is_optional: bool) -> TaskNode | SubWorkflowNode:
     if isinstance(definition, TaskDefinition):
         return TaskNode(reference_name=name, task_name=definition.name, inputs=inputs, optional=is_optional)
     return SubWorkflowNode(
@@ -789,11 +598,11 @@ def _node(definition: _Runnable, name: str, inputs: JsonObject, *, is_optional: 
     )
 
 
-def _has_workspace(definition: _Runnable) -> bool:
+def _has_workspace(definition: Runnable) -> bool:
     return definition.has_workspace if isinstance(definition, TaskDefinition) else definition.uses_workspace
 
 
-def _leaves_commit(definition: _Runnable) -> bool:
+def _leaves_commit(definition: Runnable) -> bool:
     """Whether it can leave another workspace than it takes."""
     tasks = [definition] if isinstance(definition, TaskDefinition) else definition.tasks.values()
     return any(task.workspace is not None and not task.workspace.read_only for task in tasks)
@@ -805,8 +614,3 @@ class Output:
 
     model: type[BaseModel]
     fields: Mapping[str, Any]
-
-
-def _is_numbered(name: str, of: str) -> bool:
-    """Whether a name is that of a task of a map."""
-    return name.startswith(f"{of}_") and name.removeprefix(f"{of}_").isdecimal()
