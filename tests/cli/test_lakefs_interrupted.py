@@ -127,7 +127,7 @@ def test_a_merge_takes_no_longer_than_the_tasks_budget(songs, proxy):
     wait_until_taken(slow, process)
     code, err = end(process)
     assert code == 1
-    assert "lakefs_merge_timeout_seconds" in err.replace("\n", " ")
+    assert "publish_timeout_seconds" in err.replace("\n", " ")
     assert songs.head() == before
 
 

@@ -81,7 +81,7 @@ def test_a_server_that_stays_away_leaves_it_to_the_next_try(make_staged, server)
 def test_a_merge_that_takes_too_long_is_given_up(make_staged):
     bench, base, staged = make_staged(1)
     bench.proxy.add(Rule(Delay(30), method="POST", path="/merge/main", times=None))
-    with pytest.raises(StoreError, match="lakefs_merge_timeout_seconds"):
+    with pytest.raises(StoreError, match="publish_timeout_seconds"):
         staged.publish()
     assert bench.line() == [base]
 

@@ -41,7 +41,7 @@ def test_a_merge_beyond_the_budget_fails_its_try_and_the_next_one_publishes_once
             assert completed["status"] == "COMPLETED"
             assert failed[0]["status"] == "FAILED"
             assert "'main' was not moved in 1 tries, within 2 s" in failed[0]["reasonForIncompletion"]
-            assert "lakefs_merge_timeout_seconds in the task's PublishBudget" in failed[0]["reasonForIncompletion"]
+            assert "publish_timeout_seconds in the task's PublishBudget" in failed[0]["reasonForIncompletion"]
             assert not failed[0].get("outputData")
             wait_for(lambda: merges(proxy) >= 2, "the late merge to arrive too", 60)
             worker.signal(signal.SIGTERM)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -10,6 +11,9 @@ MAX_RETRIES = 10
 """Maximum retries in a TaskDef; Conductor refuses more."""
 
 RetryCount = Annotated[int, Field(ge=0, le=MAX_RETRIES)]
+
+
+_TIMEOUT_NAMES = ("publish_timeout_seconds", "lakefs_merge_timeout_seconds")
 
 
 class _Controls(BaseModel):
@@ -74,13 +78,15 @@ class ExecutionLimits(_Controls):
 class PublishBudget(_Controls):
     """Time that a publication may take, in whole seconds, as measured in production.
 
-    Only `lakefs_merge_timeout_seconds` takes effect. The others repeat durations that are set elsewhere; their sum,
+    Only `publish_timeout_seconds` takes effect. The others repeat durations that are set elsewhere; their sum,
     `response_timeout_seconds`, is the time that an engine must wait. A TaskDef with a shorter timeout warns.
 
     Attributes:
         observed_merge_p99_seconds: 99th percentile of the duration of merges.
         safety_margin_seconds: added to it.
-        lakefs_merge_timeout_seconds: timeout of a merge; at least the sum of the two above.
+        publish_timeout_seconds: limit for moving the branch, such as by a merge on lakeFS; at least the sum of the two
+            above. Required.
+        lakefs_merge_timeout_seconds: another name for it. Give one of the two.
         conductor_completion_timeout_seconds: time to report the result. Only part of the sum.
         worker_shutdown_grace_seconds: time that a stopped worker may still take. Only part of the sum; the limit itself
             is `PERAGO_SHUTDOWN_FORCE_KILL_AFTER`.
@@ -90,17 +96,31 @@ class PublishBudget(_Controls):
 
     observed_merge_p99_seconds: NonNegativeInt
     safety_margin_seconds: NonNegativeInt
-    lakefs_merge_timeout_seconds: PositiveInt
+    publish_timeout_seconds: PositiveInt = 0  # required, by either name
+    lakefs_merge_timeout_seconds: PositiveInt = 0
     conductor_completion_timeout_seconds: PositiveInt
     worker_shutdown_grace_seconds: PositiveInt
     heartbeat_interval_seconds: PositiveInt
 
+    @model_validator(mode="before")
+    @classmethod
+    def _timeout_has_two_names(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        given = {name: data[name] for name in _TIMEOUT_NAMES if name in data}
+        if not given or any(value != next(iter(given.values())) for value in given.values()):
+            raise ValueError(
+                "give publish_timeout_seconds, the limit for a publication; lakefs_merge_timeout_seconds is another "
+                "name for it"
+            )
+        return {**data, **dict.fromkeys(_TIMEOUT_NAMES, next(iter(given.values())))}
+
     @model_validator(mode="after")
     def _timeout_covers_what_was_observed(self) -> PublishBudget:
         needed = self.observed_merge_p99_seconds + self.safety_margin_seconds
-        if self.lakefs_merge_timeout_seconds < needed:
+        if self.publish_timeout_seconds < needed:
             raise ValueError(
-                f"lakefs_merge_timeout_seconds is {self.lakefs_merge_timeout_seconds}, but must be at least "
+                f"publish_timeout_seconds is {self.publish_timeout_seconds}, but must be at least "
                 f"observed_merge_p99_seconds + safety_margin_seconds = {needed}"
             )
         return self
@@ -109,7 +129,7 @@ class PublishBudget(_Controls):
     def response_timeout_seconds(self) -> int:
         """The response timeout that leaves time for a publication: the sum of the last four."""
         return (
-            self.lakefs_merge_timeout_seconds
+            self.publish_timeout_seconds
             + self.conductor_completion_timeout_seconds
             + self.worker_shutdown_grace_seconds
             + self.heartbeat_interval_seconds
@@ -134,7 +154,7 @@ class TaskControls(_Controls):
     @property
     def publish_seconds(self) -> float | None:
         """Seconds that a publication may take, by the budget; None for the store's own limit."""
-        return None if self.publish_budget is None else float(self.publish_budget.lakefs_merge_timeout_seconds)
+        return None if self.publish_budget is None else float(self.publish_budget.publish_timeout_seconds)
 
     @property
     def response_timeout_seconds(self) -> int:

@@ -87,6 +87,15 @@ def test_a_budget_that_cannot_be_is_refused(changed):
         PublishBudget(**{**BUDGET, **changed})
 
 
+def test_the_timeout_of_a_budget_has_two_names():
+    others = {name: value for name, value in BUDGET.items() if name != "lakefs_merge_timeout_seconds"}
+    general, published = PublishBudget(**others, publish_timeout_seconds=20), PublishBudget(**BUDGET)
+    assert general == published
+    assert (general.publish_timeout_seconds, general.lakefs_merge_timeout_seconds) == (20, 20)
+    with pytest.raises(ValidationError, match="is another name for it"):
+        PublishBudget(**BUDGET, publish_timeout_seconds=21)
+
+
 def test_a_budget_at_its_bounds_is_taken():
     PublishBudget(**{**BUDGET, "lakefs_merge_timeout_seconds": 15})
 

@@ -43,7 +43,7 @@ class Boxed(BaseModel, Generic[Value]):
 BUDGET = PublishBudget(
     observed_merge_p99_seconds=1,
     safety_margin_seconds=1,
-    lakefs_merge_timeout_seconds=2,
+    publish_timeout_seconds=2,
     conductor_completion_timeout_seconds=1,
     worker_shutdown_grace_seconds=1,
     heartbeat_interval_seconds=1,

@@ -11,7 +11,7 @@ from perago import PublishBudget, RetryPolicy, TaskControls, TimeoutPolicy, Work
 BUDGET = PublishBudget(
     observed_merge_p99_seconds=1,
     safety_margin_seconds=1,
-    lakefs_merge_timeout_seconds=2,
+    publish_timeout_seconds=2,
     conductor_completion_timeout_seconds=10,
     worker_shutdown_grace_seconds=10,
     heartbeat_interval_seconds=5,

@@ -57,7 +57,7 @@ class LakeFSStore:
             fail. "cooperative" needs no hooks: attempts still exclude each other exactly, but somebody else's commit at
             the moment of a publication is only detected afterwards. Then nothing is lost, but the publication does not
             count, and the attempt fails.
-        merge_timeout_seconds: limit for moving a branch; `lakefs_merge_timeout_seconds` of a PublishBudget.
+        merge_timeout_seconds: limit for moving a branch; `publish_timeout_seconds` of a PublishBudget.
         ca_file: certificates to trust, in addition to the system's.
         connections: maximum to the server at the same time. A nearby server gets some 24 to 60. More are opened only
             while that does not slow down the answers.

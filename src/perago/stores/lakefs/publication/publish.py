@@ -297,7 +297,7 @@ class _Swap:
 
     def _too_often(self, fault: LakeFSError) -> StoreError:
         hint = (
-            "Allow more time with lakefs_merge_timeout_seconds in the task's PublishBudget"
+            "Allow more time with publish_timeout_seconds in the task's PublishBudget"
             if self._left() <= 0
             else ("Check the server's log")
         )
