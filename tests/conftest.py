@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis.errors import FailedHealthCheck
 
 import figures
-from perago.values import redaction
+from forgetting import no_secrets_known
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("perago", deadline=None)
@@ -37,7 +37,7 @@ PROVE = "PERAGO_PROVE"
 @pytest.fixture(autouse=True)
 def nothing_learnt() -> Iterator[None]:
     """Secrets that a test teaches this process are forgotten after it."""
-    with redaction.learning_for_now():
+    with no_secrets_known():
         yield
 
 

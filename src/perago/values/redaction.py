@@ -10,7 +10,6 @@ import re
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
@@ -117,18 +116,6 @@ def forget(owner: str) -> None:
     with _learning:
         if owner in _known.owned:
             _known = replace(_known, ended=_known.ended | {owner})
-
-
-@contextmanager
-def learning_for_now() -> Iterator[None]:
-    """Know no secrets inside, and at the end those from before. For tests: a process otherwise knows its secrets until
-    it ends."""
-    global _known  # noqa: PLW0603 - as above
-    before, _known = _known, _Known()
-    try:
-        yield
-    finally:
-        _known = before
 
 
 def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:

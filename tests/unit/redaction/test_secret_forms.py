@@ -25,6 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
+from forgetting import no_secrets_known
 from perago.tasks.secrets import secrets_of
 from perago.values import redaction
 from perago.values.redaction import MASK, mask_lines, mask_text, traceback_of
@@ -179,7 +180,7 @@ class Held(BaseModel):
 
 
 def masked(way: Way, value: Any, secret: Any) -> str:
-    with redaction.learning_for_now():
+    with no_secrets_known():
         redaction.learn_of("attempt", secrets_of(Held(value=[{"a": secret}])))
         return mask_text(way(value))
 
@@ -263,7 +264,7 @@ def test_a_secret_that_reads_and_cuts_split_is_masked_whole(size, before, after,
     secret = "s3cr3t!" * 6
     text = ("." * before + secret + "." * after + ("\n" if end else "")).encode()
     told: list[str] = []
-    with redaction.learning_for_now():
+    with no_secrets_known():
         redaction.learn_of("attempt", [secret])
         printed = Printed(told.append)
         for start in range(0, len(text), size):

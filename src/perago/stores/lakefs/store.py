@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,7 @@ from typing import Self
 from perago.errors import RuntimeConfigError, StoreError
 from perago.files.credentials import Credentials
 from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock, ignore
+from perago.stores.lakefs.api.answers import Commit
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits, check_full_id, full_id
 from perago.stores.lakefs.clean import cleanup_staging
@@ -38,7 +40,22 @@ _FORESEEN = 4
 
 
 _REMEMBERED = 8
-"""Executions whose uploads are remembered, besides the present one."""
+"""Executions that are remembered, besides the present one."""
+
+
+@dataclass
+class _Memory:
+    """What is remembered of one execution.
+
+    Attributes:
+        sent: what it has staged, in case that its swap is lost.
+        staged: its staging branch, until that is cleaned up.
+        is_removed: the branch is gone already, although nobody has asked to clean it up.
+    """
+
+    sent: Sent = field(default_factory=Sent)
+    staged: StagedWorkspace | None = None
+    is_removed: bool = False
 
 
 class LakeFSStore:
@@ -121,9 +138,7 @@ class LakeFSStore:
             checksums=checksums,
             presign=presign,
         )
-        self._staged: dict[str, StagedWorkspace] = {}
-        self._removed: set[str] = set()
-        self._sent: dict[str, Sent] = {}
+        self._executions: dict[str, _Memory] = {}
         self._foreseen: dict[str, asyncio.Task[tuple[Transfer, Layout]]] = {}
 
     # ---- lifetime
@@ -211,10 +226,7 @@ class LakeFSStore:
             PublishFenceError: with fence="cooperative", somebody else's commit came in between.
         """
         mover = self._connection.mover
-        published = self._connection.run(
-            publish(mover, staged, workspace_input, execution, lambda: self._remove_early(staged))
-        )
-        self._sent.pop(execution.execution_id, None)
+        published = self._connection.run(self._publish(staged, workspace_input, execution))
         if mover.mode == "cooperative":
             self._connection.observer(_warning_of(execution, published.id))
         return published.id
@@ -298,9 +310,9 @@ class LakeFSStore:
         run_ref: str | None = None,
     ) -> StagedWorkspace:
         connection = self._connection
-        before = self._staged.pop(execution.execution_id, None)
-        if before is not None:
-            await cleanup_staging(connection.client, before)
+        memory = self._memory_of(execution)
+        if memory.staged is not None:
+            await self._clean(memory.staged)
         uploaded = execution.changes if run_ref is None else None
         total = len(uploaded.written) if uploaded is not None else 0
         job = StagingJob(
@@ -311,13 +323,13 @@ class LakeFSStore:
             spec=spec,
             execution=execution,
             done=connection.progress(Phase.STAGE, total, execution).add,
-            sent=self._sent_before(execution),
+            sent=memory.sent,
             run_ref=run_ref,
         )
         mover = connection.mover
         staging = Staging(connection.client, connection.commits, mover.mode, mover.merge_seconds)
         staged = await staging.stage(job)
-        self._staged[execution.execution_id] = staged
+        memory.staged = staged
         try:
             await connection.check_fence(staged.repository, staged.commit)
         except BaseException:
@@ -325,25 +337,32 @@ class LakeFSStore:
             raise
         return staged
 
-    def _sent_before(self, execution: TaskExecution) -> Sent:
-        """What this execution has staged, in case that its swap was lost. That of older executions is forgotten."""
-        for key in list(self._sent)[:-_REMEMBERED]:
-            self._sent.pop(key, None)
-        return self._sent.setdefault(execution.execution_id, Sent())
+    def _memory_of(self, execution: TaskExecution) -> _Memory:
+        """What is remembered of this execution. The oldest others are forgotten."""
+        for key in list(self._executions)[:-_REMEMBERED]:
+            self._executions.pop(key, None)
+        return self._executions.setdefault(execution.execution_id, _Memory())
 
-    async def _remove_early(self, staged: StagedWorkspace) -> None:
-        """Remove the branch of a published commit, whose merge keeps it, so that cleaning up takes no time."""
-        with suppress(StoreError):  # `cleanup_staging` tries again
-            await cleanup_staging(self._connection.client, staged)
-            self._removed.add(staged.branch)
+    async def _publish(
+        self, staged: StagedWorkspace, workspace_input: WorkspaceInput, execution: TaskExecution
+    ) -> Commit:
+        memory = self._memory_of(execution)
+
+        async def remove_early() -> None:
+            """Remove the branch of the published commit, whose merge keeps it, so that cleaning up takes no time."""
+            with suppress(StoreError):  # `cleanup_staging` tries again
+                await cleanup_staging(self._connection.client, staged)
+                memory.is_removed = memory.staged == staged
+
+        published = await publish(self._connection.mover, staged, workspace_input, execution, remove_early)
+        memory.sent = Sent()
+        return published
 
     async def _clean(self, staged: StagedWorkspace) -> None:
-        if staged.branch in self._removed:
-            self._removed.discard(staged.branch)
-        else:
+        memory = next((one for one in self._executions.values() if one.staged == staged), _Memory())
+        if not memory.is_removed:
             await cleanup_staging(self._connection.client, staged)
-        for execution_id in [key for key, value in self._staged.items() if value.branch == staged.branch]:
-            del self._staged[execution_id]
+        memory.staged, memory.is_removed = None, False
 
 
 def _key(workspace_input: WorkspaceInput, spec: WorkspaceSpec) -> str:
