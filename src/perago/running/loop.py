@@ -15,7 +15,7 @@ from perago.engines.local import WorkflowRun
 from perago.engines.local.workflow_record import WorkflowTry
 from perago.errors import InternalError, required
 from perago.ports import Clock
-from perago.running.request import recordable_by_tasks, recordable_input, recordable_map
+from perago.running.recordable import recordable_by_tasks, recordable_input, recordable_map
 from perago.running.text import reason_within
 from perago.running.view import WorkflowView
 from perago.tasks.code_version import code_version

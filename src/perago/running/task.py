@@ -24,8 +24,9 @@ from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, 
 from perago.ports import Event, Observer, Repository, SystemClock
 from perago.running.code import RunCode
 from perago.running.progress import Lines
+from perago.running.recordable import learn_secrets
 from perago.running.repos.address import queue_for
-from perago.running.request import RunRequest, learn_secrets
+from perago.running.request import RunRequest
 from perago.running.telemetry import open_telemetry
 from perago.running.text import reason_within
 from perago.running.watch import RunObserver

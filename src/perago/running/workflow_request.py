@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from perago.engines.local import LocalEngine, WorkflowRun
 from perago.engines.local.workflow_record import WorkflowTry
 from perago.errors import WorkflowStateError, required
+from perago.running.recordable import recordable_by_tasks, recordable_params
 from perago.running.repos.address import local_engine
-from perago.running.request import Place, RunArgumentError, recordable_by_tasks, recordable_params, resuming
+from perago.running.request import Place, RunArgumentError, resuming
 from perago.settings import RuntimeConfig
 from perago.stores.provider import RepositoryAddress
 from perago.tasks.params import read_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, field_validator
 
 from perago import task
-from perago.running.request import learn_secrets
+from perago.running.recordable import learn_secrets
 from perago.values import redaction
 
 

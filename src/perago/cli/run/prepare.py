@@ -16,13 +16,7 @@ from perago.cli.run.params import read_params
 from perago.engines.local import LocalEngine, RunSummary
 from perago.errors import required
 from perago.running.repos.address import given_repository, local_engine
-from perago.running.request import (
-    Place,
-    RunArgumentError,
-    RunRequest,
-    find_run,
-    new_request,
-)
+from perago.running.request import Place, RunArgumentError, RunRequest, find_run, new_request
 from perago.running.workflow_request import (
     MODULES,
     WorkflowRequest,

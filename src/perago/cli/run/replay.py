@@ -21,8 +21,9 @@ from perago.cli.run.prepare import run_config
 from perago.cli.run.rehearsal import rehearse
 from perago.cli.run.task import choose_body, show_traceback, stdout_for_the_result
 from perago.errors import RuntimeConfigError, required
+from perago.running.recordable import learn_secrets
 from perago.running.repos.address import address_in_configured_store, local_engine, parse_address
-from perago.running.request import RunRequest, learn_secrets
+from perago.running.request import RunRequest
 from perago.running.watch import Interrupts, RunObserver
 from perago.settings import RuntimeConfig
 from perago.settings.stores import TO_CONFIGURE
