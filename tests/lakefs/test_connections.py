@@ -9,7 +9,7 @@ from yarl import URL
 from authority import Authority
 from forward_proxy import ForwardProxy
 from perago.errors import RuntimeConfigError
-from perago.http.faults import FaultKind
+from perago.http.answer import FaultKind
 from perago.http.loop import LoopThread
 from perago.stores.lakefs.api.answers import (
     LakeFSAccessError,

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from perago.http.faults import FaultKind
+from perago.http.answer import FaultKind
 from perago.http.retry import RetryPolicy
 from perago.stores.lakefs import LakeFSStore
 from perago.stores.lakefs.api.answers import LakeFSError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from perago.errors import PeragoError
-from perago.http.faults import FaultKind
+from perago.http.answer import FaultKind
 from perago.values.redaction import mask_text
 
 MAX_SHOWN_CHARACTERS = 500

@@ -6,8 +6,7 @@ import random
 import time
 from dataclasses import dataclass
 
-from perago.http.answer import Answer, retry_after_of
-from perago.http.faults import FaultKind, HttpFault
+from perago.http.answer import Answer, FaultKind, HttpFault, retry_after_of
 from perago.values.backoff import backoff
 
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})

@@ -31,11 +31,9 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from perago.http.answer import MAX_ANSWER_BYTES, Answer
-from perago.http.connecting import CONNECT_SECONDS, fault_of_tls, trusting
-from perago.http.faults import FaultKind, HttpFault
+from perago.http.answer import MAX_ANSWER_BYTES, Answer, FaultKind, HttpFault
+from perago.http.connecting import CONNECT_SECONDS, fault_of_tls, proxy_for, trusting
 from perago.http.forks import keep, tell_forks
-from perago.http.proxies import proxy_for
 from perago.http.retry import RetryPolicy, Tries, answer_of
 
 if TYPE_CHECKING:

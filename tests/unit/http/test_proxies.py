@@ -2,7 +2,7 @@
 
 import pytest
 
-from perago.http.proxies import proxy_for
+from perago.http.connecting import proxy_for
 
 
 @pytest.fixture(autouse=True)

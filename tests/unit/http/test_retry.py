@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perago.http.faults import FaultKind, HttpFault
+from perago.http.answer import FaultKind, HttpFault
 from perago.http.retry import PASSING_STATUSES, PATIENT_PAUSE_SECONDS, RetryPolicy, retry_delay
 
 POLICY = RetryPolicy(tries=4, base_seconds=0.1, longest_seconds=5.0)

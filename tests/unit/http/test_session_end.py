@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from perago.http import session as sessions
-from perago.http.faults import FaultKind, HttpFault
+from perago.http.answer import FaultKind, HttpFault
 from perago.http.loop import LoopThread
 from perago.http.session import HttpSession, Request, encoded
 from waiting import wait_for

@@ -11,7 +11,7 @@ import pytest
 from forks import exit_code_in_fork
 from forward_proxy import ForwardProxy
 from perago.http import sync
-from perago.http.faults import FaultKind, HttpFault
+from perago.http.answer import FaultKind, HttpFault
 from perago.http.retry import RetryPolicy
 from perago.http.sync import SyncSession
 from servers.machine import slowness

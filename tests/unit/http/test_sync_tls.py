@@ -8,7 +8,7 @@ import pytest
 
 from authority import Authority
 from forward_proxy import ForwardProxy
-from perago.http.faults import FaultKind, HttpFault
+from perago.http.answer import FaultKind, HttpFault
 from perago.http.retry import RetryPolicy
 from perago.http.sync import SyncSession
 

@@ -11,9 +11,8 @@ from urllib.parse import quote, urlsplit
 from perago.engines.conductor.failure import ConductorError, refused, unanswered
 from perago.engines.conductor.token import KeyToken
 from perago.errors import EngineError
-from perago.http.answer import Answer
-from perago.http.faults import HttpFault
-from perago.http.server_url import split_server_url
+from perago.http.answer import Answer, HttpFault
+from perago.http.connecting import split_server_url
 from perago.http.sync import Flight, SyncSession
 from perago.values.json_text import parse_json
 

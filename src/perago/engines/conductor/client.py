@@ -16,7 +16,7 @@ from perago.engines.conductor.failure import ConductorError, ConductorNotFoundEr
 from perago.engines.conductor.token import KeyToken
 from perago.errors import RuntimeConfigError
 from perago.files.credentials import Credentials
-from perago.http.faults import FaultKind
+from perago.http.answer import FaultKind
 from perago.http.retry import RetryPolicy
 from perago.http.sync import Flight, SyncSession
 from perago.values.credentials import CONDUCTOR_KEY, CONDUCTOR_SECRET

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from perago.errors import EngineError, EngineUnavailableError, TaskNotFoundError
-from perago.http.faults import FaultKind, HttpFault
+from perago.http.answer import FaultKind, HttpFault
 from perago.http.refusals import Advice, CallError, message_of
 
 _ADVICE = Advice(

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from perago.engines.conductor.failure import ConductorAccessError, ConductorError, refused, unanswered
 from perago.files.credentials import Credentials
-from perago.http.faults import HttpFault
+from perago.http.answer import HttpFault
 from perago.http.sync import SyncSession
 from perago.values.credentials import CONDUCTOR_KEY, CONDUCTOR_SECRET
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from perago.http.faults import FaultKind
+from perago.http.answer import FaultKind
 from perago.stores.lakefs.api.answers import Branch, Commit, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.clean import Janitor

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from perago.errors import StoreError
-from perago.http.answer import Answer, retry_after_of
-from perago.http.faults import FaultKind, HttpFault
+from perago.http.answer import Answer, FaultKind, HttpFault, retry_after_of
 from perago.http.refusals import Advice, CallError, message_of
 from perago.values.json_text import parse_json
 

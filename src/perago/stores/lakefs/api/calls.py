@@ -10,9 +10,8 @@ from urllib.parse import quote
 from yarl import URL
 
 from perago.errors import RuntimeConfigError, StoreError
-from perago.http.answer import Answer
-from perago.http.faults import FaultKind, HttpFault
-from perago.http.server_url import split_server_url
+from perago.http.answer import Answer, FaultKind, HttpFault
+from perago.http.connecting import split_server_url
 from perago.http.session import HttpSession, Request, encoded
 from perago.stores.lakefs.api.answers import (
     LakeFSError,

@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from yarl import URL
 
 from perago.errors import ObjectNameError, StoreError
-from perago.http.answer import Answer
-from perago.http.faults import HttpFault
+from perago.http.answer import Answer, HttpFault
 from perago.http.session import Body, Request, Stream
 from perago.stores.lakefs.api.answers import (
     EXECUTABLE_KEY,

@@ -20,8 +20,7 @@ from yarl import URL
 
 from perago.errors import PeragoError, StoreError, WorkspaceContentError
 from perago.files.storage import storage_error
-from perago.http.answer import Answer
-from perago.http.faults import FaultKind, HttpFault
+from perago.http.answer import Answer, FaultKind, HttpFault
 from perago.http.file_range import FileIsShorterError, FileRange
 from perago.http.parallel import in_parallel, in_thread, together
 from perago.http.session import Request

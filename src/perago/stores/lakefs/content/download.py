@@ -17,8 +17,8 @@ from yarl import URL
 
 from perago.errors import StoreError
 from perago.files.beneath import Beneath
+from perago.http.answer import FaultKind
 from perago.http.batches import Batches
-from perago.http.faults import FaultKind
 from perago.http.pace import Pace
 from perago.http.parallel import at_pace, in_parallel, in_thread, together
 from perago.http.session import encoded

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from perago.errors import required
-from perago.http.faults import HttpFault
+from perago.http.answer import HttpFault
 from perago.http.loop import LoopThread
 from perago.http.parallel import in_thread
 from perago.http.retry import RetryPolicy, retry_delay

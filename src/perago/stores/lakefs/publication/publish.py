@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from perago.errors import DirtyBranchError, HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
-from perago.http.faults import FaultKind, HttpFault
+from perago.http.answer import FaultKind, HttpFault
 from perago.http.parallel import nothing
 from perago.stores.lakefs.api.answers import Commit, LakeFSError, unanswered, uri
 from perago.stores.lakefs.api.client import LakeFSClient, both
