@@ -20,6 +20,7 @@ from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_params
 from perago.values.json_text import JsonObject
 from perago.values.models import outsiders_fault
+from perago.worker.body.sandbox import expect_sandbox
 
 _LOGGER = logging.getLogger("perago.run")
 
@@ -118,9 +119,11 @@ def new_request(
     """The request of a new run.
 
     Raises:
+        RuntimeConfigError: the task's sandbox cannot be had here.
         TaskInputError: the params do not validate, or an argument is missing or superfluous.
         BranchNotFoundError, RefNotFoundError: it does not exist.
     """
+    expect_sandbox([task], config.sandbox)
     validate_params(task, params)
     workspace = place.input_of(f"task {task.name!r}", "the task", has_workspace=task.has_workspace)
     return RunRequest(

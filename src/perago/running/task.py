@@ -272,7 +272,7 @@ def own_process(
         on_wait()
         return cancelled.is_set()
 
-    load = load_order([job.target], job.config.body_start)
+    load = load_order([job.target], job.config.body_start, sandbox=job.config.sandbox)
     zygote = stack.enter_context(BodyZygote(load))
     body = BodyProcess(
         zygote.start,
@@ -281,6 +281,7 @@ def own_process(
         grace_seconds=GRACE_SECONDS,
         cancelled=is_cancelled,
         on_print=lambda _call, line: on_print(line),
+        sandbox=job.config.sandbox,
     )
     return OwnProcess(zygote, body)
 

@@ -108,7 +108,9 @@ class _Slot:
         self._stack = stack
         self._code = code
         self._loaded = code.current
-        self._load = load_order(sorted(set(request.loaded.values())), request.config.body_start)
+        self._load = load_order(
+            sorted(set(request.loaded.values())), request.config.body_start, sandbox=request.config.sandbox
+        )
         self._zygote = BodyZygote(self._load)
         self._repositories: dict[float | None, Repository] = {}
         self._observer: RunObserver | None = None
@@ -216,6 +218,7 @@ class _Slot:
             cancelled=is_cancelled,
             on_print=lambda _call, line: self._view.printed(reference_name, line),
             on_log=lambda message: self._view.logged(reference_name, message),
+            sandbox=self._request.config.sandbox,
         )
 
     def _have_called(self, call: BodyCall, /, *, is_cancelled: Callable[[], bool]) -> JsonObject:

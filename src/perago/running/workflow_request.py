@@ -17,6 +17,7 @@ from perago.tasks.params import read_model
 from perago.tasks.secrets import secrets_of
 from perago.values.json_text import JsonObject
 from perago.values.redaction import learn_of
+from perago.worker.body.sandbox import expect_sandbox
 from perago.workflows.again import Again, plan_again
 from perago.workflows.check import check_input
 from perago.workflows.decide import with_template
@@ -159,10 +160,12 @@ def new_workflow_request(
         targets: see `WorkflowRequest`.
 
     Raises:
+        RuntimeConfigError: the sandbox of a task cannot be had here.
         TaskInputError: an argument is missing or superfluous.
         WorkflowDefinitionError: the params do not validate.
         BranchNotFoundError, RefNotFoundError: it does not exist.
     """
+    expect_sandbox(workflow.tasks.values(), config.sandbox)
     params = complete_params(workflow, given)
     workspace = _workspace(workflow, place)
     return WorkflowRequest(

@@ -155,6 +155,9 @@ class RuntimeConfig(_Config):
     body_start: Literal["fork", "spawn"] = "spawn" if sys.platform == "darwin" else "fork"
     """How the process of a body starts: `fork`, from a process that has loaded the task's module, or `spawn`, in a
     fresh interpreter, for libraries that do not survive a fork. Default: `fork`, on macOS `spawn`."""
+    sandbox: Literal["enforce", "report", "off"] = "off"
+    """What bodies may reach besides their workspace, where a task does not say it: `enforce` refuses all that was not
+    laid out for them, `report` notes it, `off` does neither. See [What a body can reach](../sandbox.md)."""
     free_tasks: Literal["warm", "forked"] = "warm"
     """Where a worker runs the bodies of tasks without a workspace: `warm`, one after the other in a permanent process,
     or `forked`, each in a process of its own."""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import ParamSpec, TypeVar
@@ -19,8 +20,9 @@ from perago.errors import TaskDefinitionError
 from perago.tasks.context import TaskContext
 from perago.tasks.controls import TaskControls
 from perago.tasks.metrics import MetricRecorder, MetricSpec
+from perago.tasks.sandbox import SANDBOX_MODES, SandboxMode, SandboxSpec
 from perago.tasks.signature import STANDARD_ORDER, Slot, definition_fault, read_signature
-from perago.values.credentials import CREDENTIALS, LAKEFS_SECRET
+from perago.values.credentials import LAKEFS_SECRET
 from perago.values.spec import WorkspaceSpec
 
 TASK_ATTRIBUTE = "__perago_task__"
@@ -55,7 +57,8 @@ class TaskDefinition:
         workspace: None for a free task.
         metrics: None if the task records none of its own.
         controls: retries, timeouts and limits.
-        environment: credentials of the worker that the body sees.
+        environment: credentials of the worker that the body sees, and in a sandbox further variables.
+        sandbox: what the body may reach.
         slots: kinds of the function's parameters, in order. Default: the standard order.
     """
 
@@ -70,6 +73,7 @@ class TaskDefinition:
     metrics: MetricSpec | None = None
     controls: TaskControls = field(default_factory=TaskControls)
     environment: tuple[str, ...] = ()
+    sandbox: SandboxSpec = field(default_factory=SandboxSpec)
     slots: tuple[Slot, ...] = ()
 
     def __post_init__(self) -> None:
@@ -163,6 +167,10 @@ def task(  # noqa: PLR0913 - the declaration is the published contract
     controls: TaskControls | None = None,
     strict_params: bool = False,
     environment: Sequence[str] = (),
+    sandbox: SandboxMode | None = None,
+    reads: Sequence[str | Path] = (),
+    writes: Sequence[str | Path] = (),
+    network: bool = False,
 ) -> Callable[[_Function], _Function]:
     """Declare a function as a task. Returns the function itself, with a `TaskDefinition` attached.
 
@@ -180,7 +188,11 @@ def task(  # noqa: PLR0913 - the declaration is the published contract
         strict_params: refuse unknown fields in params, at every depth, instead of ignoring them.
         environment: variables with credentials of the worker that the body sees in its environment, such as
             "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY". Default: none. Variables that are no credentials of Perago's are
-            always there.
+            always there, except with `sandbox="enforce"`.
+        sandbox: "enforce" refuses the body all that was not laid out for it, "report" notes what else it reaches, and
+            "off" does neither. Default: the setting `PERAGO_SANDBOX`. See docs/sandbox.md.
+        reads, writes: absolute paths of the host that the body may read or write, with all that is below them.
+        network: whether the body may make TCP connections.
 
     Raises:
         TaskDefinitionError: the declaration is wrong. Names the function, the fault and what to do.
@@ -192,6 +204,7 @@ def task(  # noqa: PLR0913 - the declaration is the published contract
         _check_texts(function, name, owner_email, description)
         _check_kinds(function, workspace=workspace, metrics=metrics, controls=declared, strict_params=strict_params)
         _check_environment(function, environment)
+        confinement = _read_sandbox(function, sandbox, reads, writes, network=network)
         signature = read_signature(function, has_workspace=workspace is not None, has_metrics=metrics is not None)
         definition = TaskDefinition(
             name=name,
@@ -205,6 +218,7 @@ def task(  # noqa: PLR0913 - the declaration is the published contract
             metrics=metrics,
             controls=declared,
             environment=tuple(environment),
+            sandbox=confinement,
             slots=signature.slots,
         )
         setattr(function, TASK_ATTRIBUTE, definition)
@@ -319,12 +333,43 @@ def _check_environment(fn: FunctionType, environment: object) -> None:
     if isinstance(environment, str) or not isinstance(environment, Sequence):
         raise _wrong_kind(fn, "environment", environment, f'["{LAKEFS_SECRET}"], a list of names')
     for name in environment:
-        if name not in CREDENTIALS:
+        if not isinstance(name, str) or not name or "=" in name:
             raise definition_fault(
-                fn,
-                f"environment has {name!r}, which is not a credential of the worker",
-                f"remove it, because a body sees all variables but these: {', '.join(CREDENTIALS)}",
+                fn, f"environment has {name!r}, which is not the name of a variable", f'write such as "{LAKEFS_SECRET}"'
             )
+
+
+_ONE_OF = f"write one of {', '.join(map(repr, SANDBOX_MODES))}"
+
+
+def _read_sandbox(fn: FunctionType, mode: object, reads: object, writes: object, *, network: object) -> SandboxSpec:
+    if mode is not None and mode not in SANDBOX_MODES:
+        raise definition_fault(
+            fn,
+            f"sandbox={mode!r} is no mode",
+            f"write {near[0]!r}" if (near := get_close_matches(str(mode), SANDBOX_MODES, n=1)) else _ONE_OF,
+        )
+    if not isinstance(network, bool):
+        raise _wrong_kind(fn, "network", network, "True or False")
+    return SandboxSpec(
+        mode=mode,
+        reads=_read_paths(fn, "reads", reads),
+        writes=_read_paths(fn, "writes", writes),
+        network=network,
+    )
+
+
+def _read_paths(fn: FunctionType, option: str, given: object) -> tuple[str, ...]:
+    if isinstance(given, str | Path) or not isinstance(given, Sequence):
+        raise _wrong_kind(fn, option, given, '["/models/bert-base"], a list of paths')
+    for path in given:
+        if not isinstance(path, str | Path):
+            raise _wrong_kind(fn, option, path, '["/models/bert-base"], a list of paths')
+        if not Path(path).is_absolute() or ".." in Path(path).parts:
+            raise definition_fault(
+                fn, f"{option} has {str(path)!r}, which is not an absolute path", 'write it from "/" on, without ".."'
+            )
+    return tuple(map(str, given))
 
 
 def _wrong_kind(fn: FunctionType, option: str, given: object, wanted: str) -> TaskDefinitionError:

@@ -23,6 +23,7 @@ from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import Executor
 from perago.worker.body.main import load_tasks
 from perago.worker.body.run import load_order
+from perago.worker.body.sandbox import expect_sandbox
 from perago.worker.executor.runner import AttemptRunner
 from perago.worker.executor.wire import Configure
 from perago.worker.supervisor.dispatcher import WorkerSettings
@@ -87,12 +88,13 @@ def executor_configuration(
     state = find_state_directory()
     own = builtin.MODULES if store is not None else builtin.FREE_MODULES
     return Configure(
-        load=load_order([*targets, *own], config.body_start, LOG_LEVELS),
+        load=load_order([*targets, *own], config.body_start, LOG_LEVELS, sandbox=config.sandbox),
         store=store,
         workspace_root=str(config.workspace_root),
         worker_id=worker_id,
         failure_reason_max_length=config.failure_reason_max_length,
         free_tasks=config.free_tasks,
+        sandbox=config.sandbox,
         state_directory=None if state is None else str(state),
     )
 
@@ -110,8 +112,10 @@ def thread_executors(configuration: Configure, engine: WorkerEngine, loop: LoopT
 
     Raises:
         TaskDefinitionError: as `load_tasks`.
+        RuntimeConfigError: a task is to run in a sandbox.
     """
     tasks: dict[str, TaskDefinition] = load_tasks(configuration.load.targets)
+    expect_sandbox(tasks.values(), configuration.sandbox, lacks="in thread mode bodies run in the worker's own process")
 
     def make(journal: Journal) -> AbstractContextManager[Executor]:
         return ExecutorThread(AttemptRunner.of(configuration, tasks), engine, journal, loop)

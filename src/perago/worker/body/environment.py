@@ -47,8 +47,9 @@ def explained(task: TaskDefinition, withheld: Collection[str]) -> Iterator[None]
         name = exc.args[0] if exc.args else None
         if name not in withheld or name in task.environment:
             raise
+        what = ", a credential of the worker" if name in CREDENTIALS else " in a sandbox"
         error = TaskExecutionError(
-            f"task {task.name!r}: bodies do not see {name}, a credential of the worker. If this one needs it, declare "
+            f"task {task.name!r}: bodies do not see {name}{what}. If this one needs it, declare "
             f'@task(..., environment=["{name}"])'
         )
         raise error from exc

@@ -31,7 +31,19 @@ from perago.values.models import AttemptIdentity
 from perago.values.redaction import mask_text
 from perago.values.trace_context import trace_context_of
 from perago.worker.body.environment import explained, withhold
-from perago.worker.process.messages import Failure, Finishing, Load, Metric, Result, Start, read_message
+from perago.worker.body.reach import Watch
+from perago.worker.body.sandbox import confine
+from perago.worker.process.messages import (
+    Failure,
+    Finishing,
+    Load,
+    Metric,
+    Outside,
+    Result,
+    Start,
+    clean_text,
+    read_message,
+)
 from perago.worker.process.outbox import Outbox, failure_of, have_plain_forks, send_logs_to
 from perago.worker.process.shared_flag import SharedFlag
 
@@ -142,22 +154,28 @@ def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, 
     redaction.learn(redaction.secrets_of_environment(os.environ))
     outbox = Outbox(channel)
     outcome: Result | Failure
+    start, watch = None, Watch()
     try:
         order = Load.model_validate(read_message(channel))
+        start = Start.model_validate(read_message(channel))
+        watch = confine(start.confinement, order.targets, order.sys_path if tasks is None else sys.path)
         if tasks is None:
             tasks = load(order, outbox)
         else:
             send_logs_to(outbox, {})  # with the levels that the modules have set
-        start = Start.model_validate(read_message(channel))
         task = tasks[start.task_name]
-        with explained(task, withhold(task.environment)):
+        with explained(task, (*watch.withheld, *withhold(task.environment))):
             outcome = Result(result=dict(_invoke(start, task, outbox, cancelled)))
     except BaseException as exc:  # whatever ends a body is its failure
         if os.getpid() != owner:
             raise
         outcome = failure_of(exc, "the body's process received SIGTERM")
+        if start is not None and start.confinement is not None and start.confinement.mode == "enforce":
+            outcome = outcome.model_copy(update={"reason": outcome.reason + watch.explain(exc)})
     if os.getpid() != owner:
         return
+    if watch.reached:
+        outbox.send(Outside(reached=[clean_text(str(one)) for one in watch.reached], more=watch.more))
     outbox.flush_progress()
     outbox.send_outcome(outcome)
     threads = waiting_threads()

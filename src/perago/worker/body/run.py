@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, Protocol, Self
 
 from pydantic import ValidationError
@@ -27,18 +29,22 @@ from perago.errors import (
     required,
 )
 from perago.tasks.context import LOGGER_ROOT
+from perago.tasks.sandbox import SandboxMode, fault_of_sandbox
 from perago.values.json_text import JsonObject
 from perago.worker.body.printed import Printed
+from perago.worker.body.sandbox import lacks_for
 from perago.worker.process.child import GONE_SECONDS, ChildProcess, Offspring
 from perago.worker.process.messages import (
     CHANNEL_CLOSED,
     CLOSED_BY_BODY,
     FROM_BODY,
+    Confinement,
     Failure,
     Finishing,
     Load,
     Log,
     Metric,
+    Outside,
     Progress,
     Result,
     Start,
@@ -58,6 +64,7 @@ STDOUT_NOT_WRITTEN = 120
 ZYGOTE = "perago.worker.body.zygote"
 ORDERS = {"fork": FORK, "spawn": SPAWN}
 
+_PRIVATE = "private-"
 _SHOWN = 5
 _TICK_SECONDS = 0.05  # interval of checks for cancellation: a body learns of it within 0.2 s
 
@@ -133,6 +140,8 @@ class BodyProcess:
         on_log: receives the body's log records. Default: this process's logger of the same name.
         on_print: receives a line that the body prints. Default: this process's stderr.
         max_lines: maximum lines to forward. Default: all.
+        sandbox: the mode of tasks that declare none.
+        on_outside: receives what a body reached for outside of what is laid out for it. Default: this process's log.
     """
 
     def __init__(  # noqa: PLR0913 - the process is the caller's to shape
@@ -147,7 +156,11 @@ class BodyProcess:
         on_log: Callable[[Log], None] | None = None,
         on_print: Callable[[BodyCall, str], None] | None = None,
         max_lines: int | None = None,
+        sandbox: SandboxMode = "off",
+        on_outside: Callable[[BodyCall, Outside], None] | None = None,
     ) -> None:
+        self._sandbox = sandbox
+        self._on_outside = on_outside or self._log_outside
         self._start = start
         self._load = load
         self._timeout_seconds = timeout_seconds
@@ -172,15 +185,15 @@ class BodyProcess:
             TaskExecutionError: it failed, its result does not validate, or its process did not end properly.
             PeragoError: another error of Perago that the body raised.
         """
-        start = _encode_start(call)
         printed = Printed(partial(self._on_print, call), self._max_lines)
         how = call.task.controls.body_start or self._load.start
         with ExitStack() as stack:
             stack.callback(printed.end)
+            start = _encode_start(call, self._confinement(call, stack))
             process = stack.enter_context(self._start(how, printed.feed))
             process.send(encode(self._load) + start)
             ending = _Ending(process, self._grace_seconds, self._end_seconds)
-            inbox = _Inbox(call, self._on_log)
+            inbox = _Inbox(call, self._on_log, partial(self._on_outside, call))
             deadline = None if self._timeout_seconds is None else time.monotonic() + self._timeout_seconds
             while process.exit_code is None:
                 self._look_for_cause(call, ending, inbox, deadline)
@@ -188,6 +201,39 @@ class BodyProcess:
                 for value in process.poll(_TICK_SECONDS):
                     inbox.take(value)
             return self._outcome(call, inbox, ending, process)
+
+    def _confinement(self, call: BodyCall, stack: ExitStack) -> Confinement | None:
+        """What the body may reach, with a directory of its own, which the stack removes; None if it is not confined.
+
+        Raises:
+            TaskExecutionError: this host cannot enforce it.
+        """
+        spec, task = call.task.sandbox, call.task
+        lacks = lacks_for(network=spec.network)
+        fault = fault_of_sandbox(task.name, spec, self._sandbox, lacks=lacks)
+        if fault is not None:
+            raise TaskExecutionError(fault)
+        mode = spec.mode_on(self._sandbox, lacks=lacks)
+        if mode == "off":
+            return None
+        beside = None if call.workspace is None else call.workspace.absolute().parent
+        private = stack.enter_context(TemporaryDirectory(prefix=_PRIVATE, dir=beside, ignore_cleanup_errors=True))
+        return Confinement(
+            mode=mode,
+            private=os.path.realpath(private),
+            workspace=None if call.workspace is None else os.path.realpath(call.workspace),
+            read_only=task.workspace is not None and task.workspace.read_only,
+            reads=spec.reads,
+            writes=spec.writes,
+            network=spec.network,
+            environment=task.environment,
+        )
+
+    def _log_outside(self, call: BodyCall, outside: Outside) -> None:
+        now = time.time()
+        self._on_log(
+            Log(logger=f"{LOGGER_ROOT}.{call.task.name}", level=logging.WARNING, text=words_of(outside), created=now)
+        )
 
     def _look_for_cause(self, call: BodyCall, ending: _Ending, inbox: _Inbox, deadline: float | None) -> None:
         if ending.cause not in (None, "finished"):
@@ -273,11 +319,12 @@ class _Ending:
 class _Inbox:
     """Forwards the body's messages; keeps its result or failure, and the names of threads that it waits for."""
 
-    def __init__(self, call: BodyCall, on_log: Callable[[Log], None]) -> None:
+    def __init__(self, call: BodyCall, on_log: Callable[[Log], None], on_outside: Callable[[Outside], None]) -> None:
         self.outcome: Result | Failure | None = None
         self.threads: list[str] = []
         self._call = call
         self._on_log = on_log
+        self._on_outside = on_outside
 
     def take(self, value: object) -> None:
         try:
@@ -291,6 +338,8 @@ class _Inbox:
                 self._on_log(message)
             case Metric():
                 self._record(message)
+            case Outside():
+                self._on_outside(message)
             case Finishing():
                 self.threads = message.threads
             case Result() | Failure():
@@ -305,18 +354,35 @@ class _Inbox:
 
 
 def load_order(
-    targets: list[str], start: Literal["fork", "spawn"], log_levels: Mapping[str, int] | None = None
+    targets: list[str],
+    start: Literal["fork", "spawn"],
+    log_levels: Mapping[str, int] | None = None,
+    *,
+    sandbox: SandboxMode = "off",
 ) -> Load:
     """The order to load tasks with this process's paths and directory.
 
     Args:
         log_levels: see `Load`. Default: the levels of this process.
+        sandbox: the mode of tasks that declare none.
     """
-    levels = _log_levels() if log_levels is None else dict(log_levels)
-    return Load(targets=targets, start=start, sys_path=list(sys.path), cwd=_working_directory(), log_levels=levels)
+    return Load(
+        targets=targets,
+        start=start,
+        sys_path=list(sys.path),
+        cwd=_working_directory(),
+        log_levels=_log_levels() if log_levels is None else dict(log_levels),
+        confines=sandbox != "off",
+    )
 
 
-def _encode_start(call: BodyCall) -> bytes:
+def words_of(outside: Outside) -> str:
+    """What a body reached for, for a log."""
+    more = f", and {outside.more} more" if outside.more else ""
+    return f"outside of what is laid out for it, the body reached for: {', '.join(outside.reached)}{more}"
+
+
+def _encode_start(call: BodyCall, confinement: Confinement | None) -> bytes:
     start = Start(
         identity=asdict(call.context.identity),
         execution_id=call.context.execution_id,
@@ -326,6 +392,7 @@ def _encode_start(call: BodyCall) -> bytes:
         metrics=call.metrics is not None,
         trace={} if call.context.trace is None else asdict(call.context.trace),
         guards=call.guards,
+        confinement=confinement,
     )
     try:
         return encode(start)

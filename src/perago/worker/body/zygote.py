@@ -33,6 +33,7 @@ def run_zygote(
             they are not loaded here.
     """
     from perago.worker.body.main import Randomness, load, run_body
+    from perago.worker.body.sandbox import of_system
     from perago.worker.process.messages import Load, read_message
     from perago.worker.process.outbox import Outbox, failure_of
     from perago.worker.process.shared_flag import SharedFlag
@@ -49,6 +50,8 @@ def run_zygote(
         except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the caller reports it
             outbox.send(failure_of(exc, "the process received SIGTERM while it was loading modules"))
             return
+        if order.confines or any(task.sandbox.mode not in (None, "off") for task in tasks.values()):
+            of_system()
         gc.collect()
         gc.freeze()  # a collection in a fork would only copy these objects
     companion = None if start_companion is None else start_companion(tasks)

@@ -26,6 +26,7 @@ from perago.worker.body.environment import withhold, without_credentials
 from perago.worker.body.main import OutboxMetrics, load
 from perago.worker.body.printed import MAX_LINES, Printed, PrintedHere
 from perago.worker.body.run import ORDERS, BodyProcess
+from perago.worker.body.sandbox import expect_sandbox
 from perago.worker.executor.link import PhaseSender, SupervisorLink
 from perago.worker.executor.process_state import ProcessState
 from perago.worker.executor.runner import AttemptRunner
@@ -86,6 +87,7 @@ def _prepare(order: Configure, outbox: Outbox, tasks: Mapping[str, TaskDefinitio
             tasks = load(order.load, outbox)
         else:
             send_logs_to(outbox, {})  # with the levels that the modules have set
+        expect_sandbox(tasks.values(), order.sandbox)
     except Terminated:
         raise
     except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the supervisor reports it
@@ -113,6 +115,7 @@ class _Executor:
         self._outbox = outbox
         self._runner = runner
         self._runs_free_tasks_warm = configuration.free_tasks == "warm"
+        self._sandbox = configuration.sandbox
         self._metrics = OutboxMetrics(outbox)
         self._observer = PhaseSender(outbox)
         self._state = ProcessState()
@@ -126,6 +129,7 @@ class _Executor:
             on_log=outbox.send,
             on_print=self._tell_line,
             max_lines=MAX_LINES,
+            sandbox=configuration.sandbox,
         )
         self._printed_here = PrintedHere(orders)
         self._body: Offspring | None = None
@@ -170,7 +174,8 @@ class _Executor:
             return RuntimeTaskResult("FAILED", reason_for_incompletion="the body raised KeyboardInterrupt")
 
     def _invoke_body(self, call: BodyCall) -> JsonObject:
-        if call.workspace is None and self._runs_free_tasks_warm:
+        is_confined = (call.task.sandbox.mode or self._sandbox) != "off"
+        if call.workspace is None and self._runs_free_tasks_warm and not is_confined:
             return self._run_warm(call)
         return self._run_in_own_process(call)
 

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from perago.attempt.output import traceback_in_body
 from perago.ports import Event, Phase
+from perago.tasks.sandbox import SandboxMode
 from perago.telemetry.facts import ALL_GROUPS, PhaseFact
 from perago.telemetry.instruments import Group
 from perago.values.json_text import JsonObject
@@ -34,6 +35,7 @@ class Configure(Message):
     Attributes:
         load: the modules that its zygote has loaded, or that each of its bodies loads.
         store: None without a store; then only free tasks can run. Secrets are sent only here.
+        sandbox: the mode of tasks that declare none.
         free_tasks: how bodies of tasks without a workspace run: forked like all others, or warm, in the executor.
         state_directory: the user's, for the host's queue; None if there is none.
     """
@@ -44,6 +46,7 @@ class Configure(Message):
     workspace_root: str
     worker_id: str
     failure_reason_max_length: int
+    sandbox: SandboxMode = "off"
     free_tasks: Literal["warm", "forked"] = "warm"
     state_directory: str | None = None
 

@@ -51,6 +51,7 @@ class Load(Message):
         targets: `pkg.module` or `pkg.module:function`; all their tasks are loaded.
         sys_path, cwd: for modules and relative paths; cwd is None if the caller's no longer exists.
         log_levels: logger name ("" is the root) -> level, from the caller's log settings.
+        confines: whether bodies will be confined, so that their process prepares for it.
     """
 
     kind: Literal["load"] = "load"
@@ -59,6 +60,28 @@ class Load(Message):
     sys_path: list[str]
     cwd: str | None
     log_levels: dict[str, int] = Field(default_factory=dict)
+    confines: bool = False
+
+
+class Confinement(Message):
+    """What a body may reach; see `tasks.sandbox.SandboxSpec`.
+
+    Attributes:
+        mode: whether the rest is refused, or only noted.
+        private: directory for its home and its temporary files.
+        workspace: None for a free task.
+        read_only: whether it may only read the workspace.
+        environment: further variables that it sees.
+    """
+
+    mode: Literal["enforce", "report"]
+    private: str
+    workspace: str | None
+    read_only: bool = False
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    network: bool = False
+    environment: tuple[str, ...] = ()
 
 
 class Start(Message):
@@ -71,6 +94,7 @@ class Start(Message):
         metrics: whether the caller takes metrics.
         trace: the attempt's trace context, as fields of `TraceContext`; empty without one.
         guards: see `attempt.body.BodyCall`.
+        confinement: None for a body that may reach whatever its user can.
     """
 
     kind: Literal["start"] = "start"
@@ -82,6 +106,7 @@ class Start(Message):
     metrics: bool
     trace: dict[str, str] = Field(default_factory=dict)
     guards: Literal["pre", "post"] | None = None
+    confinement: Confinement | None = None
 
 
 class Cancel(Message):
@@ -148,6 +173,18 @@ class Failure(Message):
         return error
 
 
+class Outside(Message):
+    """What the body reached for outside of what is laid out for it, in words.
+
+    Attributes:
+        more: how many more there were.
+    """
+
+    kind: Literal["outside"] = "outside"
+    reached: list[str]
+    more: int = 0
+
+
 class Finishing(Message):
     """The body's result or failure has been sent, and its process ends as Python does.
 
@@ -159,9 +196,9 @@ class Finishing(Message):
     threads: list[str]
 
 
-FromBody = Annotated[Progress | Log | Metric | Result | Failure | Finishing, Field(discriminator="kind")]
+FromBody = Annotated[Progress | Log | Metric | Outside | Result | Failure | Finishing, Field(discriminator="kind")]
 
-FROM_BODY: TypeAdapter[Progress | Log | Metric | Result | Failure | Finishing] = TypeAdapter(FromBody)
+FROM_BODY: TypeAdapter[Progress | Log | Metric | Outside | Result | Failure | Finishing] = TypeAdapter(FromBody)
 
 
 def encode(message: Message) -> bytes:

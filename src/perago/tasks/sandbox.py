@@ -1,0 +1,51 @@
+"""What a body may reach besides its workspace: what a task declares, and what that comes to on a host. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SandboxMode = Literal["enforce", "report", "off"]
+SANDBOX_MODES: tuple[SandboxMode, ...] = ("enforce", "report", "off")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxSpec:
+    """What a task declares.
+
+    Attributes:
+        mode: None for the default of the process that runs it, `PERAGO_SANDBOX`.
+        reads, writes: absolute paths of files and directories on the host.
+        network: whether it may make TCP connections.
+    """
+
+    mode: SandboxMode | None = None
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    network: bool = False
+
+    def mode_on(self, default: SandboxMode, *, lacks: str | None) -> SandboxMode:
+        """The mode that the task runs in.
+
+        Args:
+            default: the setting of the process.
+            lacks: what `enforce` lacks where the body would run; None if nothing. The setting `report` is then the
+                word for doing without.
+        """
+        mode = self.mode or default
+        return "report" if mode == "enforce" and lacks is not None and default == "report" else mode
+
+
+def fault_of_sandbox(task: str, spec: SandboxSpec, default: SandboxMode, *, lacks: str | None) -> str | None:
+    """Why a task cannot run in its sandbox; None if it can.
+
+    Args:
+        task: its name.
+        default, lacks: as for `mode_on`.
+    """
+    if lacks is None or spec.mode_on(default, lacks=lacks) != "enforce":
+        return None
+    return (
+        f"task {task!r} runs with sandbox 'enforce', but {lacks}. Run it where it can be enforced, or set "
+        f"PERAGO_SANDBOX=report to only note what it reads outside of its workspace"
+    )

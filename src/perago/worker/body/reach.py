@@ -1,0 +1,173 @@
+"""Notes what a body reaches for outside of what is laid out for it, by Python's audit events."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+MAX_NOTED = 100
+"""Paths and addresses of one body that are named; further ones are counted."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a body reached for outside of what is laid out for it.
+
+    Attributes:
+        option: the option of `@task` that allows it.
+        what: a path, or `host:port`.
+    """
+
+    option: Literal["reads", "writes", "network"]
+    what: str
+
+    def __str__(self) -> str:
+        return f"{_VERBS[self.option]} {self.what}"
+
+
+_VERBS = {"reads": "read", "writes": "write", "network": "connect to"}
+
+
+class Watch:
+    """Notes what this process opens, lists and connects to outside of what is allowed. Sees what Python does, and not
+    native code or other programs.
+
+    Args:
+        readable, writable: what is laid out, with all that is below it.
+        tcp: whether connections are part of it.
+        follows: follow symbolic links in paths. The kernel does, where it refuses.
+
+    Attributes:
+        withheld: variables that were taken out of the environment.
+        reached: bounded by `MAX_NOTED`; more: how many more there were.
+    """
+
+    def __init__(
+        self, readable: Iterable[str] = (), writable: Iterable[str] = (), *, tcp: bool = True, follows: bool = False
+    ) -> None:
+        self.withheld: tuple[str, ...] = ()
+        self.reached: dict[Reach, None] = {}
+        self.more = 0
+        self._readable, self._writable = Places(readable), Places(writable)
+        self._tcp = tcp
+        self._follows = follows
+        self._own = threading.local()
+        self._events: Mapping[str, Callable[..., None]] = {
+            "open": self._opened,
+            "os.listdir": self._path,
+            "os.scandir": self._path,
+            "sqlite3.connect": self._changed,
+            "os.mkdir": lambda path, _mode, handle: self._changed(path, handle),
+            "os.remove": self._changed,
+            "os.rmdir": self._changed,
+            "os.truncate": lambda path, _length: self._changed(path),
+            "os.rename": self._moved,
+            "os.link": self._moved,
+            "os.symlink": lambda _source, target, handle: self._changed(target, handle),
+            "socket.connect": self._address,
+            "socket.bind": self._address,
+        }
+
+    def look(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """The audit hook."""
+        take = self._events.get(event)
+        if take is None or getattr(self._own, "is_looking", False):
+            return
+        self._own.is_looking = True
+        try:
+            take(*arguments)
+        except Exception:  # noqa: BLE001 - what looks on breaks nothing
+            return
+        finally:
+            self._own.is_looking = False
+
+    def explain(self, error: BaseException) -> str:
+        """What was refused before an error, with what allows it; empty if nothing was."""
+        found = dict.fromkeys([*self._of_error(error), *self.reached])
+        if not found:
+            return ""
+        shown = [*found][:_SHOWN]
+        more = f" and {len(found) - _SHOWN + self.more} more" if len(found) > _SHOWN else ""
+        return (
+            f". The sandbox let this body not {', '.join(map(str, shown))}{more}. If the task needs it, declare "
+            f"@task(..., {options_for(shown)})"
+        )
+
+    def _of_error(self, error: BaseException) -> Iterator[Reach]:
+        seen: list[BaseException] = []
+        one: BaseException | None = error
+        while one is not None and one not in seen:
+            seen.append(one)
+            if isinstance(one, PermissionError) and isinstance(one.filename, str | bytes):
+                path = os.path.realpath(os.fsdecode(one.filename))
+                if path not in self._readable:
+                    yield Reach("reads", path)
+                elif path not in self._writable:
+                    yield Reach("writes", path)
+            one = one.__cause__ or one.__context__
+
+    def _opened(self, path: object, mode: object = None, flags: object = 0) -> None:
+        is_written = (isinstance(mode, str) and not set(mode).isdisjoint("wax+")) or (
+            isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
+        )
+        self._path(path, is_written=is_written)
+
+    def _changed(self, path: object, handle: int = -1) -> None:
+        if handle < 0:
+            self._path(path, is_written=True)
+
+    def _moved(self, source: object, target: object, source_handle: int = -1, target_handle: int = -1) -> None:
+        self._changed(source, source_handle)
+        self._changed(target, target_handle)
+
+    def _path(self, path: object, *, is_written: bool = False) -> None:
+        if not isinstance(path, str | bytes | os.PathLike):  # a descriptor
+            return
+        found = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - follows no links
+        if self._follows:
+            found = os.path.realpath(found)
+        if found in (self._writable if is_written else self._readable):
+            return
+        if is_written or os.path.lexists(found):
+            self._note(Reach("writes" if is_written else "reads", found))
+
+    def _address(self, _socket: object, address: object) -> None:
+        if not self._tcp and isinstance(address, tuple) and len(address) > 1:
+            self._note(Reach("network", f"{address[0]}:{address[1]}"))
+
+    def _note(self, reach: Reach) -> None:
+        if reach in self.reached:
+            return
+        if len(self.reached) < MAX_NOTED:
+            self.reached[reach] = None
+        else:
+            self.more += 1
+
+
+_SHOWN = 3
+
+
+class Places:
+    """Paths, and all that is below them."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._exact = frozenset(paths)
+        self._below = tuple(f"{path.rstrip('/')}/" for path in self._exact)
+
+    def __contains__(self, path: str) -> bool:
+        return path.startswith(self._below) or path in self._exact
+
+
+def options_for(reached: Iterable[Reach]) -> str:
+    """What allows it in a declaration, such as `reads=["/models"], network=True`."""
+    by_option: dict[str, list[str]] = {}
+    for reach in reached:
+        by_option.setdefault(reach.option, []).append(reach.what)
+    return ", ".join(
+        "network=True" if option == "network" else f"{option}={json.dumps(paths, ensure_ascii=False)}"
+        for option, paths in by_option.items()
+    )
