@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from perago.worker.process.landlock import TCP_ABI, landlock_abi
 from places import MODULES, PeragoRun, Place, PlainPython, Worker
 
 
@@ -17,14 +19,40 @@ def body_start(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module", params=["run", "worker"])
-def place(request: pytest.FixtureRequest, body_start: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """One for all tests of a module, so that each body meets what the one before it has left."""
-    directory = tmp_path_factory.mktemp(f"{request.param}-{body_start}")
-    if request.param == "run":
-        yield PeragoRun(directory, body_start)
+@contextmanager
+def opened(
+    name: str, body_start: str, directories: pytest.TempPathFactory, targets: list[str], sandbox: str
+) -> Iterator[Place]:
+    """A place by its name, `run` or `worker`."""
+    if sandbox != "off" and landlock_abi() < TCP_ABI:
+        pytest.skip("this kernel cannot enforce a sandbox; Linux 6.7 with Landlock runs it")
+    directory = directories.mktemp(f"{name}-{body_start}-{sandbox}")
+    if name == "run":
+        yield PeragoRun(directory, body_start, sandbox=sandbox)
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(MODULES))
-        with Worker(directory, body_start, ["plain_rows"]) as worker:
+        with Worker(directory, body_start, targets, sandbox=sandbox) as worker:
             yield worker
+
+
+PLACES = ["run", "worker"]
+
+
+@pytest.fixture(scope="module", params=[*PLACES, *(f"{place}-enforce" for place in PLACES)])
+def place(request: pytest.FixtureRequest, body_start: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One for all tests of a module, so that each body meets what the one before it has left."""
+    name, _, sandbox = request.param.partition("-")
+    with opened(name, body_start, tmp_path_factory, ["plain_rows"], sandbox or "off") as place:
+        yield place
+
+
+@pytest.fixture(scope="module", params=PLACES)
+def confined(
+    request: pytest.FixtureRequest, body_start: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """The same with a sandbox that is enforced, for the bodies of `confined_rows`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_PLANTED", "kept-from-bodies")
+        with opened(request.param, body_start, tmp_path_factory, ["confined_rows"], "enforce") as place:
+            yield place

@@ -51,6 +51,9 @@ class Seen:
 
 
 class Place(Protocol):
+    root: Path
+    """That of the workspaces."""
+
     def run(self, target: str, **params: Any) -> Seen: ...
 
 
@@ -62,7 +65,7 @@ class PlainPython:
     """
 
     def __init__(self, directory: Path, python_path: str = str(MODULES)) -> None:
-        self._directory = directory
+        self.root = self._directory = directory
         self._python_path = python_path
         self._runs = 0
 
@@ -112,12 +115,16 @@ class Repository:
 class PeragoRun:
     """`perago run`."""
 
-    def __init__(self, directory: Path, body_start: str, python_path: str = str(MODULES)) -> None:
+    def __init__(
+        self, directory: Path, body_start: str, python_path: str = str(MODULES), *, sandbox: str = "off"
+    ) -> None:
+        self.root = directory / "workspaces"
         self._directory = directory
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PERAGO_", "LAKECTL_"))},
             "PYTHONPATH": python_path,
-            "PERAGO_WORKSPACE_ROOT": str(directory / "workspaces"),
+            "PERAGO_WORKSPACE_ROOT": str(self.root),
+            "PERAGO_SANDBOX": sandbox,
             "XDG_STATE_HOME": str(directory / "state"),
             "PERAGO_BODY_START": body_start,
         }
@@ -144,11 +151,12 @@ class PeragoRun:
 class Worker:
     """A worker with one slot, on the in-memory engine. A context manager."""
 
-    def __init__(self, directory: Path, body_start: str, targets: list[str]) -> None:
+    def __init__(self, directory: Path, body_start: str, targets: list[str], *, sandbox: str = "off") -> None:
+        self.root = directory / "workspaces"
         self.repository = Repository(directory)
         store = git_settings(self.repository.path)
         self.supervised = Supervised(
-            directory / "workspaces", targets=targets, store=store, body_start=body_start, slots=1
+            self.root, targets=targets, store=store, body_start=body_start, sandbox=sandbox, slots=1
         )
 
     def __enter__(self) -> Worker:

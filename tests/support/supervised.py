@@ -35,6 +35,7 @@ class Supervised:
         self._mode = options.pop("mode", "process")
         self._body_start = options.pop("body_start", "fork")
         self._free_tasks = options.pop("free_tasks", "warm")
+        self._sandbox = options.pop("sandbox", "off")
         self._telemetry = options.pop("telemetry", OFF)
         self._options = {"slots": 1, **options}
         self._names = 0
@@ -45,12 +46,13 @@ class Supervised:
         with ExitStack() as stack:
             directory = stack.enter_context(only_supervisor(self.root, "worker-1"))
             configuration = Configure(
-                load=load_order(self._targets, self._body_start, LOG_LEVELS),
+                load=load_order(self._targets, self._body_start, LOG_LEVELS, sandbox=self._sandbox),
                 store=self._store,
                 workspace_root=str(self.root),
                 worker_id="worker-1",
                 failure_reason_max_length=500,
                 free_tasks=self._free_tasks,
+                sandbox=self._sandbox,
             )
             settings = WorkerSettings(
                 worker_id="worker-1",

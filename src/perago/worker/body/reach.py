@@ -38,6 +38,7 @@ class Watch:
 
     Args:
         readable, writable: what is laid out, with all that is below it.
+        passed_over: what is not noted, because Python itself looks there for modules.
         tcp: whether connections are part of it.
         follows: follow symbolic links in paths. The kernel does, where it refuses.
 
@@ -47,12 +48,19 @@ class Watch:
     """
 
     def __init__(
-        self, readable: Iterable[str] = (), writable: Iterable[str] = (), *, tcp: bool = True, follows: bool = False
+        self,
+        readable: Iterable[str] = (),
+        writable: Iterable[str] = (),
+        *,
+        passed_over: Iterable[str] = (),
+        tcp: bool = True,
+        follows: bool = False,
     ) -> None:
         self.withheld: tuple[str, ...] = ()
         self.reached: dict[Reach, None] = {}
         self.more = 0
         self._readable, self._writable = Places(readable), Places(writable)
+        self._passed_over = frozenset(passed_over)
         self._tcp = tcp
         self._follows = follows
         self._own = threading.local()
@@ -130,7 +138,7 @@ class Watch:
         found = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - follows no links
         if self._follows:
             found = os.path.realpath(found)
-        if found in (self._writable if is_written else self._readable):
+        if found in (self._writable if is_written else self._readable) or found in self._passed_over:
             return
         if is_written or os.path.lexists(found):
             self._note(Reach("writes" if is_written else "reads", found))

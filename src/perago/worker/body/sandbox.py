@@ -122,7 +122,7 @@ def confine(confinement: Confinement | None, targets: Iterable[str], paths: Sequ
     importable = dict(_importable(paths, {target.partition(":")[0].partition(".")[0] for target in targets}))
     allowed = [*_of_interpreter(paths), *((str(path), READ) for path in importable.values()), *_of_loaded()]
     allowed += [*of_system(), *_of_task(confinement)]
-    watch = _watch(allowed, confinement)
+    watch = _watch(allowed, confinement, paths)
     if confinement.mode == "enforce":
         watch.withheld = _make_private(confinement, os.environ)
         sys.meta_path.append(_Modules(importable))
@@ -131,11 +131,12 @@ def confine(confinement: Confinement | None, targets: Iterable[str], paths: Sequ
     return watch
 
 
-def _watch(allowed: Allowed, confinement: Confinement) -> Watch:
+def _watch(allowed: Allowed, confinement: Confinement, paths: Iterable[str]) -> Watch:
     both = [(each, right) for path, right in allowed for each in (path, os.path.realpath(path))]
     return Watch(
         (path for path, _ in both),
         (path for path, right in both if right & Right.WRITE_FILE),
+        passed_over=map(os.path.abspath, paths),
         tcp=confinement.network,
         follows=confinement.mode == "report",
     )

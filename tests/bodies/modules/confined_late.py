@@ -1,0 +1,3 @@
+"""Imported by a body that runs already."""
+
+WORD = "late"
