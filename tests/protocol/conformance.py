@@ -246,29 +246,33 @@ class OurRunsWorld(transactional.World):
 
 
 @lru_cache(maxsize=200_000)
-def _tree_facts(commit: model.Commit, index: int, empty: bool, blind: bool) -> CommitFacts:
+def _tree_facts(commit: model.Commit, index: int, empty: bool, blind: bool, around: tuple) -> CommitFacts:
     facts = _facts(commit, index, empty, blind)
-    if facts.stamp is None or commit.who not in ("p", "q"):
+    if facts.stamp is None or not around:
         return facts
-    stamp = replace(facts.stamp, workflow_instance_id="an instance of s")
-    return replace(facts, stamp=stamp.in_tree((INSTANCE, f"s/{commit.who}")))
+    stamp = replace(facts.stamp, workflow_instance_id="an instance of " + "/".join(around))
+    return replace(facts, stamp=stamp.in_tree((INSTANCE, "/".join((*around, commit.who)))))
 
 
 @lru_cache(maxsize=200_000)
 def instances(rows: tuple, kids: tuple) -> dict[str, WorkflowInstance]:
     """The workflow instances as an engine shows them."""
-    outer = [replace(_try(row), sub_workflow=_attached(row)) for row in rows if not row.run or row.name == "s"]
-    found = {INSTANCE: WorkflowInstance(INSTANCE, tuple(outer))}
-    for k, (parent_task, _) in enumerate(kids):
-        inner = tuple(_try(row) for row in rows if row.run == (k,) and row.name != "s")
-        found[f"s-{k}"] = WorkflowInstance(f"s-{k}", inner, INSTANCE, str(parent_task))
-    return found
+    attached = {kid.row: _instance((k,)) for k, kid in enumerate(kids) if kid.attached}
+
+    def tries(run: tuple) -> tuple[TryRecord, ...]:
+        return tuple(replace(_try(row), sub_workflow=shown(row)) for row in rows if row.run == run)
+
+    def shown(row: model.Row) -> str | None:
+        return attached.get(row.tid, "") if row.name in trees.SUBS else None
+
+    found = [WorkflowInstance(INSTANCE, tries(()))]
+    for k, kid in enumerate(kids):
+        found.append(WorkflowInstance(_instance((k,)), tries((k,)), _instance(kid.run), str(kid.row)))
+    return {one.workflow_id: one for one in found}
 
 
-def _attached(row: model.Row) -> str | None:
-    if row.name != "s":
-        return None
-    return f"s-{row.run[0]}" if row.run and row.status != "SCHEDULED" else ""
+def _instance(run: tuple) -> str:
+    return f"sub-{run[0]}" if run else INSTANCE
 
 
 class OurTrees(Ours, trees.Protocol):
@@ -276,19 +280,20 @@ class OurTrees(Ours, trees.Protocol):
 
     def asking(self, w: model.Worker) -> fence.Applicant:
         asking = super().asking(w)
-        if not w.run:
-            return asking
-        return replace(asking, identity=replace(asking.identity, workflow_instance_id=f"s-{w.run[0]}"))
+        return replace(asking, identity=replace(asking.identity, workflow_instance_id=_instance(w.run)))
 
     def seen(self, s: model.State, w: model.Worker, head: int) -> tuple[History, InstanceRecord, fence.Applicant]:
         line = range(head, w.inp, -1)
-        commits = [_tree_facts(s.chain[i], i, s.chain[i].tree == s.chain[i - 1].tree, self.cfg.blind) for i in line]
-        found = History(str(head), str(w.inp), tuple(commits))
+        found = History(str(head), str(w.inp), tuple(self.facts(s.chain, i) for i in line))
         record = self.record_for(s, w)
         if unread := fence.unread_paths(found, record):
             record = self.record_for(s, w, unread)
         asking = self.asking(w)
         return fence.in_tree(found, record), record, asking.in_tree(record)
+
+    def facts(self, chain: tuple, i: int) -> CommitFacts:
+        empty = chain[i].tree == chain[i - 1].tree
+        return _tree_facts(chain[i], i, empty, self.cfg.blind, self.cfg.around(chain[i].who))
 
     def record_for(self, s: model.State, w: model.Worker, paths: frozenset[str] = frozenset()) -> InstanceRecord:
         shown = instances(s.rows, s.tx.kids)
