@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from perago.attempt import fence, membership, transaction
+from perago.engines.conductor.mapping import instance_of
 from perago.errors import PublishFenceError
 from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp, Validate
 from perago.values.models import (
@@ -256,19 +257,39 @@ def _tree_facts(commit: model.Commit, index: int, empty: bool, blind: bool, arou
 
 @lru_cache(maxsize=200_000)
 def instances(rows: tuple, kids: tuple) -> dict[str, WorkflowInstance]:
-    """The workflow instances as an engine shows them."""
-    attached = {kid.row: _instance((k,)) for k, kid in enumerate(kids) if kid.attached}
-
-    def tries(run: tuple) -> tuple[TryRecord, ...]:
-        return tuple(replace(_try(row), sub_workflow=shown(row)) for row in rows if row.run == run)
-
-    def shown(row: model.Row) -> str | None:
-        return attached.get(row.tid, "") if row.name in trees.SUBS else None
-
-    found = [WorkflowInstance(INSTANCE, tries(()))]
+    """The workflow instances, as Conductor's documents of them are read."""
+    around: dict[tuple, dict] = {(): {}}
     for k, kid in enumerate(kids):
-        found.append(WorkflowInstance(_instance((k,)), tries((k,)), _instance(kid.run), str(kid.row)))
-    return {one.workflow_id: one for one in found}
+        around[(k,)] = {"parentWorkflowId": _instance(kid.run), "parentWorkflowTaskId": str(kid.row)}
+    shown = {kid.row: _instance((k,)) for attached in (False, True) for k, kid in enumerate(kids)
+             if kid.attached == attached}  # fmt: skip
+    attached = {kid.row for kid in kids if kid.attached}
+    found = {}
+    for run, parent in around.items():
+        tasks = [_document(row, place, shown.get(row.tid) if row.status == "SCHEDULED" or row.tid in attached else None)
+                 for place, row in enumerate(rows) if row.run == run]  # fmt: skip
+        found[_instance(run)] = instance_of({"workflowId": _instance(run), "tasks": tasks, **parent})
+    return found
+
+
+def _document(row: model.Row, place: int, instance: str | None) -> dict[str, object]:
+    """A task. The row of a sub-workflow that is handed out again shows its instance of before."""
+    entry = _try(row)
+    return {
+        "taskId": entry.task_id,
+        "referenceTaskName": row.name,
+        "taskType": "SUB_WORKFLOW" if row.name in trees.SUBS else "SIMPLE",
+        "seq": place + 1,
+        "retryCount": 0,
+        "scheduledTime": row.sched,
+        "pollCount": row.poll,
+        "status": str(entry.status),
+        "inputData": {"workspace": {"ref": str(row.inp)}},
+        "outputData": entry.output,
+        "endTime": entry.ended_time,
+        "retriedTaskId": entry.retried_task_id,
+        "subWorkflowId": instance,
+    }
 
 
 def _instance(run: tuple) -> str:

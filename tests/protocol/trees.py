@@ -191,7 +191,7 @@ class Protocol(model.Protocol):
     def unread(self, s: State, i: int, me: Worker) -> bool:
         """Whether the instance that a commit was made in may not be attached to its row yet."""
         known, around = runs_around(s, me.run), self.cfg.around(s.chain[i].who)
-        around = around if self.R.unattached_around else around[-1:]
+        around = around[0 if self.R.unattached_around else -1 :]
         return any(
             row.name in around and row.status in LIVE and attached_to(s, row, known) is None
             for run in {r.run for r in s.rows}
@@ -210,14 +210,13 @@ class Protocol(model.Protocol):
                 return "foreign"
             if self.R.unattached_is_foreign and self.unread(s, i, me):
                 return "foreign"
-        if row is not None and self.R.passed_over_is_over and self.passed_over(s, row):
+        if row is not None and self.R.passed_over_is_over and self.passed_over(s, row, self.R.passed_over_around):
             return "abandoned"
         return super().verdict(s, i, me)
 
-    def passed_over(self, s: State, r: Row) -> bool:
+    def passed_over(self, s: State, r: Row, however_deep: bool = True) -> bool:
         """It came to nothing in a sub-workflow that is passed over: no later try will come."""
-        around = self.cfg.around(r.name)
-        around = around if self.R.passed_over_around else around[-1:]
+        around = self.cfg.around(r.name)[0 if however_deep else -1 :]
         return r.status in CAME_TO_NOTHING and any(x.status == "ENDED" and x.name in around for x in s.rows)
 
     def start(self, s: State, w: Worker, head: int) -> tuple | None:
@@ -592,8 +591,8 @@ SCENARIOS = {
     "tree-deep-calm": replace(DEEP, total=0, noop="free"),
     "tree-deep-retry": replace(NEST, total=2, timeouts=0, admins=2),
     "tree-deep-within": replace(DEEP, total=2, timeouts=0, admins=2, within=True),
-    "tree-deep-lag": replace(NEST, total=1, timeouts=0, admins=1, lag=True),
-    "tree-deep-optional": replace(DEEP, total=2, timeouts=2, optional=True, tries=1),
+    "tree-deep-lag": replace(FORK, total=0, lag=True, inner=("t",), deep=("p",)),
+    "tree-deep-optional": replace(NEST, total=2, timeouts=2, optional=True, tries=1),
     "tree-deep-faults": replace(NEST, total=3, timeouts=1, admins=2, within=True, resumes=True, tries=1),
     "tree-deep-orphan": replace(NEST, total=2, timeouts=0, admins=2, orphans=True, within=True),
     "tree-deep-replaced": replace(NEST, total=3, timeouts=0, admins=3, replaced=True),
