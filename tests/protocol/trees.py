@@ -549,7 +549,7 @@ class World(model.World):
                 w = s.workers[0]
                 options = list(self.work(s, w, faults=False))
                 label, t = options[min(body, len(options) - 1)] if w.pc == "S" else options[0]
-                if t.workers and t.workers[0].pc == "X" and self.P.counts_for_parent(s, w):
+                if t.workers and t.workers[0].pc == "X" and (self.P.counts_for_parent(s, w) or w.run in below(s, ())):
                     return None if self.excused(s, w) else label
                 s = t
             if bad := self.broken(s):
