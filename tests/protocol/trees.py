@@ -18,7 +18,7 @@ The world
   record   the rows of all instances that count: the root's and, in one that counts, that of the *last* row of each
            sub-workflow. Below one that does not count, none does.
 
-Not modelled: sub-workflows within t.
+Not modelled: sub-workflows within t, and a t that is optional.
 
 usage: python -m tests.protocol.trees --help
 """
@@ -587,6 +587,7 @@ SCENARIOS = {
     "tree-unstored": replace(ONE, total=3, timeouts=1, admins=2, stored=False),
     "tree-within": replace(LINE, total=2, timeouts=0, admins=2, within=True),
     "tree-within-faults": replace(ONE, total=3, timeouts=1, admins=2, within=True, tries=1),
+    "tree-within-twice": replace(ONE, total=4, timeouts=0, admins=4, within=True),
     "tree-replaced": replace(ONE, total=3, timeouts=0, admins=3, replaced=True),
     "tree-deep-calm": replace(DEEP, total=0, noop="free"),
     "tree-deep-retry": replace(NEST, total=2, timeouts=0, admins=2),
