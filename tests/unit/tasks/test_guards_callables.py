@@ -102,7 +102,7 @@ def test_what_a_callable_raises_is_a_violation_with_its_name_and_its_line(root, 
     assert message.startswith("the post guard did not hold: ")
     assert said in message
     if "raised" in said:
-        assert "test_guard_callables.py:" in message
+        assert "test_guards_callables.py:" in message
     if name != "test_lambda":
         assert describe_guard(guard) == name
 
