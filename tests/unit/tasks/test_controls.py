@@ -88,7 +88,7 @@ def test_a_budget_that_cannot_be_is_refused(changed):
 
 
 def test_a_budget_at_its_bounds_is_taken():
-    PublishBudget(**{**BUDGET, "lakefs_merge_timeout_seconds": 15})
+    assert PublishBudget(**{**BUDGET, "lakefs_merge_timeout_seconds": 15}).lakefs_merge_timeout_seconds == 15
 
 
 @pytest.mark.parametrize("missing", BUDGET)

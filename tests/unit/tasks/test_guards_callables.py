@@ -80,7 +80,8 @@ def root(tmp_path):
 
 
 def test_a_callable_that_returns_nothing_holds(root):
-    check_guardrails(root, [is_fine, has("a.txt"), functools.partial(at_least, 1), Holds("a")], "pre")
+    guards = [is_fine, has("a.txt"), functools.partial(at_least, 1), Holds("a")]
+    assert check_guardrails(root, guards, "pre") is None
 
 
 @pytest.mark.parametrize(
