@@ -97,7 +97,7 @@ def test_the_timeout_of_a_budget_has_two_names():
 
 
 def test_a_budget_at_its_bounds_is_taken():
-    PublishBudget(**{**BUDGET, "lakefs_merge_timeout_seconds": 15})
+    assert PublishBudget(**{**BUDGET, "lakefs_merge_timeout_seconds": 15}).lakefs_merge_timeout_seconds == 15
 
 
 @pytest.mark.parametrize("missing", BUDGET)

@@ -380,8 +380,8 @@ def looped(flow: Flow, params: Given) -> None:
         (too_many, "over has 1001 items, and at most 1000"),
         (an_optional_writer, "task 'pipe.clean' writes in its workspace and cannot be optional"),
         (in_another_case, "is made in another case of the switch"),
-        (may_have_failed, r"but results of map 'map_score' \(test_map.py:\d+\): it\[\] may be null, not an object"),
-        (wrong_field, r"results.0 of map 'map_score' \(test_map.py:\d+\) has no field 'shart'; did you mean 'shard'\?"),
+        (may_have_failed, r"but results of map 'map_score' \(test_\S+:\d+\): it\[\] may be null, not an object"),
+        (wrong_field, r"results.0 of map 'map_score' \(test_\S+:\d+\) has no field 'shart'; did you mean 'shard'\?"),
         (looped, "its items cannot be counted or looped over"),
     ],
 )
@@ -389,7 +389,7 @@ def test_what_is_refused_says_what_and_where(fn, said):
     with pytest.raises(WorkflowDefinitionError) as caught:
         declared(fn)
     assert re.search(said, str(caught.value)), caught.value
-    assert re.search(r"test_map.py:\d+", str(caught.value))
+    assert re.search(r"test_flow_map.py:\d+", str(caught.value))
 
 
 # ---------------------------------------------------------------- read as JSON, and checked
