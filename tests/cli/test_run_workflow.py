@@ -319,6 +319,34 @@ def test_a_secret_among_the_params_is_masked_in_the_record_and_needed_to_resume(
     assert perago("run", "--resume", run_id, "--param", "token=hunter2").code == 0
 
 
+def test_a_secret_that_was_not_given_is_not_needed_to_resume(perago, monkeypatch, project, tmp_path):
+    monkeypatch.setenv("CLI_GATE", str(tmp_path / "gate"))
+    said = perago("run", "cli_workflow:kept_secrets", "--param", "count=3", "--retries", "0", "--json")
+    run_id = said.json["run_id"]
+    assert f"  perago run --resume {run_id}\n" in said.err
+    assert perago("run", "--resume", run_id).code == 1
+    assert perago("run", "--resume", run_id, "--param", "count=4").code == 2
+    (tmp_path / "gate").touch()
+    done = perago("run", "--resume", run_id)
+    assert (done.code, done.json) == (0, {"count": 3 + len("of-the-code")}), done.err
+    assert "of-the-code" not in records_of(project) + said.out + said.err + done.err
+
+
+def test_only_a_secret_that_was_given_is_needed_to_resume_and_is_named(perago, monkeypatch, project, tmp_path):
+    monkeypatch.setenv("CLI_GATE", str(tmp_path / "gate"))
+    given = ("--param", "count=3", "--param", "token=hunter2hunter2", "--retries", "0", "--json")
+    said = perago("run", "cli_workflow:kept_secrets", *given)
+    again = ("run", "--resume", said.json["run_id"])
+    assert f"  perago {' '.join(again)} --params @FILE\n" in said.err
+    assert "FILE has the params that are not recorded: token.\n" in said.err
+    refused = perago(*again)
+    assert (refused.code, "not stored: token. To resume it, give them again" in refused.err) == (2, True)
+    (tmp_path / "gate").touch()
+    done = perago(*again, "--param", "token=hunter2hunter2")
+    assert (done.code, done.json) == (0, {"count": 3 + len("of-the-code")}), done.err
+    assert "hunter2" not in records_of(project) + said.out + said.err + done.err
+
+
 def records_of(project):
     return "".join(path.read_text() for path in (project.path.parent / "state").rglob("run.json"))
 

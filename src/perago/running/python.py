@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -19,12 +18,21 @@ from pydantic import BaseModel
 
 from perago.attempt.join import output_commit
 from perago.attempt.output import traceback_in_body
+from perago.engines.local import LocalRun, WorkflowRun
 from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError
 from perago.ports import Repository
 from perago.running.loop import commit_of
 from perago.running.notebook import open_view
 from perago.running.repos.address import given_repository
-from perago.running.request import Place, configured_branch, configured_repo, is_behind, new_request
+from perago.running.request import (
+    Place,
+    about_file,
+    configured_branch,
+    configured_repo,
+    is_behind,
+    new_request,
+    resume_command,
+)
 from perago.running.task import begun, invoke_here, own_process
 from perago.running.task_state import TaskState, states_of
 from perago.running.view import TaskDisplay, WorkflowView
@@ -187,7 +195,7 @@ def _run_task(task: TaskDefinition, call: _Call) -> CompletedRun[Any]:
         view.end(task.name, status, commit, result.reason_for_incompletion)
         run_id = tries.run.run_id
         if result.output is None:
-            next_step = _resume(run_id, call, watch.error) if target is not None else ""
+            next_step = _resume(tries.run, call, watch.error) if target is not None else ""
             raise _failure(watch.error, result.reason_for_incompletion, run_id, next_step, interrupts)
         with _completed(run_id):
             changes = _changes(tries.repository, tries.input_data, commit)
@@ -213,7 +221,7 @@ def _run_workflow(workflow: LoadedWorkflow, call: _Call, jobs: int, *, fast: boo
         with _telling_interrupts(cancelled, run_id):
             decision = execution.go()
         if decision.status is not WorkflowStatus.COMPLETED:
-            next_step = f" {decision.reason}." + ("" if here else _resume(run_id, call, execution.error))
+            next_step = f" {decision.reason}." + ("" if here else _resume(execution.run, call, execution.error))
             raise _failure(execution.error, decision.reason, run_id, next_step, interrupts)
         repository = execution.slots[0].repository() if request.repository is not None else None
         with _completed(run_id):
@@ -377,13 +385,14 @@ def _failure(
     return raised
 
 
-def _resume(run_id: str, call: _Call, error: BaseException | None = None) -> str:
+def _resume(run: LocalRun | WorkflowRun, call: _Call, error: BaseException | None = None) -> str:
     repository = call.place.repository
-    repo = [] if repository is None else ["--repo", repository.argument]
     options, does = ([], "goes on with it")
     if is_behind(error):
         options, does = (["--onto-head"], "runs it again from the present head")
-    return f" `{shlex.join(['perago', 'run', '--resume', run_id, *options, *repo])}` {does}."
+    command = resume_command(run, None if repository is None else repository.argument, *options)
+    about = about_file(run)
+    return f" `{command}` {does}.{f' {about}.' if about else ''}"
 
 
 def _raise_interrupt(interrupts: Interrupts, run_id: str) -> None:
