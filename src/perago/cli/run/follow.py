@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
+from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED
 from perago.cli.output import note, print_json, result_on_stdout
 from perago.cli.run.unserved import Unserved, waiting_in, warning_for
 from perago.cli.run.workflow_view import open_view
@@ -135,7 +135,7 @@ def _told(engine: ConductorEngine, workflow: ConductorWorkflow, *, as_json: bool
     why = printable(workflow.named_reason or "no reason was given")
     note(f"error: workflow {workflow.name} is {workflow.status}: {why}")
     note(f"{engine.next_command(workflow)}.")
-    return TASK_FAILED
+    return FENCE_REFUSED if any(task.is_refused for task in workflow.failed_tasks) else TASK_FAILED
 
 
 def as_object(workflow: ConductorWorkflow) -> dict[str, Any]:
