@@ -457,6 +457,8 @@ def test_a_file_with_a_map_names_no_module_of_perago(perago):
     assert perago("extract", "cli_workflow:mapped", "-o", "mapped.json").code == 0
     said = perago("run", "mapped.json", "--tasks", "cli_workflow", "--params", '{"words": ["a", "${b}"], "phrase": ""}')
     assert said.json == {"counts": [{"count": 2}, {"count": 5}]}, said.err
+    declared = perago("check", "cli_workflow:mapped").out
+    assert ("cli_size (cli.size), for each item of params.words" in declared, "${" in declared) == (True, False)
     checked = perago("check", "mapped.json", "--tasks", "cli_workflow")
     assert (checked.code, "perago.map" in checked.out) == (0, False), checked.err
     assert "cli_size (cli.size), for each item of ${workflow.input.params.words}" in checked.out
