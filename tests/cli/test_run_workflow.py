@@ -399,6 +399,12 @@ def test_a_map_runs_its_task_for_each_item_and_gathers_the_results_in_order(pera
     said = perago("run", "cli_workflow:mapped", "--params", json.dumps({"words": words}), "-j", "2")
     assert said.code == 0, said.err
     assert said.json == {"counts": [{"count": len(word) + 1} for word in words]}
+    listed = perago("runs").out
+    assert f"cli_mapped, {len(words)} tries" in listed
+    assert [line.split()[1] for line in listed.splitlines() if line.startswith("    COMPLETED")] == [
+        f"cli_size_{number}," for number in range(1, len(words) + 1)
+    ]
+    assert "perago.map" in [task["task_name"] for task in perago("runs", "--json").json[0]["tasks"]]
     empty = perago("run", "cli_workflow:mapped", "--params", '{"words": []}')
     assert (empty.code, empty.json) == (0, {"counts": []})
 

@@ -18,6 +18,9 @@ Kind = Literal["task", "map", "builtin"]
 ITEM_COLUMNS = 20
 """Longest text of an item."""
 
+UNSEEN = (None, TryStatus.IN_PROGRESS, TryStatus.COMPLETED)
+"""Statuses in which people do not see a task of Perago's own."""
+
 Case = tuple[str, str | None]
 """Reference name of a switch, and one of its cases; None for the default."""
 
@@ -67,6 +70,11 @@ class TaskState:
     @property
     def has_failed(self) -> bool:
         return self.status not in (None, TryStatus.IN_PROGRESS, TryStatus.COMPLETED, TryStatus.CANCELED)
+
+
+def is_unseen(task_name: str, status: str) -> bool:
+    """Whether people do not see a task, because it is one of Perago's own and has not failed."""
+    return task_name in BUILTIN_TASKS and status in UNSEEN
 
 
 def states_of(nodes: Nodes, within: str = "", cases: frozenset[Case] = frozenset()) -> Iterator[TaskState]:
