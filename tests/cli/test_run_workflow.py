@@ -394,6 +394,15 @@ def test_check_shows_a_workflow_and_warns_of_tasks_that_will_refuse_each_other(p
     assert perago("check", "cli_workflow:plain", "--json").json["workflows"][0]["name"] == "cli_plain, version 1"
 
 
+def test_a_workflow_without_a_result_prints_none(perago):
+    said = perago("run", "cli_workflow:quiet", "--param", "word=abc")
+    assert (said.code, said.out) == (0, ""), said.err
+    assert "Workflow cli_quiet is done" in said.err
+    assert perago("extract", "cli_workflow:quiet", "-o", "quiet.json").code == 0
+    of_file = perago("run", "quiet.json", "--tasks", "cli_workflow", "--param", "word=abc", "--json")
+    assert of_file.json["output"] == {"result": {"count": 3}}  # as on a server
+
+
 def test_a_map_runs_its_task_for_each_item_and_gathers_the_results_in_order(perago):
     words = ["a", "${b}", "", *("x" * number for number in range(9))]
     said = perago("run", "cli_workflow:mapped", "--params", json.dumps({"words": words}), "-j", "2")

@@ -176,6 +176,11 @@ def size(params: Word) -> Counted:
     return Counted(count=len(params.word) + len(params.phrase.get_secret_value()) + params.plus)
 
 
+@workflow(name="cli_quiet", owner_email=OWNER)
+def quiet(flow: Flow, params: Word) -> None:
+    flow.run(size, word=params.word)
+
+
 class KeptSecrets(BaseModel):
     count: int = 0
     token: SecretStr = SecretStr("another-of-the-code")

@@ -50,6 +50,15 @@ def test_tasks_that_end_with_their_sub_workflow_between_two_looks_have_completed
 
 
 @pytest.mark.parametrize(
+    ("outputs", "printed"), [({"result": "${a.output.result}"}, "1\n"), ({"workspace": "${a}"}, "")]
+)
+def test_only_a_workflow_with_a_result_prints_one(outputs, printed, capsys):
+    done = replace(RUNNING, status="COMPLETED", output={"result": 1}, definition={"outputParameters": outputs})
+    assert follow(Server(done), "w-1", as_json=False) == 0
+    assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize(
     ("status", "reason", "code"),
     [
         ("FAILED_WITH_TERMINAL_ERROR", f"{REFUSAL}on branch 'main' others have changed it", 3),

@@ -15,6 +15,7 @@ from perago.errors import EngineError, TaskNotFoundError, WorkflowDefinitionErro
 from perago.running.text import printable, reason_within
 from perago.running.view import WorkflowView
 from perago.values.record import WITHIN, TryStatus
+from perago.values.workflow_params import has_result
 from perago.workflows.definition_json import from_json
 from perago.workflows.forks import known_forks
 from perago.workflows.graph import SubWorkflowNode, WorkflowGraph
@@ -127,7 +128,7 @@ def _told(engine: ConductorEngine, workflow: ConductorWorkflow, *, as_json: bool
     with result_on_stdout():
         if as_json:
             print_json(as_object(workflow))
-        elif is_done:
+        elif is_done and has_result(workflow.definition):
             print_json(workflow.output.get("result", workflow.output))
     if is_done:
         note(f"Workflow {workflow.name} is done: {workflow.workflow_id}.")

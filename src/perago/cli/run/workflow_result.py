@@ -57,7 +57,14 @@ def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
             with stdout_for_the_result(arguments):
                 decision = execution.go()
             is_interrupted = interrupts.count > 0 or execution.was_cancelled  # by leaving the debugger
-            finished = _Finished(run, decision, execution.error, execution.kept, is_interrupted=is_interrupted)
+            finished = _Finished(
+                run,
+                decision,
+                execution.error,
+                execution.kept,
+                is_interrupted=is_interrupted,
+                has_result=request.workflow.has_result,
+            )
     except KeyboardInterrupt:
         if run is not None:
             note(f"Run {run.run_id} was interrupted. {_GO_ON}")
@@ -74,6 +81,7 @@ class _Finished:
 
     Attributes:
         kept: paths of kept workspaces, by the reference name of their task.
+        has_result: the workflow has one to show.
     """
 
     run: WorkflowRun
@@ -81,6 +89,7 @@ class _Finished:
     error: BaseException | None
     kept: Mapping[str, Sequence[str]]
     is_interrupted: bool
+    has_result: bool
 
     @property
     def exit_code(self) -> int:
@@ -97,7 +106,7 @@ class _Finished:
         with result_on_stdout():
             if arguments.as_json:
                 print_json(self.as_object())
-            elif self.decision.status is WorkflowStatus.COMPLETED:
+            elif self.decision.status is WorkflowStatus.COMPLETED and self.has_result:
                 print_json(output.get("result", output))
         name, ref = self.run.record.name, commit_of(output)
         if self.exit_code == DONE:
