@@ -451,7 +451,7 @@ def test_a_map_over_secrets_leaves_them_in_no_record(perago, project):
 
 def test_a_map_that_failed_goes_on_with_what_has_not_completed(perago, on):
     said = perago("run", "cli_workflow:mapped", "--params", '{"words": ["a", "bad", "c"]}', "-j", "1", "--fast-retries")
-    assert (said.code, "task 'cli_size_2' is FAILED: a bad word" in said.err) == (1, True)
+    assert (said.code, "task 'cli_size' for 'bad' (cli_size_2) is FAILED: a bad word" in said.err) == (1, True)
     run_id = perago("runs", "--json").json[0]["run_id"]
     again = perago("run", "--resume", run_id, "--fast-retries")
     assert again.code == 1

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from perago.running.text import printable
 from perago.tasks.declare import BUILTIN_TASKS
 from perago.values.record import WITHIN, TryStatus
-from perago.values.redaction import is_secret_key, mask_text
+from perago.values.redaction import MASK, is_secret_key, mask_text
 from perago.workflows.forks import known_fork
 from perago.workflows.graph import Nodes, SubWorkflowNode, SwitchNode, TaskNode, parts_of
 
@@ -107,7 +107,7 @@ def state_of(states: dict[str, TaskState], name: str) -> TaskState:
 
 
 def item_text(param: str | None, input_data: Mapping[str, Any]) -> str:
-    """The item of a map's task, shortened for people; "" if it is not known, or a secret by the param's name.
+    """The item of a map's task, shortened for people; "" if it is not known, or a secret.
 
     Args:
         param: the param that takes the item.
@@ -119,7 +119,8 @@ def item_text(param: str | None, input_data: Mapping[str, Any]) -> str:
     item = params.get(param)
     if isinstance(item, Mapping):  # the first field of an object names it, if anything does
         item = next(iter(item.values()), None)
-    return _shortened(printable(mask_text(str(item)))) if isinstance(item, str | int | float) else ""
+    text = mask_text(str(item)) if isinstance(item, str | int | float) else ""
+    return "" if MASK in text else _shortened(printable(text))
 
 
 def _shortened(text: str) -> str:

@@ -56,7 +56,7 @@ def follow(engine: ConductorEngine, workflow_id: str, *, start: str = "perago st
         note(f"Workflow {workflow_id} goes on without being watched. `perago watch {workflow_id}` shows it again, and")
         note(f"`perago cancel {workflow_id}` ends it.")
         return INTERRUPTED
-    return _told(engine, workflow, as_json=as_json)
+    return _told(engine, workflow, view.with_items(workflow.named_reason), as_json=as_json)
 
 
 def _looked(engine: ConductorEngine, workflow_id: str) -> ConductorWorkflow:
@@ -104,7 +104,8 @@ class _Shown:
         if task.task_id in self._ended:
             return
         self._ended.add(task.task_id)
-        reason = None if task.status == TryStatus.COMPLETED else reason_within(task.task_name, workflow.reason_of(task))
+        why = self._view.with_items(workflow.reason_of(task))
+        reason = None if task.status == TryStatus.COMPLETED else reason_within(task.task_name, why)
         self._view.end(task.reference_task_name, TryStatus(task.status), task.output_ref, reason, seconds=task.seconds)
 
 
@@ -123,7 +124,7 @@ def _graph_of(engine: ConductorEngine, workflow: ConductorWorkflow) -> WorkflowG
     return graph
 
 
-def _told(engine: ConductorEngine, workflow: ConductorWorkflow, *, as_json: bool) -> int:
+def _told(engine: ConductorEngine, workflow: ConductorWorkflow, reason: str | None, *, as_json: bool) -> int:
     is_done = workflow.status == "COMPLETED"
     with result_on_stdout():
         if as_json:
@@ -133,7 +134,7 @@ def _told(engine: ConductorEngine, workflow: ConductorWorkflow, *, as_json: bool
     if is_done:
         note(f"Workflow {workflow.name} is done: {workflow.workflow_id}.")
         return DONE
-    why = printable(workflow.named_reason or "no reason was given")
+    why = printable(reason or "no reason was given")
     note(f"error: workflow {workflow.name} is {workflow.status}: {why}")
     note(f"{engine.next_command(workflow)}.")
     return FENCE_REFUSED if any(task.is_refused for task in workflow.failed_tasks) else TASK_FAILED
