@@ -25,6 +25,7 @@ from perago.running.loop import commit_of
 from perago.running.notebook import open_view
 from perago.running.repos.address import given_repository
 from perago.running.request import (
+    MAX_RETRIES,
     Place,
     about_file,
     configured_branch,
@@ -82,6 +83,7 @@ def run(
     repo: str | os.PathLike[str] | None = None,
     branch: str | None = None,
     ref: str | None = None,
+    retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
     progress: bool | None = None,
@@ -94,6 +96,7 @@ def run(
     repo: str | os.PathLike[str] | None = None,
     branch: str | None = None,
     ref: str | None = None,
+    retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
     progress: bool | None = None,
@@ -106,6 +109,7 @@ def run(
     repo: str | os.PathLike[str] | None = None,
     branch: str | None = None,
     ref: str | None = None,
+    retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
     progress: bool | None = None,
@@ -117,6 +121,7 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
     repo: str | os.PathLike[str] | None = None,
     branch: str | None = None,
     ref: str | None = None,
+    retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
     progress: bool | None = None,
@@ -137,6 +142,8 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
         branch: its head is the input, and the result is published to it. Required by tasks with a workspace. Default:
             `PERAGO_BRANCH`.
         ref: the commit to use as input: an id or its beginning, a branch, a tag. Default: the head.
+        retries: number of retries of a task after a failure, up to 100; of each task in a workflow. Default: 0; in a
+            workflow each task's own.
         jobs: tasks of a workflow to run at the same time.
         fast_retries: retry tasks of a workflow without their delays.
         progress: show the tasks while they run: in a notebook in the cell, otherwise as lines on stderr. Default: only
@@ -154,8 +161,11 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
     call = _Call(
         params=params_as_json(params),
         place=Place(given_repository(configured_repo(repo)), branch, ref, configured_branch),
+        retries=retries,
         progress=progress,
     )
+    if retries is not None and not 0 <= retries <= MAX_RETRIES:
+        raise TaskInputError(f"retries={retries} is not in the range 0 to {MAX_RETRIES}")
     if isinstance(found, TaskDefinition):
         return _run_task(found, call)
     if jobs < 1:
@@ -167,6 +177,7 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
 class _Call:
     params: JsonObject
     place: Place
+    retries: int | None
     progress: bool | None
 
 
@@ -188,7 +199,7 @@ def _run_task(task: TaskDefinition, call: _Call) -> CompletedRun[Any]:
             printed = _Printed(view, task.name)
             invoke_body = own_process(request, cancelled, stack, printed, on_wait=view.refresh)
         with _telling_interrupts(cancelled, tries.run.run_id):
-            result = tries.go(invoke_body)
+            result = tries.go(invoke_body, retries=call.retries or 0)
         commit = commit_of(result.output)
         is_cancelled = interrupts.count > 0 and result.output is None
         status = TryStatus.CANCELED if is_cancelled else TryStatus(result.status)
@@ -209,7 +220,7 @@ def _run_workflow(workflow: LoadedWorkflow, call: _Call, jobs: int, *, fast: boo
     targets = {name: target for name, task in workflow.tasks.items() if (target := _target_of(task)) is not None}
     here = [task for name, task in workflow.tasks.items() if name not in targets]
     config = load_run_config(workflow.target)
-    request = new_workflow_request(workflow, call.params, config, call.place, targets=targets)
+    request = new_workflow_request(workflow, call.params, config, call.place, retries=call.retries, targets=targets)
     cancelled = threading.Event()
     with ExitStack() as stack:
         view = stack.enter_context(open_view(states_of(workflow.graph.nodes), progress=call.progress))

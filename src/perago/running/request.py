@@ -22,6 +22,9 @@ from perago.values.json_text import JsonObject
 from perago.values.models import outsiders_fault
 from perago.values.redaction import masked_names
 
+MAX_RETRIES = 100
+"""Largest number of retries that a run may be given."""
+
 _LOGGER = logging.getLogger("perago.run")
 
 
