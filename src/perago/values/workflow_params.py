@@ -47,6 +47,28 @@ def showable_params(definition: JsonObject, input_data: JsonObject) -> JsonObjec
     return shown
 
 
+def possible_secrets(definition: JsonObject, input_data: JsonObject) -> frozenset[str]:
+    """The texts in an instance's params, but for those that its definition names as plain."""
+    params, plain = input_data.get("params"), _plain_params(definition) or ()
+    if not isinstance(params, Mapping):
+        return frozenset()
+    return texts_in([value for name, value in params.items() if name not in plain])
+
+
+def texts_in(value: Any) -> frozenset[str]:
+    """The texts and numbers in a JSON value, as text."""
+    found, waiting = set(), [value]
+    while waiting:
+        match waiting.pop():
+            case Mapping() as inner:
+                waiting += inner.values()
+            case list() as inner:
+                waiting += inner
+            case leaf:
+                found.add(str(leaf))
+    return frozenset(found)
+
+
 def has_result(definition: JsonObject) -> bool:
     """Whether a workflow has a result to show. One declared `-> None` has at most a workspace in its outputs.
 

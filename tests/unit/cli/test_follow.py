@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from conductor_tasks import conductor_task
 from perago import Flow, task, workflow
@@ -78,10 +78,12 @@ def test_a_workflow_that_the_publish_fence_refused_ends_the_watching_as_it_ends_
 class File(BaseModel):
     file: str = ""
     token: str = ""
+    phrase: SecretStr = SecretStr("")
 
 
 class Files(BaseModel):
-    files: list[str]
+    files: list[str] = []
+    phrases: list[SecretStr] = []
 
 
 @task(name="get", owner_email="a@example.org")
@@ -94,12 +96,13 @@ def over_files(param: str, item: str) -> ConductorWorkflow:
 
     @workflow(name="root", owner_email="a@example.org")
     def mapped(flow: Flow, params: Files) -> None:
-        flow.map(get, over=params.files, as_=param)
+        flow.map(get, over=params.phrases if param == "phrase" else params.files, as_=param)
 
     definition = workflow_of(mapped)
     assert definition is not None
     task = replace(conductor_task(2, "get_2", "FAILED", "no"), input_data={"params": {param: item}})
-    return replace(RUNNING, status="FAILED", reason="id-2", tasks=(task,), definition=to_json(definition.graph))
+    failed = replace(RUNNING, status="FAILED", reason="id-2", tasks=(task,), definition=to_json(definition.graph))
+    return replace(failed, input_data={"params": {"phrases" if param == "phrase" else "files": ["a.csv", item]}})
 
 
 @pytest.mark.parametrize(
@@ -108,8 +111,11 @@ def over_files(param: str, item: str) -> ConductorWorkflow:
         ("file", "b.csv", "task 'get' for 'b.csv' (get_2) (id-2) is FAILED: no"),
         ("file", MASK, "task 'get_2' (id-2) is FAILED: no"),
         ("token", "b.csv", "task 'get_2' (id-2) is FAILED: no"),
+        ("phrase", "b.csv", "task 'get_2' (id-2) is FAILED: no"),
     ],
 )
 def test_the_reason_of_a_workflow_names_the_item_of_a_map_unless_it_is_a_secret(param, item, told, capsys):
     assert follow(Server(over_files(param, item)), "w-1", as_json=False) == 1
-    assert told in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert told in err
+    assert ("b.csv" in err) is ("b.csv" in told)

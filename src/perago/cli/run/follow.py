@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +16,7 @@ from perago.errors import EngineError, TaskNotFoundError, WorkflowDefinitionErro
 from perago.running.text import printable, reason_within
 from perago.running.view import WorkflowView
 from perago.values.record import WITHIN, TryStatus
-from perago.values.workflow_params import has_result
+from perago.values.workflow_params import has_result, possible_secrets, texts_in
 from perago.workflows.definition_json import from_json
 from perago.workflows.forks import known_forks
 from perago.workflows.graph import SubWorkflowNode, WorkflowGraph
@@ -94,7 +95,7 @@ class _Shown:
                 continue
             if task.task_id not in self._begun:
                 self._begun.add(task.task_id)
-                self._view.begin(task.reference_task_name, task.retry_count + 1, task.input_data)
+                self._view.begin(task.reference_task_name, task.retry_count + 1, _showable(workflow, task))
             if task.has_ended:
                 ended.append(task)
         while ended:
@@ -107,6 +108,15 @@ class _Shown:
         why = self._view.with_items(workflow.reason_of(task))
         reason = None if task.status == TryStatus.COMPLETED else reason_within(task.task_name, why)
         self._view.end(task.reference_task_name, TryStatus(task.status), task.output_ref, reason, seconds=task.seconds)
+
+
+def _showable(workflow: ConductorWorkflow, task: ConductorTask) -> dict[str, Any]:
+    """The input of a task without params that may have a secret of the workflow in them."""
+    params = task.input_data.get("params")
+    if not isinstance(params, Mapping):
+        return {}
+    secrets = possible_secrets(workflow.definition, workflow.input_data)
+    return {"params": {name: value for name, value in params.items() if secrets.isdisjoint(texts_in(value))}}
 
 
 def _graph_of(engine: ConductorEngine, workflow: ConductorWorkflow) -> WorkflowGraph:
