@@ -92,7 +92,7 @@ def test_the_timeout_of_a_budget_has_two_names():
     general, published = PublishBudget(**others, publish_timeout_seconds=20), PublishBudget(**BUDGET)
     assert general == published
     assert (general.publish_timeout_seconds, general.lakefs_merge_timeout_seconds) == (20, 20)
-    with pytest.raises(ValidationError, match="is another name for it"):
+    with pytest.raises(ValidationError, match="two names of one limit"):
         PublishBudget(**BUDGET, publish_timeout_seconds=21)
 
 
