@@ -335,7 +335,7 @@ def test_after_a_refusal_a_new_start_is_recommended_because_a_retry_would_be_ref
     assert perago("import", "source", *on).code == 0
     with worker_of("refused", "--repo", "data.git"):
         ended = perago("watch", workflow_id)
-        assert (ended.code, "others have changed" in ended.err) == (1, True), ended.err
+        assert (ended.code, "others have changed" in ended.err) == (3, True), ended.err
         assert recommended(ended.err)[-1] == ("submit",)
         again = perago("submit", target, "--param", "rows=3", *on, "--watch")
     assert again.code == 0, again.err

@@ -112,6 +112,17 @@ def test_the_error_of_a_failed_workflow_is_that_of_its_task(workflows):
     assert "perago run --resume" in notes
 
 
+def test_retries_are_those_that_are_given(perago, repository, bodies, workflows, tmp_path):
+    done = package.run(bodies.fail_once, {"text": "x", "touch": str(tmp_path / "once")}, **PLACE, retries=1)
+    assert done.result.length == 1
+    with pytest.raises(TaskExecutionError, match="the gate is closed"):
+        package.run(workflows.gated, {"words": ["a"]}, **PLACE, retries=0)
+    of_workflow, of_task = perago("runs", "--repo", "data.git", "--json").json
+    assert (of_task["tries"], [task["tries"] for task in of_workflow["tasks"]]) == (2, [1, 1])
+    with pytest.raises(TaskInputError, match="retries=-1 is not in the range 0 to 100"):
+        package.run(bodies.write, **PLACE, retries=-1)
+
+
 def test_a_violated_guard_and_a_refused_publication_are_raised_as_what_they_are(repository, bodies):
     with pytest.raises(PreGuardrailViolation):
         package.run(bodies.needs_more, **PLACE)

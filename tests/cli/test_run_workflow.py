@@ -319,6 +319,34 @@ def test_a_secret_among_the_params_is_masked_in_the_record_and_needed_to_resume(
     assert perago("run", "--resume", run_id, "--param", "token=hunter2").code == 0
 
 
+def test_a_secret_that_was_not_given_is_not_needed_to_resume(perago, monkeypatch, project, tmp_path):
+    monkeypatch.setenv("CLI_GATE", str(tmp_path / "gate"))
+    said = perago("run", "cli_workflow:kept_secrets", "--param", "count=3", "--retries", "0", "--json")
+    run_id = said.json["run_id"]
+    assert f"  perago run --resume {run_id}\n" in said.err
+    assert perago("run", "--resume", run_id).code == 1
+    assert perago("run", "--resume", run_id, "--param", "count=4").code == 2
+    (tmp_path / "gate").touch()
+    done = perago("run", "--resume", run_id)
+    assert (done.code, done.json) == (0, {"count": 3 + len("of-the-code")}), done.err
+    assert "of-the-code" not in records_of(project) + said.out + said.err + done.err
+
+
+def test_only_a_secret_that_was_given_is_needed_to_resume_and_is_named(perago, monkeypatch, project, tmp_path):
+    monkeypatch.setenv("CLI_GATE", str(tmp_path / "gate"))
+    given = ("--param", "count=3", "--param", "token=hunter2hunter2", "--retries", "0", "--json")
+    said = perago("run", "cli_workflow:kept_secrets", *given)
+    again = ("run", "--resume", said.json["run_id"])
+    assert f"  perago {' '.join(again)} --params @FILE\n" in said.err
+    assert "FILE has the params that are not recorded: token.\n" in said.err
+    refused = perago(*again)
+    assert (refused.code, "not stored: token. To resume it, give them again" in refused.err) == (2, True)
+    (tmp_path / "gate").touch()
+    done = perago(*again, "--param", "token=hunter2hunter2")
+    assert (done.code, done.json) == (0, {"count": 3 + len("of-the-code")}), done.err
+    assert "hunter2" not in records_of(project) + said.out + said.err + done.err
+
+
 def records_of(project):
     return "".join(path.read_text() for path in (project.path.parent / "state").rglob("run.json"))
 
@@ -366,11 +394,26 @@ def test_check_shows_a_workflow_and_warns_of_tasks_that_will_refuse_each_other(p
     assert perago("check", "cli_workflow:plain", "--json").json["workflows"][0]["name"] == "cli_plain, version 1"
 
 
+def test_a_workflow_without_a_result_prints_none(perago):
+    said = perago("run", "cli_workflow:quiet", "--param", "word=abc")
+    assert (said.code, said.out) == (0, ""), said.err
+    assert "Workflow cli_quiet is done" in said.err
+    assert perago("extract", "cli_workflow:quiet", "-o", "quiet.json").code == 0
+    of_file = perago("run", "quiet.json", "--tasks", "cli_workflow", "--param", "word=abc", "--json")
+    assert of_file.json["output"] == {"result": {"count": 3}}  # as on a server
+
+
 def test_a_map_runs_its_task_for_each_item_and_gathers_the_results_in_order(perago):
     words = ["a", "${b}", "", *("x" * number for number in range(9))]
     said = perago("run", "cli_workflow:mapped", "--params", json.dumps({"words": words}), "-j", "2")
     assert said.code == 0, said.err
     assert said.json == {"counts": [{"count": len(word) + 1} for word in words]}
+    listed = perago("runs").out
+    assert f"cli_mapped, {len(words)} tries" in listed
+    assert [line.split()[1] for line in listed.splitlines() if line.startswith("    COMPLETED")] == [
+        f"cli_size_{number}," for number in range(1, len(words) + 1)
+    ]
+    assert "perago.map" in [task["task_name"] for task in perago("runs", "--json").json[0]["tasks"]]
     empty = perago("run", "cli_workflow:mapped", "--params", '{"words": []}')
     assert (empty.code, empty.json) == (0, {"counts": []})
 
@@ -408,7 +451,7 @@ def test_a_map_over_secrets_leaves_them_in_no_record(perago, project):
 
 def test_a_map_that_failed_goes_on_with_what_has_not_completed(perago, on):
     said = perago("run", "cli_workflow:mapped", "--params", '{"words": ["a", "bad", "c"]}', "-j", "1", "--fast-retries")
-    assert (said.code, "task 'cli_size_2' is FAILED: a bad word" in said.err) == (1, True)
+    assert (said.code, "task 'cli_size' for 'bad' (cli_size_2) is FAILED: a bad word" in said.err) == (1, True)
     run_id = perago("runs", "--json").json[0]["run_id"]
     again = perago("run", "--resume", run_id, "--fast-retries")
     assert again.code == 1
@@ -429,6 +472,8 @@ def test_a_file_with_a_map_names_no_module_of_perago(perago):
     assert perago("extract", "cli_workflow:mapped", "-o", "mapped.json").code == 0
     said = perago("run", "mapped.json", "--tasks", "cli_workflow", "--params", '{"words": ["a", "${b}"], "phrase": ""}')
     assert said.json == {"counts": [{"count": 2}, {"count": 5}]}, said.err
+    declared = perago("check", "cli_workflow:mapped").out
+    assert ("cli_size (cli.size), for each item of params.words" in declared, "${" in declared) == (True, False)
     checked = perago("check", "mapped.json", "--tasks", "cli_workflow")
     assert (checked.code, "perago.map" in checked.out) == (0, False), checked.err
     assert "cli_size (cli.size), for each item of ${workflow.input.params.words}" in checked.out

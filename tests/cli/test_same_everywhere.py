@@ -13,6 +13,9 @@ from cli_project import recommended
 from servers.conductor_api import fresh
 from waiting import wait_for
 
+THERE = f"{fresh('there')}.git"
+"""The worker's repository. Workers of other tests on the same server tell theirs by the name alone."""
+
 WORKFLOWS = int(os.environ.get("PERAGO_TEST_RERUN_WORKFLOWS", "4"))
 """Those of modules/cli_random.py."""
 
@@ -56,26 +59,26 @@ def test_a_workflow_comes_to_the_same_files_here_and_on_a_server(
     monkeypatch.setenv("CLI_RANDOM", fresh("random"))
     monkeypatch.setenv("CLI_RANDOM_COUNT", str(WORKFLOWS))
     project.write({"first.txt": "1"})
-    there_on_main = ("--repo", "there.git", "--branch", "main")
+    there_on_main = ("--repo", THERE, "--branch", "main")
     targets = [f"cli_random:w{seed}" for seed in range(WORKFLOWS)]
     assert perago("register", *targets).code == 0
-    assert perago("import", "source", "--repo", "there.git").code == 0
+    assert perago("import", "source", "--repo", THERE).code == 0
     assert perago("register", "cli_transactional").code == 0
     assert perago("import", "source", "--repo", "elsewhere.git").code == 0
     root = str(project.path / "elsewhere")
     beside = worker_of("cli_transactional", "--repo", "elsewhere.git", PERAGO_WORKSPACE_ROOT=root)
-    with worker_of("cli_random", "--repo", "there.git"), beside:  # which gives back what begins and ends these runs
+    with worker_of("cli_random", "--repo", THERE), beside:  # which gives back what begins and ends these runs
         for target in targets:
-            shutil.copytree(project.path / "there.git", project.path / "here.git")
+            shutil.copytree(project.path / THERE, project.path / "here.git")
             there = followed(perago("submit", target, *there_on_main, "--json").json["workflow_id"])
             here = perago("run", target, "--repo", "here.git", "--branch", "main", "-j", "2")
             assert (there.code, here.code) == (0, 0), f"{there.err}\n{here.err}"
             assert here.json == there.json["output"]["result"]
-            assert files("here.git") == files("there.git")
+            assert files("here.git") == files(THERE)
             assert "failed.txt" not in files("here.git")
             shutil.rmtree(project.path / "here.git")
         # As a person, a schedule or an event starts a transactional one on the server: without a commit.
-        workspace = {"repository": "there.git", "branch": "main"}
+        workspace = {"repository": THERE, "branch": "main"}
         given = {"workspace": workspace, "params": {}}
         ended = followed(conductor.start_workflow(f"{os.environ['CLI_RANDOM']}_1", given))
         assert ended.code == 0, ended.err
@@ -86,19 +89,21 @@ def test_a_workflow_comes_to_the_same_files_here_and_on_a_server(
 
 
 @pytest.fixture
-def there(perago, project, worker_of, conductor, monkeypatch, tmp_path):
-    """A worker on the random workflows, and the file that lists the tasks of the second era."""
+def there(perago, project, worker_of, conductor, monkeypatch, tmp_path, seed):
+    """A worker on one random workflow, and the file that lists the tasks of the second era."""
     eras = tmp_path / "eras"
     eras.touch()
-    settings = {"CLI_RANDOM": fresh("random"), "CLI_RANDOM_COUNT": str(WORKFLOWS), "CLI_ERAS": str(eras)}
+    settings = {"CLI_RANDOM": fresh("random"), "CLI_RANDOM_ONLY": str(seed), "CLI_ERAS": str(eras)}
+    if seed % 4 > 1:  # of those with and without a transaction
+        settings["CLI_RANDOM_SUBS"] = "1"
     monkeypatch.delitem(sys.modules, "cli_random", raising=False)  # which has the names of the test before
     for name, value in {**settings, "CONDUCTOR_SERVER_URL": conductor.url}.items():
         monkeypatch.setenv(name, value)
     project.write({"first.txt": "1"})
-    assert perago("register", *[f"cli_random:w{seed}" for seed in range(WORKFLOWS)]).code == 0
+    assert perago("register", f"cli_random:w{seed}").code == 0
     assert perago("import", "source", "--repo", "base.git").code == 0
-    shutil.copytree(project.path / "base.git", project.path / "there.git")
-    with worker_of("cli_random", "--repo", "there.git", **settings):
+    shutil.copytree(project.path / "base.git", project.path / THERE)
+    with worker_of("cli_random", "--repo", THERE, **settings):
         yield eras
 
 
@@ -114,6 +119,14 @@ def reset(project, repo):
     project.git("update-ref", "refs/heads/main", project.git("rev-list", "--max-parents=0", "main"))
 
 
+def tries_of(conductor, workflow_id):
+    """All tries of a workflow and of its sub-workflows."""
+    for task in conductor.tasks(workflow_id):
+        yield task
+        if task.get("subWorkflowId"):
+            yield from tries_of(conductor, task["subWorkflowId"])
+
+
 @pytest.mark.parametrize("seed", range(WORKFLOWS))
 def test_a_rerun_comes_to_what_a_run_from_that_point_would_have_given(
     perago, project, files, followed, there, conductor, seed
@@ -123,8 +136,8 @@ def test_a_rerun_comes_to_what_a_run_from_that_point_would_have_given(
 
     def submitted():
         there.write_text("")
-        reset(project, "there.git")
-        workflow_id = perago("submit", target, "--repo", "there.git", *on, "--json").json["workflow_id"]
+        reset(project, THERE)
+        workflow_id = perago("submit", target, "--repo", THERE, *on, "--json").json["workflow_id"]
         first = followed(workflow_id)
         assert first.code == 0, first.err
         return workflow_id, [task["reference_name"] for task in first.json["tasks"]]
@@ -134,6 +147,7 @@ def test_a_rerun_comes_to_what_a_run_from_that_point_would_have_given(
         workflow_id, _ = submitted()
         there.write_text("*")
         before = conductor.tasks(workflow_id)
+        known = {(task["taskId"], task["scheduledTime"]) for task in tries_of(conductor, workflow_id)}
         said = perago("rerun", workflow_id, *(["--from", start] if start else []), "--yes")
         point = start
         if said.code != 0:
@@ -145,8 +159,7 @@ def test_a_rerun_comes_to_what_a_run_from_that_point_would_have_given(
             point = rest[rest.index("--from") + 1] if "--from" in rest else None
         again = followed(workflow_id)
         assert again.code == 0, again.err
-        known = {(task["taskId"], task["scheduledTime"]) for task in before}
-        now = conductor.tasks(workflow_id)
+        now = tries_of(conductor, workflow_id)
         there.write_text(
             " ".join(task["referenceTaskName"] for task in now if (task["taskId"], task["scheduledTime"]) not in known)
         )
@@ -154,7 +167,7 @@ def test_a_rerun_comes_to_what_a_run_from_that_point_would_have_given(
         here = perago("run", target, "--repo", "here.git", *on, "-j", "2")
         assert here.code == 0, here.err
         assert here.json == again.json["output"]["result"]
-        assert files("here.git") == files("there.git"), start
+        assert files("here.git") == files(THERE), start
         if point is None:
             continue  # from the beginning is another run here
         there.write_text("")
@@ -164,7 +177,7 @@ def test_a_rerun_comes_to_what_a_run_from_that_point_would_have_given(
         said = perago("run", "--resume", first.json["run_id"], "--from", point, "--yes", "--repo", "here.git")
         assert said.code == 0, said.err
         assert said.json == again.json["output"]["result"]
-        assert files("here.git") == files("there.git"), point
+        assert files("here.git") == files(THERE), point
 
 
 @pytest.mark.parametrize("seed", range(WORKFLOWS))
@@ -176,7 +189,7 @@ def test_a_workflow_that_was_cancelled_goes_on_to_what_a_run_would_have_given(
     put_back(project, "here.git")
     here = perago("run", target, "--repo", "here.git", *on, "-j", "2", "--json")
     assert here.code == 0, here.err
-    workflow_id = perago("submit", target, "--repo", "there.git", *on, "--json").json["workflow_id"]
+    workflow_id = perago("submit", target, "--repo", THERE, *on, "--json").json["workflow_id"]
     count = chance.randrange(len(here.json["tasks"]))
 
     def has_come_so_far():
@@ -189,4 +202,4 @@ def test_a_workflow_that_was_cancelled_goes_on_to_what_a_run_would_have_given(
     ended = followed(workflow_id)
     assert ended.code == 0, ended.err
     assert ended.json["output"]["result"] == here.json["output"]["result"]
-    assert files("here.git") == files("there.git")
+    assert files("here.git") == files(THERE)

@@ -69,7 +69,9 @@ def test_before_publishing_a_cancelled_attempt_ends_at_its_next_event(cancelled,
 )
 def test_a_body_is_left_to_its_runner_and_a_publication_goes_to_its_end(cancelled, phase, kind):
     cancelled.set()
-    RunObserver(Display(), cancelled)(Event(phase=phase, kind=kind))
+    display = Display()
+    RunObserver(display, cancelled)(Event(phase=phase, kind=kind))
+    assert display.shown == [f"{phase} {kind}"]
 
 
 def test_a_display_that_fails_is_not_asked_again_and_fails_no_attempt(cancelled):

@@ -54,6 +54,8 @@ def test_the_whole_is_retried_only_if_a_taskdef_has_its_name(conductor, task_nam
 def test_a_workflow_that_contains_itself_is_registered(conductor):
     name = fresh("w")
     conductor.define_workflow(name, [within("s", name=name)])
+    (task,) = conductor.expect("GET", f"/metadata/workflow/{name}")["tasks"]
+    assert task["subWorkflowParam"]["name"] == name
 
 
 def test_the_records_of_a_workflow_and_its_sub_workflow_name_each_other(conductor, task_name):

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from perago.attempt import fence, membership, transaction
+from perago.engines.conductor.mapping import instance_of
 from perago.errors import PublishFenceError
 from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp, Validate
 from perago.values.models import (
@@ -246,29 +247,53 @@ class OurRunsWorld(transactional.World):
 
 
 @lru_cache(maxsize=200_000)
-def _tree_facts(commit: model.Commit, index: int, empty: bool, blind: bool) -> CommitFacts:
+def _tree_facts(commit: model.Commit, index: int, empty: bool, blind: bool, around: tuple) -> CommitFacts:
     facts = _facts(commit, index, empty, blind)
-    if facts.stamp is None or commit.who not in ("p", "q"):
+    if facts.stamp is None or not around:
         return facts
-    stamp = replace(facts.stamp, workflow_instance_id="an instance of s")
-    return replace(facts, stamp=stamp.in_tree((INSTANCE, f"s/{commit.who}")))
+    stamp = replace(facts.stamp, workflow_instance_id="an instance of " + "/".join(around))
+    return replace(facts, stamp=stamp.in_tree((INSTANCE, "/".join((*around, commit.who)))))
 
 
 @lru_cache(maxsize=200_000)
 def instances(rows: tuple, kids: tuple) -> dict[str, WorkflowInstance]:
-    """The workflow instances as an engine shows them."""
-    outer = [replace(_try(row), sub_workflow=_attached(row)) for row in rows if not row.run or row.name == "s"]
-    found = {INSTANCE: WorkflowInstance(INSTANCE, tuple(outer))}
-    for k, (parent_task, _) in enumerate(kids):
-        inner = tuple(_try(row) for row in rows if row.run == (k,) and row.name != "s")
-        found[f"s-{k}"] = WorkflowInstance(f"s-{k}", inner, INSTANCE, str(parent_task))
+    """The workflow instances, as Conductor's documents of them are read."""
+    around: dict[tuple, dict] = {(): {}}
+    for k, kid in enumerate(kids):
+        around[(k,)] = {"parentWorkflowId": _instance(kid.run), "parentWorkflowTaskId": str(kid.row)}
+    shown = {kid.row: _instance((k,)) for attached in (False, True) for k, kid in enumerate(kids)
+             if kid.attached == attached}  # fmt: skip
+    attached = {kid.row for kid in kids if kid.attached}
+    found = {}
+    for run, parent in around.items():
+        tasks = [_document(row, place, shown.get(row.tid) if row.status == "SCHEDULED" or row.tid in attached else None)
+                 for place, row in enumerate(rows) if row.run == run]  # fmt: skip
+        found[_instance(run)] = instance_of({"workflowId": _instance(run), "tasks": tasks, **parent})
     return found
 
 
-def _attached(row: model.Row) -> str | None:
-    if row.name != "s":
-        return None
-    return f"s-{row.run[0]}" if row.run and row.status != "SCHEDULED" else ""
+def _document(row: model.Row, place: int, instance: str | None) -> dict[str, object]:
+    """A task. The row of a sub-workflow that is handed out again shows its instance of before."""
+    entry = _try(row)
+    return {
+        "taskId": entry.task_id,
+        "referenceTaskName": row.name,
+        "taskType": "SUB_WORKFLOW" if row.name in trees.SUBS else "SIMPLE",
+        "seq": place + 1,
+        "retryCount": 0,
+        "scheduledTime": row.sched,
+        "pollCount": row.poll,
+        "status": str(entry.status),
+        "inputData": {"workspace": {"ref": str(row.inp)}},
+        "outputData": entry.output,
+        "endTime": entry.ended_time,
+        "retriedTaskId": entry.retried_task_id,
+        "subWorkflowId": instance,
+    }
+
+
+def _instance(run: tuple) -> str:
+    return f"sub-{run[0]}" if run else INSTANCE
 
 
 class OurTrees(Ours, trees.Protocol):
@@ -276,19 +301,20 @@ class OurTrees(Ours, trees.Protocol):
 
     def asking(self, w: model.Worker) -> fence.Applicant:
         asking = super().asking(w)
-        if not w.run:
-            return asking
-        return replace(asking, identity=replace(asking.identity, workflow_instance_id=f"s-{w.run[0]}"))
+        return replace(asking, identity=replace(asking.identity, workflow_instance_id=_instance(w.run)))
 
     def seen(self, s: model.State, w: model.Worker, head: int) -> tuple[History, InstanceRecord, fence.Applicant]:
         line = range(head, w.inp, -1)
-        commits = [_tree_facts(s.chain[i], i, s.chain[i].tree == s.chain[i - 1].tree, self.cfg.blind) for i in line]
-        found = History(str(head), str(w.inp), tuple(commits))
+        found = History(str(head), str(w.inp), tuple(self.facts(s.chain, i) for i in line))
         record = self.record_for(s, w)
         if unread := fence.unread_paths(found, record):
             record = self.record_for(s, w, unread)
         asking = self.asking(w)
         return fence.in_tree(found, record), record, asking.in_tree(record)
+
+    def facts(self, chain: tuple, i: int) -> CommitFacts:
+        empty = chain[i].tree == chain[i - 1].tree
+        return _tree_facts(chain[i], i, empty, self.cfg.blind, self.cfg.around(chain[i].who))
 
     def record_for(self, s: model.State, w: model.Worker, paths: frozenset[str] = frozenset()) -> InstanceRecord:
         shown = instances(s.rows, s.tx.kids)

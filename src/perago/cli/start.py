@@ -286,6 +286,8 @@ def _logging(config: RuntimeConfig, worker_id: str, *, as_json: bool) -> Iterato
             logger = logging.getLogger(name or None)
             stack.callback(logger.setLevel, logger.level)
             logger.setLevel(level)
+        stack.callback(setattr, LOGGER, "propagate", LOGGER.propagate)
+        stack.callback(LOGGER.setLevel, LOGGER.level)
         LOGGER.propagate = False
         LOGGER.setLevel(logging.INFO)
         for logger, handler in ((LOGGER, file), (LOGGER, console), (logging.getLogger(), _Rest(file))):

@@ -110,6 +110,7 @@ class WorkflowLoop:
             self.run.cancel("cancelled")
             decision = Decision(status=WorkflowStatus.TERMINATED, reason="it was cancelled")
         else:
+            decision = replace(decision, reason=self.view.with_items(decision.reason))
             self.run.end(decision.status, output=decision.output, reason=decision.reason)
             self.error = None if decision.failed is None else self._errors.get(decision.failed)
         self.cancelled.set()
@@ -180,10 +181,10 @@ class WorkflowLoop:
     def _step_sub_workflows(self, decision: Decision) -> bool:
         """Record what begins and ends without a process of its own. Returns whether anything did."""
         for ended in decision.ended:
-            name = ended.reference_task_name
-            self.run.end_sub_workflow(ended.task_id, ended.status, ended.output, ended.reason)
+            name, reason = ended.reference_task_name, self.view.with_items(ended.reason)
+            self.run.end_sub_workflow(ended.task_id, ended.status, ended.output, reason)
             self._errors[name] = None if ended.failed is None else self._errors.get(ended.failed)
-            self.view.end(name, ended.status, commit_of(ended.output), reason_within(name, ended.reason) or None)
+            self.view.end(name, ended.status, commit_of(ended.output), reason_within(name, reason) or None)
         begun = [due for due in decision.due if due.sub_workflow is not None]
         for due in begun:
             self._begin(due)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -19,12 +18,22 @@ from pydantic import BaseModel
 
 from perago.attempt.join import output_commit
 from perago.attempt.output import traceback_in_body
+from perago.engines.local import LocalRun, WorkflowRun
 from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError
 from perago.ports import Repository
 from perago.running.loop import commit_of
 from perago.running.notebook import open_view
 from perago.running.repos.address import given_repository
-from perago.running.request import Place, configured_branch, configured_repo, is_behind, new_request
+from perago.running.request import (
+    MAX_RETRIES,
+    Place,
+    about_file,
+    configured_branch,
+    configured_repo,
+    is_behind,
+    new_request,
+    resume_command,
+)
 from perago.running.task import begun, invoke_here, own_process
 from perago.running.task_state import TaskState, states_of
 from perago.running.view import TaskDisplay, WorkflowView
@@ -74,6 +83,7 @@ def run(
     repo: str | os.PathLike[str] | None = None,
     branch: str | None = None,
     ref: str | None = None,
+    retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
     progress: bool | None = None,
@@ -86,6 +96,7 @@ def run(
     repo: str | os.PathLike[str] | None = None,
     branch: str | None = None,
     ref: str | None = None,
+    retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
     progress: bool | None = None,
@@ -98,6 +109,7 @@ def run(
     repo: str | os.PathLike[str] | None = None,
     branch: str | None = None,
     ref: str | None = None,
+    retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
     progress: bool | None = None,
@@ -109,6 +121,7 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
     repo: str | os.PathLike[str] | None = None,
     branch: str | None = None,
     ref: str | None = None,
+    retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
     progress: bool | None = None,
@@ -129,6 +142,8 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
         branch: its head is the input, and the result is published to it. Required by tasks with a workspace. Default:
             `PERAGO_BRANCH`.
         ref: the commit to use as input: an id or its beginning, a branch, a tag. Default: the head.
+        retries: number of retries of a task after a failure, up to 100; of each task in a workflow. Default: 0; in a
+            workflow each task's own.
         jobs: tasks of a workflow to run at the same time.
         fast_retries: retry tasks of a workflow without their delays.
         progress: show the tasks while they run: in a notebook in the cell, otherwise as lines on stderr. Default: only
@@ -146,8 +161,11 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
     call = _Call(
         params=params_as_json(params),
         place=Place(given_repository(configured_repo(repo)), branch, ref, configured_branch),
+        retries=retries,
         progress=progress,
     )
+    if retries is not None and not 0 <= retries <= MAX_RETRIES:
+        raise TaskInputError(f"retries={retries} is not in the range 0 to {MAX_RETRIES}")
     if isinstance(found, TaskDefinition):
         return _run_task(found, call)
     if jobs < 1:
@@ -159,6 +177,7 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
 class _Call:
     params: JsonObject
     place: Place
+    retries: int | None
     progress: bool | None
 
 
@@ -180,14 +199,14 @@ def _run_task(task: TaskDefinition, call: _Call) -> CompletedRun[Any]:
             printed = _Printed(view, task.name)
             invoke_body = own_process(request, cancelled, stack, printed, on_wait=view.refresh)
         with _telling_interrupts(cancelled, tries.run.run_id):
-            result = tries.go(invoke_body)
+            result = tries.go(invoke_body, retries=call.retries or 0)
         commit = commit_of(result.output)
         is_cancelled = interrupts.count > 0 and result.output is None
         status = TryStatus.CANCELED if is_cancelled else TryStatus(result.status)
         view.end(task.name, status, commit, result.reason_for_incompletion)
         run_id = tries.run.run_id
         if result.output is None:
-            next_step = _resume(run_id, call, watch.error) if target is not None else ""
+            next_step = _resume(tries.run, call, watch.error) if target is not None else ""
             raise _failure(watch.error, result.reason_for_incompletion, run_id, next_step, interrupts)
         with _completed(run_id):
             changes = _changes(tries.repository, tries.input_data, commit)
@@ -201,7 +220,7 @@ def _run_workflow(workflow: LoadedWorkflow, call: _Call, jobs: int, *, fast: boo
     targets = {name: target for name, task in workflow.tasks.items() if (target := _target_of(task)) is not None}
     here = [task for name, task in workflow.tasks.items() if name not in targets]
     config = load_run_config(workflow.target)
-    request = new_workflow_request(workflow, call.params, config, call.place, targets=targets)
+    request = new_workflow_request(workflow, call.params, config, call.place, retries=call.retries, targets=targets)
     cancelled = threading.Event()
     with ExitStack() as stack:
         view = stack.enter_context(open_view(states_of(workflow.graph.nodes), progress=call.progress))
@@ -213,7 +232,7 @@ def _run_workflow(workflow: LoadedWorkflow, call: _Call, jobs: int, *, fast: boo
         with _telling_interrupts(cancelled, run_id):
             decision = execution.go()
         if decision.status is not WorkflowStatus.COMPLETED:
-            next_step = f" {decision.reason}." + ("" if here else _resume(run_id, call, execution.error))
+            next_step = f" {decision.reason}." + ("" if here else _resume(execution.run, call, execution.error))
             raise _failure(execution.error, decision.reason, run_id, next_step, interrupts)
         repository = execution.slots[0].repository() if request.repository is not None else None
         with _completed(run_id):
@@ -377,13 +396,14 @@ def _failure(
     return raised
 
 
-def _resume(run_id: str, call: _Call, error: BaseException | None = None) -> str:
+def _resume(run: LocalRun | WorkflowRun, call: _Call, error: BaseException | None = None) -> str:
     repository = call.place.repository
-    repo = [] if repository is None else ["--repo", repository.argument]
     options, does = ([], "goes on with it")
     if is_behind(error):
         options, does = (["--onto-head"], "runs it again from the present head")
-    return f" `{shlex.join(['perago', 'run', '--resume', run_id, *options, *repo])}` {does}."
+    command = resume_command(run, None if repository is None else repository.argument, *options)
+    about = about_file(run)
+    return f" `{command}` {does}.{f' {about}.' if about else ''}"
 
 
 def _raise_interrupt(interrupts: Interrupts, run_id: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from perago.engines.local import LocalEngine, LocalRun, RunSummary
+from perago.engines.local import LocalEngine, LocalRun, RunSummary, WorkflowRun
 from perago.errors import EngineError, PublishFenceError, RunNotFoundError, TaskInputError, required
 from perago.running.recordable import masked_params, recordable
 from perago.running.repos.address import configured_text, head_of, local_engine
@@ -20,7 +20,11 @@ from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_params
 from perago.values.json_text import JsonObject
 from perago.values.models import outsiders_fault
+from perago.values.redaction import masked_names
 from perago.worker.body.sandbox import expect_sandbox
+
+MAX_RETRIES = 100
+"""Largest number of retries that a run may be given."""
 
 _LOGGER = logging.getLogger("perago.run")
 
@@ -100,6 +104,25 @@ class RunRequest:
         place = Place(self.repository, input_data["workspace"]["branch"], None)
         workspace = place.input_of(f"task {self.task.name!r}", "the task", has_workspace=True)
         return replace(self, input_data={**input_data, **workspace}, new_params=None, resumed=None)
+
+
+def params_again(recorded: JsonObject, given: JsonObject) -> JsonObject:
+    """The params of a resumed run: those given, and of the recorded ones those that are not masked."""
+    masked = masked_names(recorded)
+    return {**{name: value for name, value in recorded.items() if name not in masked}, **given}
+
+
+def resume_command(run: LocalRun | WorkflowRun, repo: str | None, *options: str) -> str:
+    """The command that resumes a run. A file has the params that the record has masked."""
+    params = ["--params", "@FILE"] if run.record.params_to_give else []
+    place = [] if repo is None else ["--repo", repo]
+    return shlex.join(["perago", "run", "--resume", run.run_id, *options, *params, *place])
+
+
+def about_file(run: LocalRun | WorkflowRun) -> str | None:
+    """What the file of that command has; None if it takes none."""
+    names = ", ".join(run.record.params_to_give)
+    return f"FILE has the params that are not recorded: {names}" if names else None
 
 
 @contextmanager

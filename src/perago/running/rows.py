@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from perago.running.task_state import TaskState
+from perago.running.task_state import UNSEEN, TaskState
 from perago.running.text import printable, span_text
 from perago.values.record import WITHIN, TryStatus
 
@@ -25,9 +25,6 @@ _SIGNS = {
     TryStatus.CANCELED: "-",
 }
 """Sign of a task, by its status. All other statuses have the sign of a failure."""
-
-_UNSEEN = (None, TryStatus.IN_PROGRESS, TryStatus.COMPLETED)
-"""Statuses in which a task of Perago's own is not shown."""
 
 
 class Row(NamedTuple):
@@ -64,7 +61,7 @@ def rows_of(states: Iterable[TaskState], now: float) -> list[Row]:
     return [
         _row_of_map(state, of_maps.get(state.reference_name, []), now) if state.kind == "map" else _row(state, now)
         for state in of_maps.get("", [])
-        if state.kind != "builtin" or state.status not in _UNSEEN
+        if state.kind != "builtin" or state.status not in UNSEEN
     ]
 
 

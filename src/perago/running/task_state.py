@@ -9,7 +9,7 @@ from typing import Any, Literal
 from perago.running.text import printable
 from perago.tasks.declare import BUILTIN_TASKS
 from perago.values.record import WITHIN, TryStatus
-from perago.values.redaction import is_secret_key, mask_text
+from perago.values.redaction import MASK, is_secret_key, mask_text
 from perago.workflows.forks import known_fork
 from perago.workflows.graph import Nodes, SubWorkflowNode, SwitchNode, TaskNode, parts_of
 
@@ -17,6 +17,9 @@ Kind = Literal["task", "map", "builtin"]
 
 ITEM_COLUMNS = 20
 """Longest text of an item."""
+
+UNSEEN = (None, TryStatus.IN_PROGRESS, TryStatus.COMPLETED)
+"""Statuses in which people do not see a task of Perago's own."""
 
 Case = tuple[str, str | None]
 """Reference name of a switch, and one of its cases; None for the default."""
@@ -69,6 +72,11 @@ class TaskState:
         return self.status not in (None, TryStatus.IN_PROGRESS, TryStatus.COMPLETED, TryStatus.CANCELED)
 
 
+def is_unseen(task_name: str, status: str) -> bool:
+    """Whether people do not see a task, because it is one of Perago's own and has not failed."""
+    return task_name in BUILTIN_TASKS and status in UNSEEN
+
+
 def states_of(nodes: Nodes, within: str = "", cases: frozenset[Case] = frozenset()) -> Iterator[TaskState]:
     """The tasks and maps of a graph in order."""
     for index, node in enumerate(nodes):
@@ -99,7 +107,7 @@ def state_of(states: dict[str, TaskState], name: str) -> TaskState:
 
 
 def item_text(param: str | None, input_data: Mapping[str, Any]) -> str:
-    """The item of a map's task, shortened for people; "" if it is not known, or a secret by the param's name.
+    """The item of a map's task, shortened for people; "" if it is not known, or a secret.
 
     Args:
         param: the param that takes the item.
@@ -111,7 +119,8 @@ def item_text(param: str | None, input_data: Mapping[str, Any]) -> str:
     item = params.get(param)
     if isinstance(item, Mapping):  # the first field of an object names it, if anything does
         item = next(iter(item.values()), None)
-    return _shortened(printable(mask_text(str(item)))) if isinstance(item, str | int | float) else ""
+    text = mask_text(str(item)) if isinstance(item, str | int | float) else ""
+    return "" if MASK in text else _shortened(printable(text))
 
 
 def _shortened(text: str) -> str:

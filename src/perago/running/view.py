@@ -120,6 +120,18 @@ class WorkflowView(ABC):
             if one.kind != "builtin" or one.status is not TryStatus.COMPLETED:
                 self._tell_end(one)
 
+    def with_items(self, reason: str | None) -> str | None:
+        """A reason that names failed tasks of maps by their items, too: `task 'fetch' for 'b.csv' (fetch_2) is …`."""
+        if reason is None:
+            return None
+        with self._lock:
+            failed = [state for state in self._states.values() if state.has_failed and state.item]
+        for state in failed:
+            for name in (state.reference_name, state.reference_name.rpartition(WITHIN)[2]):  # on a server, here
+                told = f"task {name.rpartition('_')[0]!r} for {state.item!r} ({name}) "
+                reason = reason.replace(f"task {name!r} ", told)
+        return reason
+
     def rows(self) -> list[Row]:
         """A row for each task, and for each map."""
         with self._lock:

@@ -10,13 +10,14 @@ from perago.engines.local.workflow_record import WorkflowTry
 from perago.errors import WorkflowStateError, required
 from perago.running.recordable import recordable_by_tasks, recordable_params
 from perago.running.repos.address import local_engine
-from perago.running.request import Place, RunArgumentError, resuming
+from perago.running.request import Place, RunArgumentError, params_again, resuming
 from perago.settings import RuntimeConfig
 from perago.stores.provider import RepositoryAddress
 from perago.tasks.params import read_model
 from perago.tasks.secrets import secrets_of
 from perago.values.json_text import JsonObject
-from perago.values.redaction import learn_of
+from perago.values.redaction import learn_of, masked_names
+from perago.values.workflow_params import params_in
 from perago.worker.body.sandbox import expect_sandbox
 from perago.workflows.again import Again, plan_again
 from perago.workflows.check import check_input
@@ -41,7 +42,7 @@ class WorkflowRequest:
     Attributes:
         input_data: of the workflow, with its secrets. None: that of the resumed run.
         recorded_input: the same with secrets masked.
-        new_params: params given for the resumed run. None: the recorded ones.
+        new_params: params for the resumed run, without defaults. None: the recorded ones.
         repository: None for a workflow whose tasks have no workspace.
         resumed: id of the run to resume; None for a new run.
         options: to record; of a resumed run those that change.
@@ -91,8 +92,24 @@ class WorkflowRequest:
     def _params(self) -> dict[str, JsonObject | None]:
         """The params for the resumed run, and the same with secrets masked."""
         given = self.new_params
-        masked = None if given is None else _recorded_params(self.workflow, given)
-        return {"input_params": given, "masked_params": masked}
+        if given is None:
+            return {"input_params": None, "masked_params": None}
+        complete = complete_params(self.workflow, given)
+        return {"input_params": complete, "masked_params": _recorded_params(self.workflow, given, complete)}
+
+    def taking_params(self, given: JsonObject | None) -> WorkflowRequest:
+        """The resumed run with params given again, those of the record, and defaults of secrets that never were given.
+
+        Raises:
+            WorkflowDefinitionError: the params do not validate.
+            RunNotFoundError, EngineError: see the engine.
+        """
+        record = self.engine.workflow_record(required(self.resumed, "a resumed run is recorded"))
+        if given is None and (self.workflow.declared is None or record.params_exact or record.params_to_give):
+            return self
+        params = params_again(params_in(record.input_data) or {}, given or {})
+        complete_params(self.workflow, params)
+        return replace(self, new_params=params)
 
     def from_task(self, start: str) -> WorkflowRequest:
         """The resumed run from a task on, although that may have completed.
@@ -168,13 +185,14 @@ def new_workflow_request(
     expect_sandbox(workflow.tasks.values(), config.sandbox)
     params = complete_params(workflow, given)
     workspace = _workspace(workflow, place)
+    input_data = _checked_input(workflow, workspace, params)
     return WorkflowRequest(
         workflow=workflow,
         config=config,
         repository=place.repository,
         engine=local_engine(place.repository),
-        input_data=_checked_input(workflow, workspace, params),
-        recorded_input=_input(workflow, workspace, _recorded_params(workflow, params)),
+        input_data=input_data,
+        recorded_input=_recorded_input(workflow, workspace, input_data, _recorded_params(workflow, given, params)),
         options={MODULES: list(modules), **with_retries(retries)},
         targets=targets,
     )
@@ -215,7 +233,12 @@ def _workspace(workflow: LoadedWorkflow, place: Place) -> JsonObject:
     return place.input_of(who, "the workflow", has_workspace=workflow.uses_workspace)
 
 
-def _recorded_params(workflow: LoadedWorkflow, params: JsonObject) -> JsonObject:
+def _recorded_params(workflow: LoadedWorkflow, given: JsonObject, params: JsonObject) -> JsonObject:
+    """The params for the record, secrets masked. A secret that was not given is left out: a resume takes its default.
+
+    Args:
+        params: with the defaults of what is not given.
+    """
     declared = workflow.declared
     if declared is None:
         wrapped = _input(workflow, {}, recordable_params(None, params))
@@ -225,7 +248,18 @@ def _recorded_params(workflow: LoadedWorkflow, params: JsonObject) -> JsonObject
         return recordable_params(None, params)
     validated = read_model(declared.params_model, params)
     learn_of(_OWNER, secrets_of(validated))  # of what tasks take of them, not every type tells that it is a secret
-    return recordable_params(validated, params)
+    recorded = recordable_params(validated, params)
+    defaults = [name for name in masked_names(recorded) if name not in given]
+    return {name: value for name, value in recorded.items() if name not in defaults}
+
+
+def _recorded_input(
+    workflow: LoadedWorkflow, workspace: JsonObject, input_data: JsonObject, recorded: JsonObject
+) -> JsonObject:
+    """The input of a workflow for the record. Its template would bring back a secret that was left out."""
+    if workflow.declared is not None and "params" in input_data:
+        return {**input_data, "params": recorded}
+    return _input(workflow, workspace, recorded)
 
 
 def _checked_input(workflow: LoadedWorkflow, workspace: JsonObject, params: JsonObject) -> JsonObject:

@@ -107,17 +107,16 @@ class PublishBudget(_Controls):
     def _timeout_has_two_names(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        given = {name: data[name] for name in _TIMEOUT_NAMES if name in data}
-        if not given or any(value != next(iter(given.values())) for value in given.values()):
-            raise ValueError(
-                "give publish_timeout_seconds, the limit for a publication; lakefs_merge_timeout_seconds is another "
-                "name for it"
-            )
-        return {**data, **dict.fromkeys(_TIMEOUT_NAMES, next(iter(given.values())))}
+        given = [data[name] for name in _TIMEOUT_NAMES if name in data]
+        if len(given) == len(_TIMEOUT_NAMES) and given[0] != given[1]:
+            raise ValueError(f"{' and '.join(_TIMEOUT_NAMES)} are two names of one limit; give one of them")
+        return {**data, **dict.fromkeys(_TIMEOUT_NAMES, given[0])} if given else data
 
     @model_validator(mode="after")
     def _timeout_covers_what_was_observed(self) -> PublishBudget:
         needed = self.observed_merge_p99_seconds + self.safety_margin_seconds
+        if not self.publish_timeout_seconds:
+            raise ValueError(f"give {' or '.join(_TIMEOUT_NAMES)}, the limit for a publication")
         if self.publish_timeout_seconds < needed:
             raise ValueError(
                 f"publish_timeout_seconds is {self.publish_timeout_seconds}, but must be at least "

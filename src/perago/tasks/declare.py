@@ -20,9 +20,9 @@ from perago.errors import TaskDefinitionError
 from perago.tasks.context import TaskContext
 from perago.tasks.controls import TaskControls
 from perago.tasks.metrics import MetricRecorder, MetricSpec
-from perago.tasks.sandbox import SANDBOX_MODES, SandboxMode, SandboxSpec
 from perago.tasks.signature import STANDARD_ORDER, Slot, definition_fault, read_signature
 from perago.values.credentials import LAKEFS_SECRET
+from perago.values.sandbox import SANDBOX_MODES, SandboxMode, SandboxSpec
 from perago.values.spec import WorkspaceSpec
 
 TASK_ATTRIBUTE = "__perago_task__"

@@ -6,6 +6,7 @@ A secret is recognized by its key, by its place in a URL, or by its value if the
 from __future__ import annotations
 
 import functools
+import json
 import re
 import threading
 import traceback
@@ -138,6 +139,11 @@ def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:
 def is_secret_key(key: str) -> bool:
     """Whether a field of this name holds a secret, judged by its last word: `db_password`, `apiKey`, `auth-token`."""
     return _SECRET_KEY.search(_CAMEL.sub("_", key)) is not None
+
+
+def masked_names(values: Mapping[str, Any]) -> list[str]:
+    """The names of JSON values that have something masked in them."""
+    return [name for name, value in values.items() if MASK in json.dumps(value)]
 
 
 def mask_json(value: Any) -> Any:

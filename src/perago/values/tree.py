@@ -15,7 +15,7 @@ class WorkflowInstance:
     """A workflow instance as the engine shows it.
 
     Attributes:
-        tries: in the order of scheduling, with the names that they have in this instance.
+        tries: in the order in which they were added, with the names that they have in this instance.
         parent_id, parent_task_id: for a sub-workflow, the instance that has started it, and the task there.
         params: its params, secrets masked; None if it has none, or it is unknown which of them are secrets.
     """
@@ -72,8 +72,8 @@ def record_of_tree(root: str, instances: Mapping[str, Sequence[TryRecord]]) -> I
     others never count again, whatever completed in them.
 
     Args:
-        instances: the tries of each instance that has been read, in the order of scheduling, with the names that they
-            have in it.
+        instances: the tries of each instance that has been read, in the order in which they were added, with the names
+            that they have in it. A rerun can give a try a later time than that of a later one.
     """
     tries: list[TryRecord] = []
     parts: dict[str, str] = {}

@@ -40,12 +40,49 @@ def showable_params(definition: JsonObject, input_data: JsonObject) -> JsonObjec
     Returns:
         None if the workflow has none, or its definition names none.
     """
-    params, found = input_data.get("params"), definition
+    params, plain = input_data.get("params"), _plain_params(definition)
+    if plain is None or not isinstance(params, Mapping) or not params or is_too_deep(params):
+        return None
+    shown: JsonObject = mask_json({name: value if name in plain else MASK for name, value in params.items()})
+    return shown
+
+
+def possible_secrets(definition: JsonObject, input_data: JsonObject) -> frozenset[str]:
+    """The texts in an instance's params, but for those that its definition names as plain."""
+    params, plain = input_data.get("params"), _plain_params(definition) or ()
+    if not isinstance(params, Mapping):
+        return frozenset()
+    return texts_in([value for name, value in params.items() if name not in plain])
+
+
+def texts_in(value: Any) -> frozenset[str]:
+    """The texts and numbers in a JSON value, as text."""
+    found, waiting = set(), [value]
+    while waiting:
+        match waiting.pop():
+            case Mapping() as inner:
+                waiting += inner.values()
+            case list() as inner:
+                waiting += inner
+            case leaf:
+                found.add(str(leaf))
+    return frozenset(found)
+
+
+def has_result(definition: JsonObject) -> bool:
+    """Whether a workflow has a result to show. One declared `-> None` has at most a workspace in its outputs.
+
+    A server then gives the output of the last task, which is also that of a definition written by hand.
+    """
+    outputs = set(definition.get("outputParameters") or ())
+    return "result" in outputs or (outputs != {"workspace"} and _plain_params(definition) is None)
+
+
+def _plain_params(definition: JsonObject) -> list[Any] | None:
+    """The names in a definition of the params that are no secrets; None if it was not declared in Python."""
+    found: JsonObject = definition
     for name in (_METADATA, _OWNER):
         part = found.get(name)
         found = part if isinstance(part, Mapping) else {}
     plain = found.get(_PLAIN)
-    if not isinstance(plain, list) or not isinstance(params, Mapping) or not params or is_too_deep(params):
-        return None
-    shown: JsonObject = mask_json({name: value if name in plain else MASK for name, value in params.items()})
-    return shown
+    return plain if isinstance(plain, list) else None

@@ -219,8 +219,8 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
         if strict and (fork.over is not None or len(fork.tasks) > 1):
             names = ", ".join(map(repr, sorted({task.task_name for task in fork.tasks})))
             found.append(
-                f"{names} publishes for several items of {fork.join!r} at the same time. An item will be refused if "
-                f'another one has published first. Give the task WorkspaceSpec(isolation="snapshot")'
+                f"{names} publishes for several items of {fork.mapped or fork.join!r} at the same time. An item will "
+                f'be refused if another one has published first. Give the task WorkspaceSpec(isolation="snapshot")'
             )
     return found
 

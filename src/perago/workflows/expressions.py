@@ -26,6 +26,9 @@ WORKFLOW_FIELDS = ("input", "variables", "workflowId", "workflowType", "version"
 TASK_FIELDS = ("input", "output", "status", "referenceTaskName")
 """What an expression may take of the workflow and of a task."""
 
+RESULTS = "_results"
+"""The end of the name of the task that gathers the results of a map, behind that of the map."""
+
 Step = str | int
 
 
@@ -45,6 +48,20 @@ class Expression:
 
     def __str__(self) -> str:
         return "${" + str(self.path[0]) + "".join(_written(step) for step in self.path[1:]) + "}"
+
+    @property
+    def in_python(self) -> str:
+        """As a workflow function has it: `params.files`, `clean.kept` for a field of the result of task `clean`."""
+        match self.path:
+            case ("workflow", "input", "params", *steps):
+                name = "params"
+            case (str(gather), "output", "result", "results", *steps) if gather.endswith(RESULTS):
+                name = gather.removesuffix(RESULTS)
+            case (str(name), "output", "result", *steps):
+                pass
+            case _:
+                return str(self)
+        return name + "".join(map(_written, steps))
 
 
 def expression(*path: Step) -> str:

@@ -18,7 +18,7 @@ from perago.values.record import listing_name
 from perago.workflows.builtin import builtin_task, forked
 from perago.workflows.decide import case_of
 from perago.workflows.definition import workflow_of
-from perago.workflows.expressions import escaped, expression
+from perago.workflows.expressions import RESULTS, escaped, expression
 from perago.workflows.given import GivenValues, Runnable, word_for
 from perago.workflows.graph import (
     CASE_INPUT,
@@ -302,7 +302,7 @@ class Flow:
             join = self._add_map(sequence, definition, name, inputs, param, over, optional=optional_)
             if writes:
                 sequence.workspace = {JOIN: [sequence.workspace, expression(join, "output")]}
-            results = self._names.free(None, f"{name}_results")
+            results = self._names.free(None, f"{name}{RESULTS}")
             self._gathers[results] = join
             sequence.nodes.append(
                 TaskNode(

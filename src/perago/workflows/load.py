@@ -14,10 +14,11 @@ from perago.errors import TaskDefinitionError, WorkflowDefinitionError
 from perago.tasks.declare import BUILTIN_TASKS, TaskDefinition
 from perago.tasks.load import load_module_task, load_module_tasks
 from perago.values.json_text import JsonObject, parse_json
+from perago.values.workflow_params import has_result
 from perago.workflows.builtin import builtin_task
 from perago.workflows.check import check_sub_workflow_names, check_wiring
 from perago.workflows.definition import WorkflowDefinition, workflow_of
-from perago.workflows.definition_json import MAX_JSON_DEPTH, from_json
+from perago.workflows.definition_json import MAX_JSON_DEPTH, from_json, to_json
 from perago.workflows.expressions import Expression, expressions_in
 from perago.workflows.extent import check_extent
 from perago.workflows.forks import all_tasks, task_names
@@ -42,6 +43,13 @@ class LoadedWorkflow:
     graph: WorkflowGraph
     tasks: dict[str, TaskDefinition]
     declared: WorkflowDefinition | None = None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether its output has a result to show."""
+        if self.declared is not None:
+            return self.declared.output_model is not None
+        return has_result(to_json(self.graph))
 
     @property
     def uses_workspace(self) -> bool:

@@ -20,6 +20,7 @@ from perago import Flow, RetryPolicy, TaskContext, TaskControls, TaskFailed, Wor
 OWNER = "a@example.org"
 NAME = os.environ.get("CLI_RANDOM", "random")
 COUNT = int(os.environ.get("CLI_RANDOM_COUNT", "4"))
+SEEDS = [int(os.environ["CLI_RANDOM_ONLY"])] if "CLI_RANDOM_ONLY" in os.environ else range(COUNT)
 SUBS = ["sub"] * bool(os.environ.get("CLI_RANDOM_SUBS"))
 CONTROLS = TaskControls(retry=RetryPolicy(count=2, delay_seconds=0))
 MOST_TASKS = 10
@@ -59,7 +60,8 @@ def put(workspace: Path, params: Params, context: TaskContext) -> Put:
 def _era(context: TaskContext) -> int:
     listed = Path(os.environ["CLI_ERAS"]) if "CLI_ERAS" in os.environ else None
     names = listed.read_text().split() if listed is not None and listed.exists() else []
-    return 2 if {"*", context.identity.reference_task_name} & set(names) else 1
+    own = (context.identity.reference_task_name or "").rpartition("/")[2]  # which no other task of the tree has
+    return 2 if {"*", own} & set(names) else 1
 
 
 @task(name=f"{NAME}.look", owner_email=OWNER, workspace=WorkspaceSpec(read_only=True), controls=CONTROLS)
@@ -109,7 +111,8 @@ class _Drawing:
 
     def sub(self) -> None:
         self.count += 1
-        inner = _declared(self.random.randrange(1_000), f"{NAME}_in_{self.count}", first=100 * self.count)
+        seed = self.random.randrange(1_000)
+        inner = _declared(seed, f"{NAME}_in_{self.count}_{seed}", first=100 * self.count)
         self.flow.run(inner, ref_=f"sub_{self.count}")
 
     def parallel(self, depth: int) -> None:
@@ -135,5 +138,5 @@ def _declared(seed: int, name: str, *, first: int = 0, transactional: bool = Fal
     return workflow(name=name, owner_email=OWNER, transactional=transactional)(flow)
 
 
-for _seed in range(COUNT):
+for _seed in SEEDS:
     globals()[f"w{_seed}"] = _declared(_seed, f"{NAME}_{_seed}", transactional=_seed % 2 == 1)

@@ -176,6 +176,23 @@ def size(params: Word) -> Counted:
     return Counted(count=len(params.word) + len(params.phrase.get_secret_value()) + params.plus)
 
 
+@workflow(name="cli_quiet", owner_email=OWNER)
+def quiet(flow: Flow, params: Word) -> None:
+    flow.run(size, word=params.word)
+
+
+class KeptSecrets(BaseModel):
+    count: int = 0
+    token: SecretStr = SecretStr("another-of-the-code")
+    phrase: SecretStr = SecretStr("of-the-code")
+
+
+@workflow(name="cli_kept_secrets", owner_email=OWNER)
+def kept_secrets(flow: Flow, params: KeptSecrets) -> Counted:
+    gated = flow.run(gate, count=params.count, token=params.token)
+    return flow.run(size, word="", plus=gated.count, phrase=params.phrase)
+
+
 @workflow(name="cli_mapped", owner_email=OWNER)
 def mapped(flow: Flow, params: Phrased) -> Each:
     sizes = flow.map(size, over=params.words, as_="word", phrase=params.phrase, plus=1)

@@ -72,7 +72,13 @@ def test_the_end_waits_for_what_has_begun_and_drops_the_rest():
 
 
 def test_nothing_to_end():
-    asyncio.run(Batches().end())
+    async def ended_at_once():
+        batches, ran = Batches(), []
+        await batches.end()
+        await batches.run(lambda: ran.append("after"))
+        return ran
+
+    assert asyncio.run(ended_at_once()) == ["after"]
 
 
 def test_it_can_be_used_again_after_it_was_idle():

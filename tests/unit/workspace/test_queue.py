@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from forks import fork
+from perago.ports import no_queue
 from perago.testing import ManualClock
 from perago.values.models import WorkspaceInput
 from perago.workspace.queue import HostQueue, Patience, host_queue
@@ -218,7 +219,9 @@ def test_nobody_waits_where_no_ticket_can_be_drawn(tmp_path: Path) -> None:
 
 
 def test_without_a_state_directory_nobody_waits() -> None:
-    with host_queue(None, "http://lakefs", is_server=True)(target(), bool) as turn:
+    waits = host_queue(None, "http://lakefs", is_server=True)
+    assert waits is no_queue
+    with waits(target(), bool) as turn:
         turn.lost(1)
 
 

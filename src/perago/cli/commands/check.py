@@ -125,7 +125,8 @@ def describe_workflow(workflow: LoadedWorkflow) -> dict[str, Any]:
         rows["result"] = _fields(workflow.declared.output_model)
     if graph.is_transactional:
         rows["publishes"] = "everything at its end, or nothing"
-    rows["order"] = [f"{'  ' * depth}{text}" for depth, text in outline(graph.nodes)]
+    order = outline(graph.nodes, in_python=workflow.declared is not None)
+    rows["order"] = [f"{'  ' * depth}{text}" for depth, text in order]
     return rows
 
 

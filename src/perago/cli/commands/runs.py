@@ -91,7 +91,11 @@ def _nothing_to_show(repo: str | None) -> str:
 
 def describe_run(summary: RunSummary) -> list[str]:
     """A run as lines of text."""
-    tries = f", {summary.tries} tries" if summary.tries > 1 else ""
+    from perago.running.task_state import is_unseen
+
+    unseen = [task for task in summary.tasks if is_unseen(task.task_name, task.status)]
+    count = summary.tries - sum(task.tries for task in unseen)
+    tries = f", {count} tries" if count > 1 else ""
     took = "" if summary.duration is None else f", {summary.duration:.1f} s"
     lines = [f"{summary.run_id}  {summary.status:<10}  {printable(summary.task_name)}{tries}{took}"]
     if summary.input_ref is not None:
@@ -104,7 +108,7 @@ def describe_run(summary: RunSummary) -> list[str]:
     lines += [f"    code {printable(text)}" for text in dict.fromkeys(code.text for code in codes if code is not None)]
     if summary.run_branch is not None:
         lines.append(f"    on branch {summary.run_branch}")
-    lines += [_describe_task(task) for task in summary.tasks]
+    lines += [_describe_task(task) for task in summary.tasks if task not in unseen]
     if summary.reason is not None:
         lines.append(f"    {printable(reason_within(summary.task_name, summary.reason))}")
     return lines

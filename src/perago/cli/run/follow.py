@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
+from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED
 from perago.cli.output import note, print_json, result_on_stdout
 from perago.cli.run.unserved import Unserved, waiting_in, warning_for
 from perago.cli.run.workflow_view import open_view
@@ -15,6 +16,7 @@ from perago.errors import EngineError, TaskNotFoundError, WorkflowDefinitionErro
 from perago.running.text import printable, reason_within
 from perago.running.view import WorkflowView
 from perago.values.record import WITHIN, TryStatus
+from perago.values.workflow_params import has_result, possible_secrets, texts_in
 from perago.workflows.definition_json import from_json
 from perago.workflows.forks import known_forks
 from perago.workflows.graph import SubWorkflowNode, WorkflowGraph
@@ -55,7 +57,7 @@ def follow(engine: ConductorEngine, workflow_id: str, *, start: str = "perago st
         note(f"Workflow {workflow_id} goes on without being watched. `perago watch {workflow_id}` shows it again, and")
         note(f"`perago cancel {workflow_id}` ends it.")
         return INTERRUPTED
-    return _told(engine, workflow, as_json=as_json)
+    return _told(engine, workflow, view.with_items(workflow.named_reason), as_json=as_json)
 
 
 def _looked(engine: ConductorEngine, workflow_id: str) -> ConductorWorkflow:
@@ -93,7 +95,7 @@ class _Shown:
                 continue
             if task.task_id not in self._begun:
                 self._begun.add(task.task_id)
-                self._view.begin(task.reference_task_name, task.retry_count + 1, task.input_data)
+                self._view.begin(task.reference_task_name, task.retry_count + 1, _showable(workflow, task))
             if task.has_ended:
                 ended.append(task)
         while ended:
@@ -103,8 +105,18 @@ class _Shown:
         if task.task_id in self._ended:
             return
         self._ended.add(task.task_id)
-        reason = None if task.status == TryStatus.COMPLETED else reason_within(task.task_name, workflow.reason_of(task))
+        why = self._view.with_items(workflow.reason_of(task))
+        reason = None if task.status == TryStatus.COMPLETED else reason_within(task.task_name, why)
         self._view.end(task.reference_task_name, TryStatus(task.status), task.output_ref, reason, seconds=task.seconds)
+
+
+def _showable(workflow: ConductorWorkflow, task: ConductorTask) -> dict[str, Any]:
+    """The input of a task without params that may have a secret of the workflow in them."""
+    params = task.input_data.get("params")
+    if not isinstance(params, Mapping):
+        return {}
+    secrets = possible_secrets(workflow.definition, workflow.input_data)
+    return {"params": {name: value for name, value in params.items() if secrets.isdisjoint(texts_in(value))}}
 
 
 def _graph_of(engine: ConductorEngine, workflow: ConductorWorkflow) -> WorkflowGraph:
@@ -122,20 +134,20 @@ def _graph_of(engine: ConductorEngine, workflow: ConductorWorkflow) -> WorkflowG
     return graph
 
 
-def _told(engine: ConductorEngine, workflow: ConductorWorkflow, *, as_json: bool) -> int:
+def _told(engine: ConductorEngine, workflow: ConductorWorkflow, reason: str | None, *, as_json: bool) -> int:
     is_done = workflow.status == "COMPLETED"
     with result_on_stdout():
         if as_json:
             print_json(as_object(workflow))
-        elif is_done:
+        elif is_done and has_result(workflow.definition):
             print_json(workflow.output.get("result", workflow.output))
     if is_done:
         note(f"Workflow {workflow.name} is done: {workflow.workflow_id}.")
         return DONE
-    why = printable(workflow.named_reason or "no reason was given")
+    why = printable(reason or "no reason was given")
     note(f"error: workflow {workflow.name} is {workflow.status}: {why}")
     note(f"{engine.next_command(workflow)}.")
-    return TASK_FAILED
+    return FENCE_REFUSED if any(task.is_refused for task in workflow.failed_tasks) else TASK_FAILED
 
 
 def as_object(workflow: ConductorWorkflow) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from perago.cli.run.params import read_params
 from perago.engines.local import LocalEngine, RunSummary
 from perago.errors import required
 from perago.running.repos.address import given_repository, local_engine
-from perago.running.request import Place, RunArgumentError, RunRequest, find_run, new_request
+from perago.running.request import Place, RunArgumentError, RunRequest, find_run, new_request, params_again
 from perago.running.workflow_request import (
     MODULES,
     WorkflowRequest,
@@ -76,7 +76,8 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
     task = load_task(summary.target)
     params = None
     if arguments.has_params:
-        params = read_params(arguments.params, arguments.pairs, task.params_model)
+        given = read_params(arguments.params, arguments.pairs, task.params_model)
+        params = params_again(summary.params, given)
         validate_params(task, params)
     request = RunRequest(
         task=task,
@@ -185,10 +186,9 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
         config=run_config(arguments, settings_target(workflow)),
         repository=repository,
         engine=engine,
-        new_params=None if given is None else complete_params(workflow, given),
         resumed=summary.run_id,
         options=with_retries(arguments.retries),
-    )
+    ).taking_params(given)
     with usage_errors():
         if arguments.start is not None:
             return request.from_task(arguments.start)

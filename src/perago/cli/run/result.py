@@ -16,9 +16,9 @@ from perago.cli.failure import (
     exit_code_of,
 )
 from perago.cli.output import note, print_json, result_on_stdout, say
-from perago.engines.local import LocalRun
+from perago.engines.local import LocalRun, WorkflowRun
 from perago.errors import StoreError, required
-from perago.running.request import RunRequest, is_behind
+from perago.running.request import RunRequest, about_file, is_behind, resume_command
 from perago.running.text import reason_within
 from perago.running.watch import RunObserver, beside_note
 from perago.stores.provider import RepositoryAddress
@@ -38,7 +38,7 @@ class RunResult:
     """
 
     result: RuntimeTaskResult
-    run_id: str
+    run: LocalRun
     task_name: str
     tries: int
     exit_code: int
@@ -62,7 +62,7 @@ class RunResult:
         replaced = _replaced(job, ref) if watch.plan == "publish" and ref is not None else ()
         return cls(
             result=result,
-            run_id=run.run_id,
+            run=run,
             task_name=job.task.name,
             tries=run.attempt.retry_count + 1,
             exit_code=_exit_code(result, watch, cancelled=cancelled),
@@ -76,6 +76,10 @@ class RunResult:
             repository=job.repository,
             is_behind=is_behind(watch.error),
         )
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id
 
     def print(self, arguments: RunArguments) -> None:
         """Print it; with `--json` as one object."""
@@ -152,20 +156,23 @@ class RunResult:
             note(f"Run {self.run_id} ended{tries}.")
             if self.is_behind:
                 note(f"To run the same task from the present head of branch {self.branch}:")
-                _next_step(_resuming(self.run_id, arguments, "--onto-head"))
+                tell_resume(self.run, arguments, "--onto-head")
             return
-        tell_next_try(f"Run {self.run_id} ended{tries}.", self.run_id, arguments)
+        tell_next_try(f"Run {self.run_id} ended{tries}.", self.run, arguments)
 
 
-def tell_next_try(how: str, run_id: str, arguments: RunArguments) -> None:
+def tell_next_try(how: str, run: LocalRun, arguments: RunArguments) -> None:
     """Say how a run ended, and which command resumes it."""
     note(f"{how} To try again from the same input:")
-    _next_step(_resuming(run_id, arguments))
+    tell_resume(run, arguments)
 
 
-def _resuming(run_id: str, arguments: RunArguments, *options: str) -> str:
-    repo = [] if arguments.repo is None else ["--repo", arguments.repo]
-    return shlex.join(["perago", "run", "--resume", run_id, *options, *repo])
+def tell_resume(run: LocalRun | WorkflowRun, arguments: RunArguments, *options: str) -> None:
+    """Say which command resumes a run, and what it needs."""
+    _next_step(resume_command(run, arguments.repo, *options))
+    about = about_file(run)
+    if about is not None:
+        note(f"{about}.")
 
 
 def _exit_code(result: RuntimeTaskResult, watch: RunObserver, *, cancelled: bool) -> int:

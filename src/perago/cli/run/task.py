@@ -38,7 +38,7 @@ WORKFLOW_DEBUG_DIFFERS = (
 def run_job(job: RunRequest, arguments: RunArguments) -> int:
     """Execute a run and print its result; returns the exit code."""
     cancelled = threading.Event()
-    run_id = None
+    run = None
     try:
         with ExitStack() as stack:
             display = stack.enter_context(open_display(still=arguments.debug))
@@ -47,14 +47,14 @@ def run_job(job: RunRequest, arguments: RunArguments) -> int:
             watch = RunObserver(display, cancelled)
             with before_start(), usage_errors(), stdout_for_the_result(arguments):
                 tries = stack.enter_context(begun(job, watch, cancelled, reloads=True))
-            run_id = tries.run.run_id
+            run = tries.run
             invoke_body = choose_body(job, arguments, cancelled, stack, watch)
             with stdout_for_the_result(arguments):
                 result = tries.go(invoke_body, retries=arguments.retries or 0, keep=arguments.keep)
             finished = RunResult.of(job, tries.run, result, watch, cancelled=cancelled.is_set())
     except KeyboardInterrupt:
-        if run_id is not None:
-            tell_next_try(f"Run {run_id} was interrupted.", run_id, arguments)
+        if run is not None:
+            tell_next_try(f"Run {run.run_id} was interrupted.", run, arguments)
         raise
     show_traceback(watch.error, arguments)
     finished.print(arguments)

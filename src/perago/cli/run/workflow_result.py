@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, be
 from perago.cli.output import note, print_json, result_on_stdout, say
 from perago.cli.progress import log_lines_on
 from perago.cli.run.prepare import usage_errors
+from perago.cli.run.result import tell_resume
 from perago.cli.run.task import DEBUG_LACKS, WORKFLOW_DEBUG_DIFFERS, show_traceback, stdout_for_the_result
 from perago.cli.run.workflow_view import open_view
 from perago.engines.local import WorkflowRun
@@ -32,7 +32,7 @@ _GO_ON = "To go on after its completed tasks:"
 def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
     """Execute a run and print its result; returns the exit code."""
     cancelled = threading.Event()
-    run_id = None
+    run = None
     try:
         with ExitStack() as stack:
             view = stack.enter_context(open_view(request.workflow.graph, still=arguments.debug))
@@ -56,14 +56,21 @@ def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
                     )
                 )
             run = execution.run
-            run_id = run.run_id
             with stdout_for_the_result(arguments):
                 decision = execution.go()
             is_interrupted = interrupts.count > 0 or execution.was_cancelled  # by leaving the debugger
-            finished = _Finished(run, decision, execution.error, execution.kept, is_interrupted=is_interrupted)
+            finished = _Finished(
+                run,
+                decision,
+                execution.error,
+                execution.kept,
+                is_interrupted=is_interrupted,
+                has_result=request.workflow.has_result,
+            )
     except KeyboardInterrupt:
-        if run_id is not None:
-            _tell_resume(f"Run {run_id} was interrupted. {_GO_ON}", run_id, arguments)
+        if run is not None:
+            note(f"Run {run.run_id} was interrupted. {_GO_ON}")
+            tell_resume(run, arguments)
         raise
     show_traceback(finished.error, arguments)
     finished.print(arguments)
@@ -76,6 +83,7 @@ class _Finished:
 
     Attributes:
         kept: paths of kept workspaces, by the reference name of their task.
+        has_result: the workflow has one to show.
     """
 
     run: WorkflowRun
@@ -83,6 +91,7 @@ class _Finished:
     error: BaseException | None
     kept: Mapping[str, Sequence[str]]
     is_interrupted: bool
+    has_result: bool
 
     @property
     def exit_code(self) -> int:
@@ -99,7 +108,7 @@ class _Finished:
         with result_on_stdout():
             if arguments.as_json:
                 print_json(self.as_object())
-            elif self.decision.status is WorkflowStatus.COMPLETED:
+            elif self.decision.status is WorkflowStatus.COMPLETED and self.has_result:
                 print_json(output.get("result", output))
         name, ref = self.run.record.name, commit_of(output)
         if self.exit_code == DONE:
@@ -110,10 +119,11 @@ class _Finished:
         if (branch := self.run.record.run_branch) is not None:
             note(f"Its tasks have published to branch {branch} only.")
         if is_behind(self.error):
-            again = f"Run {self.run.run_id} ended. To run it again from the present head:"
-            _tell_resume(again, self.run.run_id, arguments, "--onto-head")
+            note(f"Run {self.run.run_id} ended. To run it again from the present head:")
+            tell_resume(self.run, arguments, "--onto-head")
             return
-        _tell_resume(f"Run {self.run.run_id} ended. {_GO_ON}", self.run.run_id, arguments)
+        note(f"Run {self.run.run_id} ended. {_GO_ON}")
+        tell_resume(self.run, arguments)
 
     def as_object(self) -> dict[str, Any]:
         record = self.run.record
@@ -138,9 +148,3 @@ class _Finished:
                 for entry in record.tasks
             ],
         }
-
-
-def _tell_resume(how: str, run_id: str, arguments: RunArguments, *options: str) -> None:
-    note(how)
-    repo = [] if arguments.repo is None else ["--repo", arguments.repo]
-    say(f"  {shlex.join(['perago', 'run', '--resume', run_id, *options, *repo])}")

@@ -24,7 +24,6 @@ from typing import Any
 
 from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow
 from perago.errors import WorkflowStateError
-from perago.values.plans import REFUSAL
 from perago.values.record import WITHIN, listing_name
 
 Load = Callable[[str], ConductorWorkflow]
@@ -246,7 +245,7 @@ def _names(workflow: ConductorWorkflow) -> Sequence[str]:
 
 def _is_refused(task: ConductorTask) -> bool:
     """Whether the publish fence has refused the task for good."""
-    return task.status == "FAILED_WITH_TERMINAL_ERROR" and (task.reason or "").startswith(REFUSAL)
+    return task.is_refused and task.status == "FAILED_WITH_TERMINAL_ERROR"
 
 
 def _first_without_result(workflow: ConductorWorkflow) -> int | None:

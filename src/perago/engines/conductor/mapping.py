@@ -118,10 +118,11 @@ def instance_of(workflow: Document) -> WorkflowInstance:
     tasks = workflow.get("tasks")
     if not isinstance(tasks, list):
         raise ValueError("tasks is not a list")  # noqa: TRY004 - an error of the document, not of the caller
-    tries = [try_of(task) for task in tasks if isinstance(task, Mapping)]
+    placed = [(_number_or(task, "seq", 0), try_of(task)) for task in tasks if isinstance(task, Mapping)]
+    placed.sort(key=lambda each: (each[0], each[1].scheduled_time))  # a rerun gives a task a new time, and no new place
     return WorkflowInstance(
         _text(workflow, "workflowId"),
-        tuple(sorted(tries, key=lambda entry: entry.scheduled_time)),
+        tuple(entry for _, entry in placed),
         _text_or(workflow, "parentWorkflowId", "") or None,
         _text_or(workflow, "parentWorkflowTaskId", "") or None,
         showable_params(_object(workflow, "workflowDefinition"), _object(workflow, "input")),

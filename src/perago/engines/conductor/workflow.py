@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
+from perago.values.plans import REFUSAL
 from perago.values.record import WITHIN, paths_around
 from perago.values.workflow_params import showable_params
 
@@ -56,6 +57,11 @@ class ConductorTask:
     def has_failed(self) -> bool:
         """Whether it has failed, rather than having been cancelled."""
         return self.status in ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the publish fence has refused it."""
+        return self.has_failed and (self.reason or "").startswith(REFUSAL)
 
     @property
     def output_ref(self) -> str | None:

@@ -31,7 +31,6 @@ from perago.values.findings import Finding
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, EngineTask, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryStatus, WorkflowStatus
-from perago.values.redaction import MASK
 from perago.workspace.owner import Liveness
 
 
@@ -400,10 +399,9 @@ def _resumed_input(record: AnyRecord, input_params: JsonObject | None, masked_pa
     if input_params is None or masked_params is None:
         if record.params_exact:
             return stored
-        masked = [name for name, value in (stored.get("params") or {}).items() if MASK in json.dumps(value)]
         raise EngineError(
-            f"the params of run {record.run_id} contain secrets, which are not stored: {', '.join(masked)}. To resume "
-            f"it, give all original params again, secrets included"
+            f"the params of run {record.run_id} contain secrets, which are not stored: "
+            f"{', '.join(record.params_to_give)}. To resume it, give them again, as with --params @FILE"
         )
     if record.params_exact and dict(input_params) != stored.get("params"):
         raise EngineError(

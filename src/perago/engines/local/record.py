@@ -13,6 +13,8 @@ from perago.values.code import CodeVersion
 from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.redaction import masked_names
+from perago.values.workflow_params import params_in
 
 RECORD_VERSION: Final = 1
 POLL_COUNT = 1
@@ -90,6 +92,11 @@ class RunRecord:
         """The newest try."""
         return self.tries[-1]
 
+    @property
+    def params_to_give(self) -> list[str]:
+        """The params that a resume needs again, because the record has them masked."""
+        return params_to_give(self.input_data, exact=self.params_exact)
+
     def find(self, task_id: str) -> TryEntry | None:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)
 
@@ -135,6 +142,11 @@ class RunRecord:
     def as_instance(self) -> InstanceRecord:
         """The record in the form of the engine's port."""
         return InstanceRecord(self.run_id, tuple(entry.as_try(self.task_name, self.input_data) for entry in self.tries))
+
+
+def params_to_give(input_data: JsonObject, *, exact: bool) -> list[str]:
+    """The params that a record has masked."""
+    return [] if exact else masked_names(params_in(input_data) or {})
 
 
 def workspace_field(data: JsonObject | None, name: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from perago.engines.local.record import Milliseconds, TryEntry, workspace_field
+from perago.engines.local.record import Milliseconds, TryEntry, params_to_give, workspace_field
 from perago.values.code import CodeVersion
 from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
@@ -79,6 +79,11 @@ class WorkflowRecord:
     def current(self) -> WorkflowTry | None:
         """The newest try."""
         return self.tries[-1] if self.tries else None
+
+    @property
+    def params_to_give(self) -> list[str]:
+        """The params that a resume needs again, because the record has them masked."""
+        return params_to_give(self.input_data, exact=self.params_exact)
 
     @property
     def last_tries(self) -> dict[str, WorkflowTry]:

@@ -29,8 +29,8 @@ from perago.errors import (
     required,
 )
 from perago.tasks.context import LOGGER_ROOT
-from perago.tasks.sandbox import SandboxMode, fault_of_sandbox
 from perago.values.json_text import JsonObject
+from perago.values.sandbox import SandboxMode, fault_of_sandbox
 from perago.worker.body.printed import Printed
 from perago.worker.body.sandbox import lacks_for
 from perago.worker.process.child import GONE_SECONDS, ChildProcess, Offspring

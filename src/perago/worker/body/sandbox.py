@@ -19,7 +19,7 @@ from types import ModuleType
 
 from perago.errors import RuntimeConfigError
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.sandbox import SandboxMode, fault_of_sandbox
+from perago.values.sandbox import SandboxMode, fault_of_sandbox
 from perago.worker.body.reach import Places, Watch
 from perago.worker.process.landlock import ALL, FILES_ABI, READ, TCP_ABI, Right, landlock_abi, restrict
 from perago.worker.process.messages import Confinement

@@ -13,12 +13,12 @@ from pydantic import Field, TypeAdapter
 
 from perago.attempt.output import traceback_in_body
 from perago.ports import Event, Phase
-from perago.tasks.sandbox import SandboxMode
 from perago.telemetry.facts import ALL_GROUPS, PhaseFact
 from perago.telemetry.instruments import Group
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, EngineTask, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.sandbox import SandboxMode
 from perago.values.stores import StoreSettings
 from perago.worker.process.messages import Cancel, Failure, Load, Log, Message, Metric
 

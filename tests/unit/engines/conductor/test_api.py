@@ -73,10 +73,6 @@ def test_a_server_that_is_not_there_is_said_with_what_to_do():
         engine.get_taskdef("build")
 
 
-def test_an_engine_that_was_never_used_closes():
-    ConductorEngine("http://host/api").close()
-
-
 def test_a_program_that_does_not_close_it_ends_quietly():
     program = (
         "from perago.engines.conductor import ConductorEngine, ConductorError\n"
@@ -96,7 +92,9 @@ def test_a_program_that_does_not_close_it_ends_quietly():
             assert running.stderr.read() == ""
 
 
-def test_closing_twice_is_fine():
+def test_an_engine_that_was_never_used_may_be_closed_twice_and_is_used_no_more():
     engine = ConductorEngine("http://host/api")
     engine.close()
     engine.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        engine.get_taskdef("build")

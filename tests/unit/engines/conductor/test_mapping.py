@@ -88,6 +88,7 @@ def test_a_workflow_is_a_record_in_the_order_of_scheduling():
         **TASK,
         "taskId": "task-1",
         "status": "FAILED",
+        "seq": 6,
         "scheduledTime": 500,
         "endTime": 900,
         "outputData": {"x": 1},
@@ -99,6 +100,14 @@ def test_a_workflow_is_a_record_in_the_order_of_scheduling():
     assert (first.task_id, first.status, first.output, first.ended_time) == ("task-1", TryStatus.FAILED, None, 900)
     assert (second.task_id, second.retried_task_id, second.ended_time) == ("task-2", "task-1", None)
     assert {first.input_refs, second.input_refs} == {("a" * 40,)}
+
+
+def test_a_try_stays_in_its_place_if_a_rerun_gives_it_a_new_time():
+    """As of an older row of a sub-workflow, from whose instance somebody reruns a task: the newer row still counts."""
+    older, newer = [{**TASK, "taskId": name, "seq": seq} for name, seq in (("older", 1), ("newer", 2))]
+    older["scheduledTime"] = newer["scheduledTime"] + 1000
+    record = mapping.instance_of({"workflowId": "flow-1", "tasks": [newer, older]})
+    assert [entry.task_id for entry in record.tries] == ["older", "newer"]
 
 
 def test_the_output_of_a_completed_try_names_its_commit():

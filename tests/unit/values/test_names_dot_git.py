@@ -67,7 +67,7 @@ def test_dot_git_is_refused_in_any_spelling(name):
 
 @pytest.mark.parametrize("name", TAKEN, ids=ascii)
 def test_what_only_looks_like_it_is_taken(name):
-    check_git_name(name)
+    assert check_git_name(name) is None
 
 
 def test_a_git_name_is_an_object_name_first():

@@ -89,7 +89,7 @@ OTHERS = [
 
 @pytest.mark.parametrize(("head", "staged"), ALIKE)
 def test_a_staged_commit_may_bring_the_fence_along(head, staged):
-    check_actions(head, staged, EXACT_FENCE)
+    assert check_actions(head, staged, EXACT_FENCE) is None
 
 
 @pytest.mark.parametrize(("head", "staged"), OTHERS)

@@ -7,8 +7,10 @@ import logging
 import threading
 from types import SimpleNamespace
 
+import pytest
+
 from perago.cli.start import _logging
-from perago.worker.attempts.journal import write
+from perago.worker.attempts.journal import LOGGER, write
 from perago.worker.supervisor.supervisor import Loop
 from servers.machine import slowness
 
@@ -17,6 +19,15 @@ def config_of(tmp_path):
     return SimpleNamespace(
         log_root=tmp_path, log_file_max_size=10**6, log_retention=SimpleNamespace(total_seconds=lambda: 3600.0)
     )
+
+
+@pytest.fixture(autouse=True)
+def logger_as_before():
+    """A worker's log is for the whole process, which ends with the worker; this one goes on."""
+    level, propagate = LOGGER.level, LOGGER.propagate
+    yield
+    LOGGER.setLevel(level)
+    LOGGER.propagate = propagate
 
 
 def test_neither_stderr_nor_the_file_holds_a_secret(tmp_path, capsys):

@@ -23,6 +23,7 @@ from perago.workflows.check import check_wiring, neighbours_that_refuse
 from perago.workflows.decide import Instance, decide
 from perago.workflows.definition import workflow_of
 from perago.workflows.definition_json import from_json, to_json
+from perago.workflows.expressions import whole_expression
 from perago.workflows.graph import GATHER_TASK, MAP_TASK, MAX_FORKED
 from perago.workflows.load import load_workflow
 from perago.workflows.outline import outline
@@ -380,8 +381,8 @@ def looped(flow: Flow, params: Given) -> None:
         (too_many, "over has 1001 items, and at most 1000"),
         (an_optional_writer, "task 'pipe.clean' writes in its workspace and cannot be optional"),
         (in_another_case, "is made in another case of the switch"),
-        (may_have_failed, r"but results of map 'map_score' \(test_map.py:\d+\): it\[\] may be null, not an object"),
-        (wrong_field, r"results.0 of map 'map_score' \(test_map.py:\d+\) has no field 'shart'; did you mean 'shard'\?"),
+        (may_have_failed, r"but results of map 'map_score' \(test_\S+:\d+\): it\[\] may be null, not an object"),
+        (wrong_field, r"results.0 of map 'map_score' \(test_\S+:\d+\) has no field 'shart'; did you mean 'shard'\?"),
         (looped, "its items cannot be counted or looped over"),
     ],
 )
@@ -389,7 +390,7 @@ def test_what_is_refused_says_what_and_where(fn, said):
     with pytest.raises(WorkflowDefinitionError) as caught:
         declared(fn)
     assert re.search(said, str(caught.value)), caught.value
-    assert re.search(r"test_map.py:\d+", str(caught.value))
+    assert re.search(r"test_flow_map.py:\d+", str(caught.value))
 
 
 # ---------------------------------------------------------------- read as JSON, and checked
@@ -458,7 +459,7 @@ def test_a_mapped_task_that_will_refuse_its_like_is_told():
     definition = declared(one)
     check_wiring(definition.graph, definition.tasks)
     (told,) = neighbours_that_refuse(definition.graph, definition.tasks)
-    assert "'pipe.clean'" in told
+    assert told.startswith("'pipe.clean' publishes for several items of 'pipe_clean' at the same time. ")
     assert 'isolation="snapshot"' in told
 
 
@@ -467,10 +468,33 @@ def test_people_see_a_map_as_one_line():
         flow.map(score, over=["a", "b"], as_="shard", ref_="known")
         return flow.output(Rows, rows=flow.map(score, over=params.shards, as_="shard"))
 
-    assert list(outline(declared(one).graph.nodes)) == [
+    nodes = declared(one).graph.nodes
+    assert list(outline(nodes)) == [
         (0, "known (map.score), for each of 2 items"),
         (0, "map_score (map.score), for each item of ${workflow.input.params.shards}"),
     ]
+    assert [text for _, text in outline(nodes, in_python=True)] == [
+        "known (map.score), for each of 2 items",
+        "map_score (map.score), for each item of params.shards",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("${workflow.input.params.of.files[0]}", "params.of.files[0]"),
+        ("${clean.output.result.kept}", "clean.kept"),
+        ("${clean.output.result}", "clean"),
+        ("${score_results.output.result.results[1].rows}", "score[1].rows"),
+        ("${clean.output.result.results}", "clean.results"),
+        ("${clean.output.workspace}", "${clean.output.workspace}"),
+        ("${workflow.workflowId}", "${workflow.workflowId}"),
+    ],
+)
+def test_people_see_a_value_of_a_run_as_their_function_has_it(text, shown):
+    expression = whole_expression(text)
+    assert expression is not None
+    assert expression.in_python == shown
 
 
 # ---------------------------------------------------------------- the tasks of Perago

@@ -16,7 +16,7 @@ from perago.testing.contract.bench import make_stamp
 from perago.testing.workflow import Step
 from perago.values.history import CommitFacts, History
 from perago.values.models import AttemptIdentity, run_branch_name
-from perago.values.record import InstanceRecord, TryRecord, TryStatus, paths_around
+from perago.values.record import NO_RECORD, InstanceRecord, TryRecord, TryStatus, paths_around
 from perago.values.tree import WorkflowInstance, read_tree
 from perago.worker.attempts.port import Question
 from perago.worker.executor.wire import Ask, record_from_json, record_to_json
@@ -227,7 +227,7 @@ def test_only_what_has_published_is_read():
 def test_an_attempt_in_a_replaced_instance_is_refused():
     seen = record(sub("1", "d"), parts={"d": "s"})
     fence.assert_instance_counts(seen, asking("x", "d"))
-    fence.assert_instance_counts(None, asking("x", "c"))
+    fence.assert_instance_counts(NO_RECORD, asking("x", "c"))
     with pytest.raises(PublishFenceError, match=r"workflow c, .* that workflow root has since begun again"):
         fence.assert_instance_counts(seen, asking("x", "c"))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from pydantic import BaseModel, SecretStr
 
 from perago import Flow, workflow
 from perago.values.redaction import MASK
-from perago.values.workflow_params import params_in, showable_params
+from perago.values.workflow_params import has_result, params_in, showable_params, without_names
 from perago.workflows.definition import workflow_of
 from perago.workflows.definition_json import differences, from_json, to_json
 from workflow_pipeline import OWNER, count
@@ -22,6 +23,22 @@ class Given(BaseModel):
 @workflow(name="with_secrets", owner_email=OWNER)
 def with_secrets(flow: Flow, params: Given) -> None:
     flow.run(count, kept=params.kept)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "is_declared", "has"),
+    [
+        ({"result": "${count.output.result}"}, True, True),
+        ({"result": "${count.output.result}"}, False, True),
+        ({"workspace": "${count.output.workspace}"}, False, False),
+        ({}, True, False),
+        ({}, False, True),  # a server gives the output of the last task
+        ({"rows": "${count.output.result.rows}"}, False, True),
+    ],
+)
+def test_a_definition_without_a_result_has_none_to_show(outputs, is_declared, has) -> None:
+    definition = to_json(workflow_of(with_secrets).graph) | {"outputParameters": outputs}
+    assert has_result(definition if is_declared else without_names(definition)) is has
 
 
 def test_a_definition_names_the_params_that_are_no_secrets_and_the_others_are_masked() -> None:

@@ -80,7 +80,8 @@ def root(tmp_path):
 
 
 def test_a_callable_that_returns_nothing_holds(root):
-    check_guardrails(root, [is_fine, has("a.txt"), functools.partial(at_least, 1), Holds("a")], "pre")
+    guards = [is_fine, has("a.txt"), functools.partial(at_least, 1), Holds("a")]
+    assert check_guardrails(root, guards, "pre") is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_what_a_callable_raises_is_a_violation_with_its_name_and_its_line(root, 
     assert message.startswith("the post guard did not hold: ")
     assert said in message
     if "raised" in said:
-        assert "test_guard_callables.py:" in message
+        assert "test_guards_callables.py:" in message
     if name != "test_lambda":
         assert describe_guard(guard) == name
 
