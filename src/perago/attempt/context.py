@@ -18,6 +18,7 @@ from perago.tasks.metrics import MetricRecorder
 from perago.telemetry.logs import log_event
 from perago.values import redaction
 from perago.values.models import AttemptIdentity, ResultStatus, RuntimeTaskResult
+from perago.values.sandbox import SandboxMode
 from perago.values.trace_context import TraceContext
 
 
@@ -36,6 +37,7 @@ class RunContext:
         is_cancelled: tells the body whether the attempt is cancelled.
         keep_failed_workspace: whether the directory of a failed attempt is kept.
         trace: the attempt's trace context, or None.
+        sandbox: the mode in which the body runs, for the stamp.
         queue: where the attempt waits for others that write its branch.
     """
 
@@ -52,6 +54,7 @@ class RunContext:
     observer: Observer = log_event
     clock: Clock = field(default_factory=SystemClock)
     trace: TraceContext | None = None
+    sandbox: SandboxMode = "off"
     queue: BranchQueue = no_queue
 
     def phases(self, identity: AttemptIdentity) -> Phases:

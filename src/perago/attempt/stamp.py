@@ -80,7 +80,10 @@ class StampDraft:
             attempt=attempt,
             identity=self.identity,
             execution_id=context.execution_id,
-            stamp=self.stamp(context.execution_id, context.worker_id, result, context.clock),
+            stamp=replace(
+                self.stamp(context.execution_id, context.worker_id, result, context.clock),
+                sandbox=None if context.sandbox == "off" else context.sandbox,
+            ),
         )
 
     def stamp(self, execution_id: str, worker_id: str, result: JsonObject, clock: Clock) -> Stamp:

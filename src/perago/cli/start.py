@@ -138,6 +138,10 @@ def run_worker(arguments: StartArguments) -> int:
         except BaseException:
             supervisor.close()
             raise
+        if config.sandbox != "off":
+            supervisor.journal.tell(
+                logging.INFO, f"bodies run with sandbox {config.sandbox!r} unless their tasks say otherwise"
+            )
         supervisor.journal.tell(logging.INFO, f"the complete log is in {log_path}")
         force_kill_after = config.shutdown_force_kill_after
         is_whole = serve_until_stopped(

@@ -44,6 +44,7 @@ class CommitSummary:
         duration: seconds from the start of the attempt.
         worker: where it ran.
         workflow_params: params of the outermost workflow, as `params`; None also if they are unknown.
+        sandbox: mode of the body's sandbox; None if it had none.
         code_commit: full id of the git commit of the task's code; code_dirty: whether the code differed from it. None
             if the code was in no git repository.
     """
@@ -71,6 +72,7 @@ class CommitSummary:
     workflow_params: JsonObject | None = None
     code_commit: str | None = None
     code_dirty: bool | None = None
+    sandbox: str | None = None
 
     @classmethod
     def of(cls, entry: LogEntry) -> Self:
@@ -106,6 +108,7 @@ def _of_stamp(stamp: Stamp) -> dict[str, Any]:
         "workflow_params": stamp.workflow_params,
         "code_commit": stamp.code_commit,
         "code_dirty": stamp.code_dirty,
+        "sandbox": stamp.sandbox,
     }
 
 

@@ -146,7 +146,7 @@ def new_request(
         TaskInputError: the params do not validate, or an argument is missing or superfluous.
         BranchNotFoundError, RefNotFoundError: it does not exist.
     """
-    expect_sandbox([task], config.sandbox)
+    expect_sandbox([task], config.sandbox, config.workspace_root)
     validate_params(task, params)
     workspace = place.input_of(f"task {task.name!r}", "the task", has_workspace=task.has_workspace)
     return RunRequest(

@@ -40,6 +40,7 @@ from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.values.trace_context import TraceContext, trace_context_of
 from perago.worker.body.environment import without_credentials
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
+from perago.worker.body.sandbox import sandbox_of
 from perago.worker.process.forks import keep_in_forks, undo_in_forks
 from perago.workspace import janitor
 
@@ -141,6 +142,7 @@ class TaskRun:
             observer=observer,
             trace=observer.trace,
             queue=queue_for(self.job.repository),
+            sandbox=sandbox_of(self.job.task, self.job.config.sandbox),
         )
         return run_attempt(
             task,
@@ -282,6 +284,7 @@ def own_process(
         cancelled=is_cancelled,
         on_print=lambda _call, line: on_print(line),
         sandbox=job.config.sandbox,
+        on_sandbox=lambda call, sandbox: job.engine.note_sandbox(call.context.identity, sandbox),
     )
     return OwnProcess(zygote, body)
 

@@ -37,6 +37,7 @@ from perago.values.models import EngineTask, RuntimeTaskResult
 from perago.values.record import TryStatus
 from perago.values.redaction import mask_text
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
+from perago.worker.body.sandbox import sandbox_of
 from perago.worker.executor.runner import status_to_report
 from perago.workflows.decide import Decision, Due
 
@@ -191,6 +192,7 @@ class _Slot:
             observer=observer,
             trace=observer.trace,
             queue=queue_for(request.repository),
+            sandbox=sandbox_of(task, request.config.sandbox),
         )
         return run_attempt(
             task,
@@ -219,6 +221,7 @@ class _Slot:
             on_print=lambda _call, line: self._view.printed(reference_name, line),
             on_log=lambda message: self._view.logged(reference_name, message),
             sandbox=self._request.config.sandbox,
+            on_sandbox=lambda call, sandbox: self._request.engine.note_sandbox(call.context.identity, sandbox),
         )
 
     def _have_called(self, call: BodyCall, /, *, is_cancelled: Callable[[], bool]) -> JsonObject:

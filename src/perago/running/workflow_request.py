@@ -182,7 +182,7 @@ def new_workflow_request(
         WorkflowDefinitionError: the params do not validate.
         BranchNotFoundError, RefNotFoundError: it does not exist.
     """
-    expect_sandbox(workflow.tasks.values(), config.sandbox)
+    expect_sandbox(workflow.tasks.values(), config.sandbox, config.workspace_root)
     params = complete_params(workflow, given)
     workspace = _workspace(workflow, place)
     input_data = _checked_input(workflow, workspace, params)

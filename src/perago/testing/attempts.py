@@ -20,6 +20,7 @@ from perago.ports import PHASES, Engine, Event, Phase, SystemClock
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.read_back import read_back
 from perago.testing.given import directory_for
+from perago.testing.in_process import expect_no_sandbox
 from perago.testing.store import MemoryStore
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, ResultStatus, RuntimeTaskResult
@@ -144,6 +145,7 @@ class RunningAttempt:
     execution_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def run(self, directory: Path, *, keep: bool) -> RuntimeTaskResult:
+        expect_no_sandbox(self.task)
         context = RunContext(
             execution_id=self.execution_id,
             is_cancelled=self.is_cancelled,

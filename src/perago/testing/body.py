@@ -21,6 +21,7 @@ from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_result
 from perago.testing.engine import MemoryEngine
 from perago.testing.given import Files, Params, commit_given, definition_of, directory_for, expect_params
+from perago.testing.in_process import expect_no_sandbox
 from perago.testing.store import MemoryStore
 from perago.values import redaction
 from perago.values.json_text import JsonObject
@@ -169,6 +170,7 @@ class _Rehearsal:
 
     def invoke(self, call: BodyCall, /) -> JsonObject:
         """`InvokeBody` that also keeps the result model."""
+        expect_no_sandbox(self.task)
         self._workspace = call.workspace
         returned = call_body(replace(call, context=self.context, metrics=self.recorder))
         output = validate_result(self.task, returned)

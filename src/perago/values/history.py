@@ -43,6 +43,7 @@ class Stamp:
         started_at: RFC 3339, UTC; duration_ms: from the start to the stamp. Of a transactional run: since it began.
         worker: the worker that ran the attempt.
         traceparent: W3C trace context of the attempt, if there is one.
+        sandbox: the mode of its body's sandbox; None if it could reach whatever its user can.
     """
 
     task: str
@@ -74,6 +75,7 @@ class Stamp:
     traceparent: str | None = None
     workflow_params: JsonObject | None = None
     workflow_params_digest: str | None = None
+    sandbox: str | None = None
 
     @property
     def code_version(self) -> CodeVersion | None:

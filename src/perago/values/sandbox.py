@@ -36,6 +36,23 @@ class SandboxSpec:
         return "report" if mode == "enforce" and lacks is not None and default == "report" else mode
 
 
+@dataclass(frozen=True, kw_only=True)
+class SandboxRecord:
+    """What one body could reach, and what else it reached for, for the record of its run.
+
+    Attributes:
+        mode, reads, writes, network: as they took effect.
+        reached: in words; more: how many more there were.
+    """
+
+    mode: SandboxMode
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    network: bool = False
+    reached: tuple[str, ...] = ()
+    more: int = 0
+
+
 def fault_of_sandbox(task: str, spec: SandboxSpec, default: SandboxMode, *, lacks: str | None) -> str | None:
     """Why a task cannot run in its sandbox; None if it can.
 

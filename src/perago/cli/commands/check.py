@@ -76,7 +76,9 @@ def command(modules: tuple[str, ...], server: bool, as_json: bool, **sources: tu
     refusing = [_neighbours_that_refuse(workflow) for workflow in checked]
     if as_json:
         said: dict[str, Any] = {
-            "tasks": [{**describe_task(task), "warnings": texts} for task, texts in zip(declared, warned, strict=True)],
+            "tasks": [
+                {**describe_task(task, config), "warnings": texts} for task, texts in zip(declared, warned, strict=True)
+            ],
             "settings": describe_settings(config),
         }
         if checked:
@@ -91,7 +93,7 @@ def command(modules: tuple[str, ...], server: bool, as_json: bool, **sources: tu
         _print_rows(describe_workflow(workflow))
     for task in declared:
         tell(f"Task {task.target}")
-        _print_rows(describe_task(task))
+        _print_rows(describe_task(task, config))
     tell("Settings")
     _print_rows(describe_settings(config))
     for text in [text for texts in (*warned, *refusing) for text in texts]:
@@ -206,7 +208,7 @@ def _tell_compared(compared: list[Compared], modules: Sequence[str]) -> None:
         note(f"error: tasks on the server differ from their declarations; `{registering}` registers them")
 
 
-def describe_task(task: TaskDefinition) -> dict[str, Any]:
+def describe_task(task: TaskDefinition, config: RuntimeConfig) -> dict[str, Any]:
     """A task as rows for people, and as JSON."""
     rows: dict[str, Any] = {"name": task.name, "owner": task.owner_email}
     if task.description is not None:
@@ -218,11 +220,32 @@ def describe_task(task: TaskDefinition) -> dict[str, Any]:
         rows |= _describe_workspace(task.workspace)
     if task.environment:
         rows["environment"] = list(task.environment)
+    if sandbox := list(_describe_sandbox(task, config)):
+        rows["sandbox"] = sandbox
     return {**rows, **_describe_controls(task.controls)}
+
+
+def _describe_sandbox(task: TaskDefinition, config: RuntimeConfig) -> Iterator[str]:
+    """The mode in which the task would run here, and what it may reach; nothing if that is everything."""
+    from perago.values.sandbox import fault_of_sandbox
+    from perago.worker.body.sandbox import lacks_for, sandbox_of
+
+    declared, lacks = task.sandbox, lacks_for(network=task.sandbox.network)
+    mode = sandbox_of(task, config.sandbox)
+    if mode == "off":
+        return
+    fault = fault_of_sandbox(task.name, declared, config.sandbox, lacks=lacks)
+    yield mode if fault is None else f"{mode}, which cannot be had here: {lacks}"
+    yield from (f"reads {path}" for path in declared.reads)
+    yield from (f"writes {path}" for path in declared.writes)
+    if declared.network:
+        yield "TCP connections"
 
 
 def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
     """The settings worth showing, without secrets."""
+    from perago.worker.body.sandbox import lacks_for
+
     conductor, lakefs = config.conductor, config.lakefs
     days = config.log_retention / timedelta(days=1)
     return {
@@ -230,6 +253,7 @@ def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
         "logs": f"{config.log_root}, {size_text(config.log_file_max_size)} a file, for {days:g} days",
         "workers": f"ids begin with {config.worker_id_prefix}; bodies run in "
         f"{'processes of their own' if config.execution_mode == 'process' else 'threads'}",
+        "sandbox": f"{config.sandbox}; {lacks_for(network=False) or 'this host can enforce one'}",
         "conductor": "not configured" if conductor is None else mask_urls(conductor.server_url),
         "lakefs": "not configured" if lakefs is None else mask_urls(lakefs.endpoint_url),
         **({} if lakefs is None or LAKEFS_URL in config.refused else {"login": config.lakefs_credentials().sources()}),

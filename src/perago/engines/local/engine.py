@@ -29,8 +29,9 @@ from perago.ports import Clock, SystemClock
 from perago.values.code import CodeVersion
 from perago.values.findings import Finding
 from perago.values.json_text import JsonObject
-from perago.values.models import Attempt, EngineTask, RuntimeTaskResult
+from perago.values.models import Attempt, AttemptIdentity, EngineTask, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryStatus, WorkflowStatus
+from perago.values.sandbox import SandboxRecord
 from perago.workspace.owner import Liveness
 
 
@@ -287,6 +288,12 @@ class LocalEngine:
         """Start of the oldest run that a process holds; None if there is none."""
         begun = [summary.started for summary in self.runs() if summary.status == RUNNING]
         return min((started for started in begun if started is not None), default=None)
+
+    def note_sandbox(self, identity: AttemptIdentity, sandbox: SandboxRecord) -> None:
+        """See `HeldRun.note_sandbox`, for a run that this engine holds."""
+        run = self._held(identity.workflow_instance_id)
+        if run is not None:
+            run.note_sandbox(identity.task_id, sandbox)
 
     # ---- the ports; see `perago.ports` for their contract
 

@@ -14,6 +14,7 @@ from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from perago.values.redaction import masked_names
+from perago.values.sandbox import SandboxRecord
 from perago.values.workflow_params import params_in
 
 RECORD_VERSION: Final = 1
@@ -36,6 +37,7 @@ class TryEntry:
         output: of a COMPLETED try; reason: of any other ended one.
         duration_ms: from start to end; None if the end was not observed.
         code: the git commit of the task's code; None if it is in no work tree, or for a sub-workflow.
+        sandbox: of the newest body or guard that has ended; None if it had none.
     """
 
     task_id: str
@@ -50,6 +52,7 @@ class TryEntry:
     output: JsonObject | None = None
     reason: str | None = None
     code: CodeVersion | None = None
+    sandbox: SandboxRecord | None = None
 
     def as_try(self, reference_task_name: str, input_data: JsonObject) -> TryRecord:
         """The try in the form of the engine's port."""
@@ -99,6 +102,11 @@ class RunRecord:
 
     def find(self, task_id: str) -> TryEntry | None:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)
+
+    def in_sandbox(self, task_id: str, sandbox: SandboxRecord) -> RunRecord:
+        """This record with the sandbox of a try."""
+        tries = (replace(entry, sandbox=sandbox) if entry.task_id == task_id else entry for entry in self.tries)
+        return replace(self, tries=tuple(tries))
 
     def begun(self, *, now: int, host: str, pid: int, code: CodeVersion | None = None) -> RunRecord:
         """This record with a further try."""

@@ -24,6 +24,7 @@ from perago.values.json_text import JsonObject
 from perago.values.models import EngineTask, RuntimeTaskResult
 from perago.values.record import WITHIN, TryStatus, WorkflowStatus
 from perago.values.redaction import mask_json
+from perago.values.sandbox import SandboxRecord
 
 
 def attempt_of(record: AnyRecord, entry: TryEntry, status: TryStatus) -> EngineTask:
@@ -105,6 +106,17 @@ class HeldRun(ABC, Generic[Record]):
         record = self._record
         entry = record.find(task_id)
         return None if entry is None else self._as_attempt(record, entry)
+
+    def note_sandbox(self, task_id: str, sandbox: SandboxRecord) -> None:
+        """Record what the body of a try could reach, and reached for.
+
+        Raises:
+            EngineError: it could not be recorded.
+        """
+        with self._mutex:
+            self._settle()
+            if self._lock.is_held and self._record.find(task_id) is not None:
+                self._write(self._record.in_sandbox(task_id, sandbox))
 
     def cancel(self, reason: str = "cancelled") -> None:
         """Cancel the live tries, and any further try in this process. From now on they cannot publish.

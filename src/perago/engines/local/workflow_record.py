@@ -12,6 +12,7 @@ from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.models import RUN_PREFIX
 from perago.values.record import WITHIN, InstanceRecord, TryStatus, WorkflowStatus
+from perago.values.sandbox import SandboxRecord
 from perago.values.workflow_params import params_in
 
 WORKFLOW_RECORD_VERSION: Final = 2
@@ -110,6 +111,11 @@ class WorkflowRecord:
 
     def find(self, task_id: str) -> WorkflowTry | None:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)
+
+    def in_sandbox(self, task_id: str, sandbox: SandboxRecord) -> WorkflowRecord:
+        """This record with the sandbox of a try."""
+        tries = (replace(entry, sandbox=sandbox) if entry.task_id == task_id else entry for entry in self.tries)
+        return replace(self, tries=tuple(tries))
 
     def begun(
         self,

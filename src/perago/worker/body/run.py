@@ -30,7 +30,7 @@ from perago.errors import (
 )
 from perago.tasks.context import LOGGER_ROOT
 from perago.values.json_text import JsonObject
-from perago.values.sandbox import SandboxMode, fault_of_sandbox
+from perago.values.sandbox import SandboxMode, SandboxRecord, fault_of_sandbox
 from perago.worker.body.printed import Printed
 from perago.worker.body.sandbox import lacks_for
 from perago.worker.process.child import GONE_SECONDS, ChildProcess, Offspring
@@ -141,7 +141,7 @@ class BodyProcess:
         on_print: receives a line that the body prints. Default: this process's stderr.
         max_lines: maximum lines to forward. Default: all.
         sandbox: the mode of tasks that declare none.
-        on_outside: receives what a body reached for outside of what is laid out for it. Default: this process's log.
+        on_sandbox: receives what a body in a sandbox could reach and reached for, at its end.
     """
 
     def __init__(  # noqa: PLR0913 - the process is the caller's to shape
@@ -157,10 +157,10 @@ class BodyProcess:
         on_print: Callable[[BodyCall, str], None] | None = None,
         max_lines: int | None = None,
         sandbox: SandboxMode = "off",
-        on_outside: Callable[[BodyCall, Outside], None] | None = None,
+        on_sandbox: Callable[[BodyCall, SandboxRecord], None] = lambda _call, _sandbox: None,
     ) -> None:
         self._sandbox = sandbox
-        self._on_outside = on_outside or self._log_outside
+        self._on_sandbox = on_sandbox
         self._start = start
         self._load = load
         self._timeout_seconds = timeout_seconds
@@ -189,17 +189,20 @@ class BodyProcess:
         how = call.task.controls.body_start or self._load.start
         with ExitStack() as stack:
             stack.callback(printed.end)
-            start = _encode_start(call, self._confinement(call, stack))
+            confinement = self._confinement(call, stack)
+            start = _encode_start(call, confinement)
             process = stack.enter_context(self._start(how, printed.feed))
             process.send(encode(self._load) + start)
             ending = _Ending(process, self._grace_seconds, self._end_seconds)
-            inbox = _Inbox(call, self._on_log, partial(self._on_outside, call))
+            inbox = _Inbox(call, self._on_log)
             deadline = None if self._timeout_seconds is None else time.monotonic() + self._timeout_seconds
             while process.exit_code is None:
                 self._look_for_cause(call, ending, inbox, deadline)
                 ending.go_on()
                 for value in process.poll(_TICK_SECONDS):
                     inbox.take(value)
+            if confinement is not None:
+                self._tell_sandbox(call, confinement, inbox.outside)
             return self._outcome(call, inbox, ending, process)
 
     def _confinement(self, call: BodyCall, stack: ExitStack) -> Confinement | None:
@@ -229,11 +232,22 @@ class BodyProcess:
             environment=task.environment,
         )
 
-    def _log_outside(self, call: BodyCall, outside: Outside) -> None:
-        now = time.time()
-        self._on_log(
-            Log(logger=f"{LOGGER_ROOT}.{call.task.name}", level=logging.WARNING, text=words_of(outside), created=now)
+    def _tell_sandbox(self, call: BodyCall, confinement: Confinement, outside: Outside) -> None:
+        """Log what the body reached for besides, and hand it on."""
+        if outside.reached:
+            more = f", and {outside.more} more" if outside.more else ""
+            text = f"the body reached for what was not laid out for it: {', '.join(outside.reached)}{more}"
+            name = f"{LOGGER_ROOT}.{call.task.name}"
+            self._on_log(Log(logger=name, level=logging.WARNING, text=text, created=time.time()))
+        record = SandboxRecord(
+            mode=confinement.mode,
+            reads=confinement.reads,
+            writes=confinement.writes,
+            network=confinement.network,
+            reached=tuple(outside.reached),
+            more=outside.more,
         )
+        self._on_sandbox(call, record)
 
     def _look_for_cause(self, call: BodyCall, ending: _Ending, inbox: _Inbox, deadline: float | None) -> None:
         if ending.cause not in (None, "finished"):
@@ -319,12 +333,12 @@ class _Ending:
 class _Inbox:
     """Forwards the body's messages; keeps its result or failure, and the names of threads that it waits for."""
 
-    def __init__(self, call: BodyCall, on_log: Callable[[Log], None], on_outside: Callable[[Outside], None]) -> None:
+    def __init__(self, call: BodyCall, on_log: Callable[[Log], None]) -> None:
+        self.outside = Outside(reached=[])
         self.outcome: Result | Failure | None = None
         self.threads: list[str] = []
         self._call = call
         self._on_log = on_log
-        self._on_outside = on_outside
 
     def take(self, value: object) -> None:
         try:
@@ -339,7 +353,7 @@ class _Inbox:
             case Metric():
                 self._record(message)
             case Outside():
-                self._on_outside(message)
+                self.outside = message
             case Finishing():
                 self.threads = message.threads
             case Result() | Failure():
@@ -374,12 +388,6 @@ def load_order(
         log_levels=_log_levels() if log_levels is None else dict(log_levels),
         confines=sandbox != "off",
     )
-
-
-def words_of(outside: Outside) -> str:
-    """What a body reached for, for a log."""
-    more = f", and {outside.more} more" if outside.more else ""
-    return f"outside of what is laid out for it, the body reached for: {', '.join(outside.reached)}{more}"
 
 
 def _encode_start(call: BodyCall, confinement: Confinement | None) -> bytes:

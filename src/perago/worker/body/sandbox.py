@@ -17,7 +17,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-from perago.errors import RuntimeConfigError
+from perago.errors import RuntimeConfigError, TaskDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.values.sandbox import SandboxMode, fault_of_sandbox
 from perago.worker.body.reach import Places, Watch
@@ -86,21 +86,45 @@ def lacks_for(*, network: bool) -> str | None:
     return None
 
 
-def expect_sandbox(tasks: Iterable[TaskDefinition], default: SandboxMode, *, lacks: str | None = None) -> None:
+def expect_sandbox(
+    tasks: Iterable[TaskDefinition], default: SandboxMode, root: Path | None = None, *, lacks: str | None = None
+) -> None:
     """Check that the sandboxes of tasks can be had, before anything starts.
 
     Args:
         default: the mode of tasks that declare none.
+        root: the workspace root, if there is one.
         lacks: why nothing can be enforced where the bodies will run. Default: what this host lacks.
 
     Raises:
         RuntimeConfigError: one cannot; says what lacks.
+        TaskDefinitionError: a path that a task reads or writes does not exist, or opens the workspaces of all.
     """
     for task in tasks:
         lacking = lacks or lacks_for(network=task.sandbox.network)
         fault = fault_of_sandbox(task.name, task.sandbox, default, lacks=lacking)
         if fault is not None:
             raise RuntimeConfigError(fault)
+        if task.sandbox.mode_on(default, lacks=lacking) != "off":
+            _expect_paths(task, root)
+
+
+def _expect_paths(task: TaskDefinition, root: Path | None) -> None:
+    for option, paths in (("reads", task.sandbox.reads), ("writes", task.sandbox.writes)):
+        for path in paths:
+            where = f"{task.target}: {option} has {path!r}, which"
+            if not os.path.lexists(path):
+                raise TaskDefinitionError(f"{where} does not exist on this host. Create it, or leave it out")
+            if root is not None and os.path.realpath(root) in Places([os.path.realpath(path)]):
+                raise TaskDefinitionError(
+                    f"{where} holds the workspaces of all tasks ({root}). Name what the task needs more closely, or "
+                    f"put the workspaces elsewhere with PERAGO_WORKSPACE_ROOT"
+                )
+
+
+def sandbox_of(task: TaskDefinition, default: SandboxMode) -> SandboxMode:
+    """The mode in which a body of a task runs on this host."""
+    return task.sandbox.mode_on(default, lacks=lacks_for(network=task.sandbox.network))
 
 
 _LINUX = {FILES_ABI: "6.2", TCP_ABI: "6.7"}
@@ -162,7 +186,7 @@ def of_system() -> Allowed:
 
 
 def _for_everybody(directory: str) -> list[str]:
-    """What everybody may read in a directory, by as few paths as possible. Private files, such as keys, are left out."""
+    """What everybody may read in a directory, by as few paths as possible. Private files, such as keys, are not."""
     whole, found = True, list[str]()
     try:
         entries = list(os.scandir(directory))

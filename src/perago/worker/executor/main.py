@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from perago.attempt.body import BodyCall, invoke_in_process
@@ -26,7 +27,7 @@ from perago.worker.body.environment import withhold, without_credentials
 from perago.worker.body.main import OutboxMetrics, load
 from perago.worker.body.printed import MAX_LINES, Printed, PrintedHere
 from perago.worker.body.run import ORDERS, BodyProcess
-from perago.worker.body.sandbox import expect_sandbox
+from perago.worker.body.sandbox import expect_sandbox, sandbox_of
 from perago.worker.executor.link import PhaseSender, SupervisorLink
 from perago.worker.executor.process_state import ProcessState
 from perago.worker.executor.runner import AttemptRunner
@@ -87,7 +88,7 @@ def _prepare(order: Configure, outbox: Outbox, tasks: Mapping[str, TaskDefinitio
             tasks = load(order.load, outbox)
         else:
             send_logs_to(outbox, {})  # with the levels that the modules have set
-        expect_sandbox(tasks.values(), order.sandbox)
+        expect_sandbox(tasks.values(), order.sandbox, Path(order.workspace_root))
     except Terminated:
         raise
     except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the supervisor reports it
@@ -165,6 +166,7 @@ class _Executor:
             invoke_guards=self._invoke_body,
             metrics=self._metrics,
             trace=trace_context_of(order.trace),
+            sandbox=sandbox_of(self._runner.tasks[attempt.task_def_name], self._sandbox),
         )
         try:
             return self._runner.run(attempt, context, self._link)
