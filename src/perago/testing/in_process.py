@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from perago.errors import RuntimeConfigError
 from perago.tasks.declare import TaskDefinition
-from perago.values.sandbox import SANDBOX_MODES, SandboxMode
-from perago.worker.body.sandbox import expect_sandbox
+from perago.values.sandbox import SandboxMode, fault_of_sandbox
 
 
 def expect_no_sandbox(task: TaskDefinition) -> None:
@@ -15,6 +15,8 @@ def expect_no_sandbox(task: TaskDefinition) -> None:
     Raises:
         RuntimeConfigError: it declares one, and `PERAGO_SANDBOX` is not `report`.
     """
-    given = os.environ.get("PERAGO_SANDBOX", "off")
-    default: SandboxMode = next((mode for mode in SANDBOX_MODES if mode == given and mode != "enforce"), "off")
-    expect_sandbox([task], default, lacks="the testing kit runs bodies in the process of the test")
+    default: SandboxMode = "report" if os.environ.get("PERAGO_SANDBOX") == "report" else "off"
+    lacks = "the testing kit runs bodies in the process of the test"
+    fault = fault_of_sandbox(task.name, task.sandbox, default, lacks=lacks)
+    if fault is not None:
+        raise RuntimeConfigError(fault)

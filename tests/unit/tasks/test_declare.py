@@ -24,6 +24,7 @@ from perago import (
     task,
 )
 from perago.tasks.declare import task_of
+from perago.values.sandbox import SandboxSpec
 
 Value = TypeVar("Value")
 
@@ -305,7 +306,30 @@ def test_a_task_asks_for_credentials_by_name():
 
     assert declare(build).environment == ()
     assert declare(build, environment=["CONDUCTOR_AUTH_KEY"]).environment == ("CONDUCTOR_AUTH_KEY",)
-    with pytest.raises(TaskDefinitionError, match="'AWS_SECRET_ACCESS_KEY', which is not a credential of the worker"):
-        declare(build, environment=["AWS_SECRET_ACCESS_KEY"])
+    assert declare(build, environment=["AWS_SECRET_ACCESS_KEY"]).environment == ("AWS_SECRET_ACCESS_KEY",)
+    with pytest.raises(TaskDefinitionError, match="'A=B', which is not the name of a variable"):
+        declare(build, environment=["A=B"])
     with pytest.raises(TaskDefinitionError, match=r"environment is a str; write environment=\["):
         declare(build, environment="CONDUCTOR_AUTH_KEY")
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"sandbox": "enforced"}, "sandbox='enforced' is no mode; write 'enforce'"),
+        ({"sandbox": "strict"}, "write one of 'enforce', 'report', 'off'"),
+        ({"reads": "/models"}, r'reads is a str; write reads=\["/models/bert-base"\]'),
+        ({"reads": ["models"]}, "reads has 'models', which is not an absolute path"),
+        ({"writes": ["/a/../b"]}, "writes has '/a/../b', which is not an absolute path"),
+        ({"network": "yes"}, "network is a str; write network=True or False"),
+    ],
+)
+def test_a_sandbox_that_cannot_be_is_refused(options, fault):
+    with pytest.raises(TaskDefinitionError, match=fault):
+        declare(_free, **options)
+
+
+def test_a_sandbox_is_declared_by_its_options():
+    made = declare(_free, sandbox="enforce", reads=[Path("/models")], writes=["/out"], network=True).sandbox
+    assert made == SandboxSpec(mode="enforce", reads=("/models",), writes=("/out",), network=True)
+    assert declare(_free).sandbox == SandboxSpec()

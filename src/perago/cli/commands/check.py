@@ -253,7 +253,11 @@ def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
         "logs": f"{config.log_root}, {size_text(config.log_file_max_size)} a file, for {days:g} days",
         "workers": f"ids begin with {config.worker_id_prefix}; bodies run in "
         f"{'processes of their own' if config.execution_mode == 'process' else 'threads'}",
-        "sandbox": f"{config.sandbox}; {lacks_for(network=False) or 'this host can enforce one'}",
+        **(
+            {}
+            if config.sandbox == "off"
+            else {"sandbox": f"{config.sandbox}; {lacks_for(network=False) or 'this host can enforce it'}"}
+        ),
         "conductor": "not configured" if conductor is None else mask_urls(conductor.server_url),
         "lakefs": "not configured" if lakefs is None else mask_urls(lakefs.endpoint_url),
         **({} if lakefs is None or LAKEFS_URL in config.refused else {"login": config.lakefs_credentials().sources()}),
