@@ -8,6 +8,7 @@ import pytest
 
 from library_support import PYTHON_PATH, ListenedWorker, needs_libraries
 from perago.ports import Phase
+from perago.worker.process.landlock import TCP_ABI, landlock_abi
 from places import PeragoRun
 
 pytestmark = [needs_libraries, pytest.mark.usefixtures("nothing_shared_is_left"), pytest.mark.timeout(900)]
@@ -49,10 +50,24 @@ def perago_run(body_start: str, tmp_path_factory: pytest.TempPathFactory) -> Per
 
 
 @pytest.fixture(scope="module")
+def confined_run(body_start: str, tmp_path_factory: pytest.TempPathFactory) -> PeragoRun:
+    if landlock_abi() < TCP_ABI:
+        pytest.skip("this kernel cannot enforce a sandbox; Linux 6.7 with Landlock runs it")
+    return PeragoRun(tmp_path_factory.mktemp("confined"), body_start, PYTHON_PATH, sandbox="enforce")
+
+
+@pytest.fixture(scope="module")
 def worker(body_start: str, module_path: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListenedWorker]:
     directory = tmp_path_factory.mktemp("worker")
     with ListenedWorker(directory, body_start, ["file_rows", "learning_rows", "pool_rows"]) as worker:
         yield worker
+
+
+@pytest.mark.parametrize("target", ROWS)
+def test_a_confined_body_does_what_a_program_does(confined_run, expected, target):
+    seen = confined_run.run(target)
+    assert seen.reason == ""
+    assert (seen.value, seen.files) == (expected(target).value, expected(target).files)
 
 
 @pytest.mark.parametrize("target", ROWS)
