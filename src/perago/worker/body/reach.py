@@ -140,6 +140,8 @@ class Watch:
             found = os.path.realpath(found)
         if found in (self._writable if is_written else self._readable) or found in self._passed_over:
             return
+        if "/__pycache__" in found:  # Python's own business
+            return
         if is_written or os.path.lexists(found):
             self._note(Reach("writes" if is_written else "reads", found))
 

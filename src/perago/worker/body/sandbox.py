@@ -148,6 +148,7 @@ def confine(confinement: Confinement | None, targets: Iterable[str], paths: Sequ
     allowed += [*of_system(), *_of_task(confinement)]
     watch = _watch(allowed, confinement, paths)
     if confinement.mode == "enforce":
+        sys.dont_write_bytecode = True
         watch.withheld = _make_private(confinement, os.environ)
         sys.meta_path.append(_Modules(importable))
         restrict(allowed, tcp=confinement.network)
@@ -243,6 +244,8 @@ def _importable(paths: Iterable[str], wanted: Iterable[str]) -> Iterator[tuple[s
         with suppress(OSError), os.scandir(path) as entries:
             for _, entry in zip(range(MAX_MODULES), entries, strict=False):
                 name = entry.name.partition(".")[0]
+                if entry.name == "__pycache__":
+                    yield entry.name, Path(entry.path)
                 is_package = entry.is_dir() and (name in wanted or Path(entry.path, "__init__.py").exists())
                 if (is_package and name == entry.name) or entry.name.endswith((".py", ".so")):
                     yield name, Path(entry.path)

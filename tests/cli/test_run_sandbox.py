@@ -1,0 +1,127 @@
+"""A sandbox under `perago run`: what it lacks is told before anything starts, and stamp and record have it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perago.worker.process.landlock import TCP_ABI, landlock_abi
+
+BODY = """
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from perago import WorkspaceSpec, task
+
+
+class Params(BaseModel):
+    file: str = ""
+
+
+class Result(BaseModel):
+    said: str = ""
+
+
+@task(name="reader", owner_email="a@example.org", workspace=WorkspaceSpec(), {options})
+def read(workspace: Path, params: Params) -> Result:
+    (workspace / "said.txt").write_text("said")
+    return Result(said=Path(params.file).read_text() if params.file else "")
+"""
+
+needs_landlock = pytest.mark.skipif(
+    landlock_abi() < TCP_ABI, reason="this kernel cannot enforce a sandbox; Linux 6.7 with Landlock runs it"
+)
+
+
+@pytest.fixture
+def body(repository):
+    """Writes the module with options of its task."""
+
+    def write(options: str) -> tuple[str, ...]:
+        (repository.path / "sandboxed.py").write_text(BODY.format(options=options))
+        return ("run", "sandboxed:read", "--repo", "data.git", "--branch", "main")
+
+    return write
+
+
+@pytest.fixture
+def outside(tmp_path) -> Path:
+    path = tmp_path / "outside.txt"
+    path.write_text("beside")
+    return path
+
+
+def sandbox_of_newest_run(repository) -> dict:
+    records = sorted(Path(repository.environment["XDG_STATE_HOME"]).rglob("run.json")) or sorted(
+        repository.path.rglob("run.json")
+    )
+    found: dict = json.loads(records[-1].read_text())["tries"][-1]["sandbox"]
+    return found
+
+
+def stamp_of(perago) -> dict:
+    found: dict = perago("log", "--repo", "data.git", "--branch", "main", "-n", "1", "--json").json[0]["stamp"]
+    return found
+
+
+def test_what_a_body_reads_besides_is_noted_in_its_record_and_told(body, perago, repository, outside):
+    said = perago(*body('sandbox="report"'), "--param", f"file={outside}")
+    assert said.code == 0, said.err
+    assert f"read {outside}" in said.err
+    noted = sandbox_of_newest_run(repository)
+    assert (noted["mode"], noted["reached"], noted["more"]) == ("report", [f"read {outside}"], 0)
+    assert stamp_of(perago)["sandbox"] == "report"
+
+
+@needs_landlock
+def test_a_body_reads_what_its_task_declares_and_the_record_has_it(body, perago, repository, outside):
+    said = perago(*body(f'sandbox="enforce", reads=["{outside}"]'), "--param", f"file={outside}", "--json")
+    assert said.code == 0, said.err
+    assert said.json["output"]["result"] == {"said": "beside"}
+    noted = sandbox_of_newest_run(repository)
+    assert (noted["mode"], noted["reads"], noted["network"]) == ("enforce", [str(outside)], False)
+    assert stamp_of(perago)["sandbox"] == "enforce"
+
+
+@needs_landlock
+def test_the_setting_is_the_default_of_all_tasks(body, perago, outside, monkeypatch):
+    monkeypatch.setenv("PERAGO_SANDBOX", "enforce")
+    said = perago(*body("description=None"), "--param", f"file={outside}")
+    assert said.code == 1
+    assert f'declare @task(..., reads=["{outside}"])' in said.err.replace("\n", " ")
+    shown = perago("check", "sandboxed").out
+    assert "sandbox      enforce" in shown
+    assert perago(*body('sandbox="off"'), "--param", f"file={outside}").code == 0
+
+
+def test_with_debug_no_sandbox_can_be_had(body, perago, monkeypatch):
+    run = body('sandbox="enforce"')
+    said = perago(*run, "--debug")
+    assert said.code == 2, said.err
+    assert "with --debug the body runs in the process of the command" in said.err.replace("\n", " ")
+    assert "PERAGO_SANDBOX=report" in said.err
+    monkeypatch.setenv("PERAGO_SANDBOX", "report")
+    assert perago(*run, "--debug").code == 0
+
+
+@needs_landlock
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [("/no/such/place", "does not exist on this host"), ("/", "holds the workspaces of all tasks")],
+)
+def test_paths_that_cannot_be_are_refused_before_anything_starts(body, perago, repository, paths, told):
+    head = repository.head()
+    said = perago(*body(f'sandbox="enforce", reads=["{paths}"]'))
+    assert said.code == 2
+    assert told in said.err.replace("\n", " ")
+    assert repository.head() == head
+
+
+def test_an_unknown_mode_is_told_with_the_nearest(perago, body, monkeypatch):
+    monkeypatch.setenv("PERAGO_SANDBOX", "enforced")
+    said = perago(*body("description=None"))
+    assert said.code == 2
+    assert "enforce, report or off" in said.err or "'enforce', 'report' or 'off'" in said.err
