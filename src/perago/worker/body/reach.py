@@ -101,7 +101,7 @@ class Watch:
         shown = [*found][:_SHOWN]
         more = f" and {len(found) - _SHOWN + self.more} more" if len(found) > _SHOWN else ""
         return (
-            f". The sandbox let this body not {', '.join(map(str, shown))}{more}. If the task needs it, declare "
+            f". The sandbox did not let this body {', '.join(map(str, shown))}{more}. If the task needs it, declare "
             f"@task(..., {options_for(shown)})"
         )
 
