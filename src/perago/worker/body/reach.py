@@ -100,10 +100,9 @@ class Watch:
             return ""
         shown = [*found][:_SHOWN]
         more = f" and {len(found) - _SHOWN + self.more} more" if len(found) > _SHOWN else ""
-        return (
-            f". The sandbox did not let this body {', '.join(map(str, shown))}{more}. If the task needs it, declare "
-            f"@task(..., {options_for(shown)})"
-        )
+        addresses = [reach.what for reach in shown if reach.option == "network"]
+        of = f" a connection to {', '.join(addresses)}" if addresses else " this"
+        return f". The sandbox refused{of}{more}. If the task needs it, declare @task(..., {options_for(shown)})"
 
     def _of_error(self, error: BaseException) -> Iterator[Reach]:
         seen: list[BaseException] = []
