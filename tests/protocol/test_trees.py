@@ -29,8 +29,8 @@ LONG = [
     "tree-deep-orphan",
     "tree-deep-replaced",
 ]
-"""The other scenarios, such as tree-orphan, take a minute or more with the code's own functions. `python -m tests.protocol.trees run`
-explores them by the model's."""
+"""The other scenarios, such as tree-orphan, take a minute or more with the code's own functions.
+`python -m tests.protocol.trees run` explores them by the model's."""
 
 
 def holds(scenario):
