@@ -136,7 +136,7 @@ def test_options_that_say_nothing_of_it_are_refused(perago, first):
         assert (said.code, text in " ".join(said.err.split())) == (2, True), said.err
 
 
-SEEDS = range(int(os.environ.get("PERAGO_TEST_FROM_WORKFLOWS", "4")))
+SEEDS = range(int(os.environ.get("PERAGO_TEST_FROM_WORKFLOWS", "2")))
 """Workflows of modules/cli_random.py; every other one is transactional."""
 
 

@@ -14,7 +14,7 @@ from perago.stores.lakefs.api.answers import Commit
 from perago.stores.lakefs.publication.history import staged_stamp_of, stamp_of
 from perago.values.history import CommitFacts, Complete, History, Publish, Refuse, Seal, Stamp
 from perago.values.models import AttemptIdentity
-from perago.values.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.record import NO_RECORD, InstanceRecord, TryRecord, TryStatus
 from perago.values.stamps import from_pairs, to_pairs
 
 INPUT, FORGED = "a" * 64, "f" * 64
@@ -96,7 +96,7 @@ def test_a_forged_stamp_is_foreign_unless_the_engine_knows_its_instance(stamp, s
     if stamp.workflow_instance_id != "w1" or stamp.expected_head != INPUT:
         assert verdict is Verdict.FOREIGN
     assert verdict is not Verdict.EFFECTIVE, "no try is recorded COMPLETED with it"
-    assert judge(commit, None, ASKING) is Verdict.FOREIGN
+    assert judge(commit, NO_RECORD, ASKING) is Verdict.FOREIGN
 
 
 @hunt

@@ -21,7 +21,6 @@ LONG = [
     "tree-noop",
     "tree-faults",
     "tree-retry-faults",
-    "tree-orphan",
     "tree-optional-retry",
     "tree-unstored",
     "tree-within-faults",
@@ -30,8 +29,8 @@ LONG = [
     "tree-deep-orphan",
     "tree-deep-replaced",
 ]
-"""The other scenarios take a minute or more with the code's own functions. `python -m tests.protocol.trees run`
-explores them by the model's."""
+"""The other scenarios, such as tree-orphan, take a minute or more with the code's own functions.
+`python -m tests.protocol.trees run` explores them by the model's."""
 
 
 def holds(scenario):
