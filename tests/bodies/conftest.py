@@ -37,13 +37,15 @@ def opened(
 
 
 PLACES = ["run", "worker"]
+STARTS = ["fork", "spawn"]
+EVERYWHERE = [f"{place}-{start}-off" for start in STARTS for place in PLACES]
 
 
-@pytest.fixture(scope="module", params=[*PLACES, *(f"{place}-enforce" for place in PLACES)])
-def place(request: pytest.FixtureRequest, body_start: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+@pytest.fixture(scope="module", params=[*EVERYWHERE, "run-fork-enforce", "worker-spawn-enforce"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One for all tests of a module, so that each body meets what the one before it has left."""
-    name, _, sandbox = request.param.partition("-")
-    with opened(name, body_start, tmp_path_factory, ["plain_rows"], sandbox or "off") as place:
+    name, start, sandbox = request.param.split("-")
+    with opened(name, start, tmp_path_factory, ["plain_rows"], sandbox) as place:
         yield place
 
 
