@@ -103,7 +103,7 @@ def run_workspace_task_attempt(  # noqa: PLR0913 - its keywords are the publishe
         read_history: reads head and history of the target from the store, for adoption. Without it, the store decides,
             nothing is adopted, and any commit since the input is refused.
         load_record: reads every try of the workflow instance from the engine, for the verdict on stamps. Without it,
-            commits of other tasks and other tries are foreign.
+            commits of other tasks and other tries are foreign. Not called without `read_history`.
         validate_reads: compares the input with the head where the task could see it, for `serializable` tasks.
             Without it, they are `exclusive`: any commit since the input is refused.
         invoke_body: runs the body. Default: in this process.

@@ -154,7 +154,8 @@ class Attempt(Protocol):
 class EngineTask:
     """One execution of a task, as its engine shows it: an `Attempt` with all that a store, the core or a worker uses.
 
-    Each engine makes it by a mapping of its own. Times are milliseconds since the epoch. None means unknown.
+    Each engine makes it by a mapping of its own (`engines.conductor.mapping`, `engines.local.run`). Times are
+    milliseconds since the epoch. None means unknown.
 
     Attributes:
         status: Conductor's status, such as IN_PROGRESS.

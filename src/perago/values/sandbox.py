@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 SandboxMode = Literal["enforce", "report", "off"]
@@ -51,6 +51,13 @@ class SandboxRecord:
     network: bool = False
     reached: tuple[str, ...] = ()
     more: int = 0
+
+    def after(self, before: SandboxRecord | None) -> SandboxRecord:
+        """This record with what was reached for before it, by a guard or the body of the same try."""
+        if before is None:
+            return self
+        reached = tuple(dict.fromkeys((*before.reached, *self.reached)))
+        return replace(self, reached=reached, more=before.more + self.more)
 
 
 def fault_of_sandbox(task: str, spec: SandboxSpec, default: SandboxMode, *, lacks: str | None) -> str | None:

@@ -1,8 +1,11 @@
 """The mode in which a task runs, by what it declares, the setting, and what the host lacks."""
 
+from pathlib import Path
+
 import pytest
 
-from perago.values.sandbox import SandboxSpec, fault_of_sandbox
+from perago.values.sandbox import SandboxRecord, SandboxSpec, fault_of_sandbox
+from perago.worker.body import sandbox
 
 
 @pytest.mark.parametrize(
@@ -20,6 +23,20 @@ from perago.values.sandbox import SandboxSpec, fault_of_sandbox
 )
 def test_a_mode_is_the_task_s_or_the_default(declared, default, lacks, mode):
     assert SandboxSpec(mode=declared).mode_on(default, lacks=lacks) == mode
+
+
+def test_a_record_keeps_what_a_guard_before_it_reached_for():
+    before = SandboxRecord(mode="report", reached=("read /a", "read /b"), more=1)
+    now = SandboxRecord(mode="report", network=True, reached=("read /b", "read /c"))
+    assert now.after(before) == SandboxRecord(
+        mode="report", network=True, reached=("read /a", "read /b", "read /c"), more=1
+    )
+    assert now.after(None) == now
+
+
+def test_the_page_lists_the_variables_that_a_confined_body_sees():
+    page = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text()
+    assert {name for name in (*sandbox.KEPT, *sandbox.KEPT_FAMILIES) if f"`{name}`" not in page} == set()
 
 
 def test_what_lacks_is_told_unless_the_user_does_without():

@@ -37,7 +37,7 @@ class TryEntry:
         output: of a COMPLETED try; reason: of any other ended one.
         duration_ms: from start to end; None if the end was not observed.
         code: the git commit of the task's code; None if it is in no work tree, or for a sub-workflow.
-        sandbox: of the newest body or guard that has ended; None if it had none.
+        sandbox: of the body and its guards; None if it had none.
     """
 
     task_id: str
@@ -104,9 +104,12 @@ class RunRecord:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)
 
     def in_sandbox(self, task_id: str, sandbox: SandboxRecord) -> RunRecord:
-        """This record with the sandbox of a try."""
-        tries = (replace(entry, sandbox=sandbox) if entry.task_id == task_id else entry for entry in self.tries)
-        return replace(self, tries=tuple(tries))
+        """This record with the sandbox of a body or guard of a try."""
+        tries = tuple(
+            replace(entry, sandbox=sandbox.after(entry.sandbox)) if entry.task_id == task_id else entry
+            for entry in self.tries
+        )
+        return replace(self, tries=tries)
 
     def begun(self, *, now: int, host: str, pid: int, code: CodeVersion | None = None) -> RunRecord:
         """This record with a further try."""

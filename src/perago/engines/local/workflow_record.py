@@ -113,9 +113,12 @@ class WorkflowRecord:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)
 
     def in_sandbox(self, task_id: str, sandbox: SandboxRecord) -> WorkflowRecord:
-        """This record with the sandbox of a try."""
-        tries = (replace(entry, sandbox=sandbox) if entry.task_id == task_id else entry for entry in self.tries)
-        return replace(self, tries=tuple(tries))
+        """This record with the sandbox of a body or guard of a try."""
+        tries = tuple(
+            replace(entry, sandbox=sandbox.after(entry.sandbox)) if entry.task_id == task_id else entry
+            for entry in self.tries
+        )
+        return replace(self, tries=tries)
 
     def begun(
         self,

@@ -43,14 +43,14 @@ _DEVICES = (
 _LED_TO = ("/usr/", "/lib", "/etc/", *(f"{path}/" for path in _NAME_SERVERS), "/proc/")
 """Where links of /etc may lead, to be followed."""
 
-_KEPT = frozenset(
+KEPT = frozenset(
     {
         *("PATH", "LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "COLUMNS", "LINES", "USER", "LOGNAME", "SHELL"),
         *("HOSTNAME", "VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "MPLBACKEND"),
         *("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
     }
 )
-_KEPT_FAMILIES = (
+KEPT_FAMILIES = (
     "LC_",
     "OMP_",
     "MKL_",
@@ -305,4 +305,4 @@ def _make_private(confinement: Confinement, environment: MutableMapping[str, str
 
 
 def _is_kept(name: str) -> bool:
-    return name in _KEPT or name.startswith(_KEPT_FAMILIES)
+    return name in KEPT or name.startswith(KEPT_FAMILIES)

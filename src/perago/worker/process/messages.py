@@ -64,7 +64,7 @@ class Load(Message):
 
 
 class Confinement(Message):
-    """What a body may reach; see `tasks.sandbox.SandboxSpec`.
+    """What a body may reach; see `values.sandbox.SandboxSpec`.
 
     Attributes:
         mode: whether the rest is refused, or only noted.
