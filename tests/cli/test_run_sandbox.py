@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from perago.values.redaction import MASK
 from perago.worker.process.landlock import TCP_ABI, landlock_abi
 
 BODY = """
@@ -101,11 +104,67 @@ def test_the_setting_is_the_default_of_all_tasks(body, perago, outside, monkeypa
 def test_with_debug_no_sandbox_can_be_had(body, perago, monkeypatch):
     run = body('sandbox="enforce"')
     said = perago(*run, "--debug")
+    assert perago("runs", "--repo", "data.git", "--json").json == []
+    assert perago(*run, "--debug", "--dry-run").code == 2
     assert said.code == 2, said.err
     assert "with --debug the body runs in the process of the command" in said.err.replace("\n", " ")
     assert "PERAGO_SANDBOX=report" in said.err
     monkeypatch.setenv("PERAGO_SANDBOX", "report")
     assert perago(*run, "--debug").code == 0
+    assert stamp_of(perago)["sandbox"] is None  # nothing has watched it
+
+
+CELL = """
+import sys
+from pathlib import Path
+from pydantic import BaseModel
+import perago
+from perago import Flow, WorkspaceSpec, task, workflow
+
+class Nothing(BaseModel):
+    pass
+
+@task(name="in_a_cell", owner_email="a@example.org", workspace=WorkspaceSpec(), sandbox="enforce")
+def in_a_cell(workspace: Path, params: Nothing) -> Nothing:
+    (workspace / "out.txt").write_text("not confined")
+    return Nothing()
+
+@workflow(name="of_cells", owner_email="a@example.org")
+def of_cells(flow: Flow) -> Nothing:
+    return flow.run(in_a_cell)
+
+for one in (in_a_cell, of_cells):
+    try:
+        perago.run(one, repo="data.git", branch="main")
+    except perago.RuntimeConfigError as exc:
+        print(exc)
+"""
+
+
+def test_a_body_in_the_process_of_a_notebook_is_not_run_without_its_sandbox(repository, perago):
+    head = repository.head()
+    said = subprocess.run(
+        [sys.executable, "-c", CELL], env=repository.environment, cwd=repository.path, capture_output=True, text=True
+    )
+    assert said.stdout.count("task 'in_a_cell' runs with sandbox 'enforce', but ") == 2, said.stderr
+    assert repository.head() == head
+
+
+@needs_landlock
+def test_a_refusal_shows_no_secret(repository, perago, outside):
+    secret = outside.rename(outside.with_name("hunter2-hunter2.txt"))
+    body = BODY.format(options='sandbox="enforce"').replace('file: str = ""', "file: SecretStr")
+    body = body.replace("import BaseModel", "import BaseModel, SecretStr")
+    body = body.replace(
+        'Path(params.file).read_text() if params.file else ""', "Path(params.file.get_secret_value()).read_text()"
+    )
+    (repository.path / "secretive.py").write_text(body)
+    run = ("run", "secretive:read", "--repo", "data.git", "--branch", "main", "--param", f"file={secret}")
+    said = perago(*run)
+    assert said.code == 1
+    assert "The sandbox refused this" in said.err
+    assert "hunter2" not in said.err
+    assert sandbox_of_newest_run(repository)["reached"] == [f"read {MASK}"]
 
 
 @needs_landlock

@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
@@ -185,6 +185,8 @@ def _run_task(task: TaskDefinition, call: _Call) -> CompletedRun[Any]:
     target = _target_of(task)
     config = load_run_config(target or task.target)
     request = new_request(task, target or task.target, call.params, config, call.place)
+    if target is None:
+        request = replace(request, in_process="a task that no other process can import runs in this one")
     cancelled = threading.Event()
     with ExitStack() as stack:
         view = stack.enter_context(open_view([TaskState(task.name)], progress=call.progress))

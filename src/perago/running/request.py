@@ -47,6 +47,7 @@ class RunRequest:
         new_params: params given for the resumed run. None: the recorded ones.
         repository: address of the repository; None for a free task without one.
         resumed: id of the run to resume; None for a new run.
+        in_process: why the body runs in this process; None if it has one of its own.
     """
 
     task: TaskDefinition
@@ -57,14 +58,25 @@ class RunRequest:
     input_data: JsonObject | None = None
     new_params: JsonObject | None = None
     resumed: str | None = None
+    in_process: str | None = None
+
+    def expect_sandbox(self) -> None:
+        """Check that the task's sandbox can be had.
+
+        Raises:
+            RuntimeConfigError, TaskDefinitionError: it cannot.
+        """
+        expect_sandbox([self.task], self.config.sandbox, self.config.workspace_root, in_process=self.in_process)
 
     def begin(self) -> tuple[LocalRun, JsonObject]:
         """Record a new run, or the next try of the resumed one; returns it with its complete input.
 
         Raises:
+            RuntimeConfigError, TaskDefinitionError: the task's sandbox cannot be had here.
             RunArgumentError: the run cannot be resumed with these arguments.
             RunNotFoundError, RunBusyError, EngineError: see the engine.
         """
+        self.expect_sandbox()
         if self.resumed is not None:
             run = self._resume(self.resumed)
             return run, run.input_data
@@ -142,11 +154,9 @@ def new_request(
     """The request of a new run.
 
     Raises:
-        RuntimeConfigError: the task's sandbox cannot be had here.
         TaskInputError: the params do not validate, or an argument is missing or superfluous.
         BranchNotFoundError, RefNotFoundError: it does not exist.
     """
-    expect_sandbox([task], config.sandbox, config.workspace_root)
     validate_params(task, params)
     workspace = place.input_of(f"task {task.name!r}", "the task", has_workspace=task.has_workspace)
     return RunRequest(

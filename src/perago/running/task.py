@@ -142,7 +142,7 @@ class TaskRun:
             observer=observer,
             trace=observer.trace,
             queue=queue_for(self.job.repository),
-            sandbox=sandbox_of(self.job.task, self.job.config.sandbox),
+            sandbox=sandbox_of(task, self.job.config.sandbox, in_process=self.job.in_process),
         )
         return run_attempt(
             task,

@@ -192,7 +192,7 @@ class _Slot:
             observer=observer,
             trace=observer.trace,
             queue=queue_for(request.repository),
-            sandbox=sandbox_of(task, request.config.sandbox),
+            sandbox=sandbox_of(task, request.config.sandbox, in_process=request.in_process(task)),
         )
         return run_attempt(
             task,

@@ -13,6 +13,7 @@ from perago.running.repos.address import local_engine
 from perago.running.request import Place, RunArgumentError, params_again, resuming
 from perago.settings import RuntimeConfig
 from perago.stores.provider import RepositoryAddress
+from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import read_model
 from perago.tasks.secrets import secrets_of
 from perago.values.json_text import JsonObject
@@ -70,13 +71,21 @@ class WorkflowRequest:
             return self.targets
         return {name: task.target for name, task in self.workflow.tasks.items()}
 
+    def in_process(self, task: TaskDefinition) -> str | None:
+        """Why the body of a task runs in this process; None if it has one of its own."""
+        return None if task.name in self.loaded else "its body runs in the process that runs the workflow"
+
     def begin(self) -> WorkflowRun:
         """Record a new run, or go on with the resumed one.
 
         Raises:
+            RuntimeConfigError, TaskDefinitionError: the sandbox of a task cannot be had here.
             RunArgumentError: the run cannot be resumed with these arguments.
             RunNotFoundError, RunBusyError, EngineError: see the engine.
         """
+        for task in self.workflow.tasks.values():
+            in_process = self.in_process(task)
+            expect_sandbox([task], self.config.sandbox, self.config.workspace_root, in_process=in_process)
         if self.resumed is None:
             return self.engine.start_workflow(
                 target=self.workflow.target,
@@ -177,12 +186,10 @@ def new_workflow_request(
         targets: see `WorkflowRequest`.
 
     Raises:
-        RuntimeConfigError: the sandbox of a task cannot be had here.
         TaskInputError: an argument is missing or superfluous.
         WorkflowDefinitionError: the params do not validate.
         BranchNotFoundError, RefNotFoundError: it does not exist.
     """
-    expect_sandbox(workflow.tasks.values(), config.sandbox, config.workspace_root)
     params = complete_params(workflow, given)
     workspace = _workspace(workflow, place)
     input_data = _checked_input(workflow, workspace, params)

@@ -115,7 +115,12 @@ def thread_executors(configuration: Configure, engine: WorkerEngine, loop: LoopT
         RuntimeConfigError: a task is to run in a sandbox.
     """
     tasks: dict[str, TaskDefinition] = load_tasks(configuration.load.targets)
-    expect_sandbox(tasks.values(), configuration.sandbox, lacks="in thread mode bodies run in the worker's own process")
+    expect_sandbox(
+        tasks.values(),
+        configuration.sandbox,
+        Path(configuration.workspace_root),
+        in_process="in thread mode bodies run in the worker's own process",
+    )
 
     def make(journal: Journal) -> AbstractContextManager[Executor]:
         return ExecutorThread(AttemptRunner.of(configuration, tasks), engine, journal, loop)

@@ -82,7 +82,7 @@ class Gathered(BaseModel):
     results: list[Any]
 
 
-@task(name=MAP_TASK, owner_email=_OWNER, description="Lists the tasks of flow.map", controls=_CONTROLS, sandbox="off")
+@task(name=MAP_TASK, owner_email=_OWNER, description="Lists the tasks of flow.map", controls=_CONTROLS)
 def list_tasks(params: MapParams) -> ForkedTasks:
     """A task for each item of a list.
 
@@ -102,13 +102,7 @@ def list_tasks(params: MapParams) -> ForkedTasks:
     return ForkedTasks(tasks=tasks)
 
 
-@task(
-    name=GATHER_TASK,
-    owner_email=_OWNER,
-    description="Gathers the results of flow.map",
-    controls=_CONTROLS,
-    sandbox="off",
-)
+@task(name=GATHER_TASK, owner_email=_OWNER, description="Gathers the results of flow.map", controls=_CONTROLS)
 def gather(params: GatherParams) -> Gathered:
     """The results of the joined tasks, in order."""
     outputs = (params.outputs.get(name) for name in params.names)

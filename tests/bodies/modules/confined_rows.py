@@ -59,6 +59,15 @@ def row(function: Any = None, **options: Any) -> Any:
     return task(name=function.__name__, owner_email="t@example.org", controls=controls, **declared)(function)
 
 
+def _listed(directory: str) -> str:
+    return " ".join(path.name for path in Path(directory).iterdir())
+
+
+def _appended(path: str) -> str:
+    with Path(path).open("a") as file:
+        return str(file.write("x"))
+
+
 def _native(path: str) -> str:
     """By a program that is no Python."""
     return subprocess.run(["cat", path], capture_output=True, text=True, check=True).stdout
@@ -108,7 +117,7 @@ def _by_fresh_child(path: str) -> str:
 
 
 def _mapped(path: str) -> str:
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:  # noqa: PTH123
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
         return content[:].decode()
 
 
@@ -133,7 +142,7 @@ def _through_hard_link(workspace: Path, path: str) -> str:
 
 def _renamed(workspace: Path, path: str) -> str:
     target = workspace / "moved"
-    os.rename(path, target)  # noqa: PTH104
+    Path(path).rename(target)
     found = target.read_text()
     target.unlink()
     return found
@@ -256,14 +265,14 @@ def attempts(workspace: Path, given: Params) -> dict[str, Callable[[], str]]:
         "a hard link": lambda: _through_hard_link(workspace, file),
         "a rename": lambda: _renamed(workspace, file),
         "from above": lambda: _from_above(workspace, file),
-        "a listing": lambda: " ".join(os.listdir(given.directory)),  # noqa: PTH208
+        "a listing": lambda: _listed(given.directory),
         "a listing by a program": lambda: (
             subprocess.run(["ls", given.directory], capture_output=True, text=True, check=True).stdout
         ),
         "another's environment": lambda: Path(f"/proc/{given.neighbour}/environ").read_text(),
         "another's environment by a program": lambda: _native(f"/proc/{given.neighbour}/environ"),
-        "another's descriptors": lambda: " ".join(os.listdir(f"/proc/{given.neighbour}/fd")),  # noqa: PTH208
-        "another's directory": lambda: " ".join(os.listdir(f"/proc/{given.neighbour}/cwd/")),  # noqa: PTH208
+        "another's descriptors": lambda: _listed(f"/proc/{given.neighbour}/fd"),
+        "another's directory": lambda: _listed(f"/proc/{given.neighbour}/cwd/"),
         "another's root": lambda: Path(f"/proc/{given.neighbour}/root{file}").read_text(),
         "another's memory": lambda: Path(f"/proc/{given.neighbour}/mem").read_bytes()[:1].decode(),
         "process_vm_readv": lambda: _process_memory(given.neighbour),
@@ -275,7 +284,7 @@ def attempts(workspace: Path, given: Params) -> dict[str, Callable[[], str]]:
         "a TCP server": _served,
         "an abstract socket": lambda: _abstract(given.abstract),
         "writing": lambda: str(Path(file).write_text(given.secret)),
-        "appending": lambda: str(open(file, "a").write("x")),  # noqa: PTH123, SIM115
+        "appending": lambda: _appended(file),
         "truncating": lambda: str(os.truncate(file, 0)),
         "making a file": lambda: str(Path(given.directory, "made").write_text("x")),
         "making a directory": lambda: str(Path(given.directory, "made").mkdir()),
@@ -379,9 +388,9 @@ def write_what_may_only_be_read(workspace: Path, params: Params) -> Result:
 def have_no_stray_descriptor(workspace: Path, params: Params) -> Result:
     """What its descriptors lead to, besides pipes and sockets."""
     found = []
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+    for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            led = os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115
+            led = str(descriptor.readlink())
         except OSError:
             continue
         is_own = led.endswith(" (deleted)")  # the flag that tells of a cancellation

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from perago.values.sandbox import SandboxRecord, SandboxSpec, fault_of_sandbox
-from perago.worker.body import sandbox
+from perago.worker.body import confinement
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_record_keeps_what_a_guard_before_it_reached_for():
 
 def test_the_page_lists_the_variables_that_a_confined_body_sees():
     page = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text()
-    assert {name for name in (*sandbox.KEPT, *sandbox.KEPT_FAMILIES) if f"`{name}`" not in page} == set()
+    assert {name for name in (*confinement.KEPT, *confinement.KEPT_FAMILIES) if f"`{name}`" not in page} == set()
 
 
 def test_what_lacks_is_told_unless_the_user_does_without():

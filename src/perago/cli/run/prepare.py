@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -61,7 +62,13 @@ def prepare(arguments: RunArguments, task: TaskDefinition) -> RunRequest:
     config = run_config(arguments, target)
     place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref, configured_branch)
     with usage_errors():
-        return new_request(task, target, params, config, place)
+        request = new_request(task, target, params, config, place)
+    return replace(request, in_process=in_process(arguments))
+
+
+def in_process(arguments: RunArguments) -> str | None:
+    """Why the body of a task runs in the process of the command; None if it has one of its own."""
+    return "with --debug the body runs in the process of the command" if arguments.debug else None
 
 
 def prepare_resume(arguments: RunArguments) -> RunRequest:
@@ -87,6 +94,7 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
         engine=engine,
         new_params=params,
         resumed=summary.run_id,
+        in_process=in_process(arguments),
     )
     with usage_errors():
         return request.onto_head(summary.run_id) if arguments.onto_head else request

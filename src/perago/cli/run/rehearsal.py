@@ -62,6 +62,7 @@ def rehearse(job: RunRequest, arguments: RunArguments) -> int:
         raise click.UsageError(
             f"task {job.task.name!r} has no workspace and publishes nothing anyway; leave --dry-run out"
         )
+    job.expect_sandbox()
     cancelled = threading.Event()
     with ExitStack() as stack:
         display = stack.enter_context(open_display(still=arguments.debug))

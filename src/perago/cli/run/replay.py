@@ -17,7 +17,7 @@ from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, before_start
 from perago.cli.loading import load_task
 from perago.cli.output import note, print_json
 from perago.cli.progress import log_lines_on, open_display
-from perago.cli.run.prepare import run_config
+from perago.cli.run.prepare import in_process, run_config
 from perago.cli.run.rehearsal import rehearse
 from perago.cli.run.task import choose_body, show_traceback, stdout_for_the_result
 from perago.errors import RuntimeConfigError, required
@@ -55,6 +55,7 @@ def replay(arguments: RunArguments) -> int:
         repository=_repository(arguments, task, recorded),
         engine=local_engine(None),
         input_data=without_trace(recorded.input_data),
+        in_process=in_process(arguments),
     )
     return rehearse(job, arguments) if task.has_workspace else _replay_free(job, arguments)
 
@@ -89,6 +90,7 @@ def _repository(arguments: RunArguments, task: TaskDefinition, recorded: EngineT
 
 
 def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
+    job.expect_sandbox()
     input_data = required(job.input_data, "the input of a replayed task was recorded")
     cancelled = threading.Event()
     with ExitStack() as stack:

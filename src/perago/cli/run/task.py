@@ -20,16 +20,12 @@ from perago.running.task import begun, invoke_here, own_process
 from perago.running.text import printable_lines
 from perago.running.watch import Interrupts, RunObserver
 from perago.values.redaction import traceback_of
-from perago.worker.body.sandbox import expect_sandbox
 
 _UNLIKE_A_RUN = (
     "Unlike in a run, its atexit functions and threads end only after its files have been published, and the task "
     "fails if the body leaves files open."
 )
 _DEBUG_DIFFERS = f"--debug: the body runs in this process, without a timeout. {_UNLIKE_A_RUN}"
-DEBUG_LACKS = "with --debug the body runs in the process of the command"
-"""Why no sandbox can be enforced."""
-
 WORKFLOW_DEBUG_DIFFERS = (
     f"--debug: each body runs in this process, one after the other, without a timeout. {_UNLIKE_A_RUN}"
 )
@@ -71,7 +67,6 @@ def choose_body(
         watch: shows the body's output.
     """
     if arguments.debug:
-        expect_sandbox([job.task], job.config.sandbox, lacks=DEBUG_LACKS)
         say(_DEBUG_DIFFERS)
         return invoke_here
     return own_process(job, cancelled, stack, watch.line, timeout_seconds=arguments.timeout)

@@ -14,7 +14,7 @@ from perago.cli.output import note, print_json, result_on_stdout, say
 from perago.cli.progress import log_lines_on
 from perago.cli.run.prepare import usage_errors
 from perago.cli.run.result import tell_resume
-from perago.cli.run.task import DEBUG_LACKS, WORKFLOW_DEBUG_DIFFERS, show_traceback, stdout_for_the_result
+from perago.cli.run.task import WORKFLOW_DEBUG_DIFFERS, show_traceback, stdout_for_the_result
 from perago.cli.run.workflow_view import open_view
 from perago.engines.local import WorkflowRun
 from perago.running.loop import commit_of
@@ -23,7 +23,6 @@ from perago.running.watch import Interrupts
 from perago.running.workflow import begun
 from perago.running.workflow_request import WorkflowRequest
 from perago.values.record import WorkflowStatus
-from perago.worker.body.sandbox import expect_sandbox
 from perago.workflows.decide import Decision
 
 _GO_ON = "To go on after its completed tasks:"
@@ -40,7 +39,6 @@ def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
             interrupts = stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
             jobs = arguments.jobs
             if arguments.debug:
-                expect_sandbox(request.workflow.tasks.values(), request.config.sandbox, lacks=DEBUG_LACKS)
                 request, jobs = replace(request, targets={}), 1
                 say(WORKFLOW_DEBUG_DIFFERS)
             with before_start(), usage_errors(), stdout_for_the_result(arguments):

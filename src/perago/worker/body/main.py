@@ -30,9 +30,9 @@ from perago.values import redaction
 from perago.values.models import AttemptIdentity
 from perago.values.redaction import mask_text
 from perago.values.trace_context import trace_context_of
+from perago.worker.body.confinement import confine
 from perago.worker.body.environment import explained, withhold
 from perago.worker.body.reach import Watch
-from perago.worker.body.sandbox import confine
 from perago.worker.process.messages import (
     Failure,
     Finishing,
@@ -171,11 +171,11 @@ def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, 
             raise
         outcome = failure_of(exc, "the body's process received SIGTERM")
         if start is not None and start.confinement is not None and start.confinement.mode == "enforce":
-            outcome = outcome.model_copy(update={"reason": outcome.reason + watch.explain(exc)})
+            outcome = outcome.model_copy(update={"reason": outcome.reason + mask_text(watch.explain(exc))})
     if os.getpid() != owner:
         return
     if watch.reached:
-        outbox.send(Outside(reached=[clean_text(str(one)) for one in watch.reached], more=watch.more))
+        outbox.send(Outside(reached=[clean_text(mask_text(str(one))) for one in watch.reached], more=watch.more))
     outbox.flush_progress()
     outbox.send_outcome(outcome)
     threads = waiting_threads()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Watch:
             "os.rmdir": self._changed,
             "os.truncate": lambda path, _length: self._changed(path),
             "os.rename": self._moved,
-            "os.link": self._moved,
+            "os.link": lambda _source, target, *handles: self._changed(target, handles[-1]),
             "os.symlink": lambda _source, target, handle: self._changed(target, handle),
             "socket.connect": self._address,
             "socket.bind": self._address,
@@ -101,21 +102,19 @@ class Watch:
         shown = [*found][:_SHOWN]
         more = f" and {len(found) - _SHOWN + self.more} more" if len(found) > _SHOWN else ""
         addresses = [reach.what for reach in shown if reach.option == "network"]
-        of = f" a connection to {', '.join(addresses)}" if addresses else " this"
-        return f". The sandbox refused{of}{more}. If the task needs it, declare @task(..., {options_for(shown)})"
+        what = f"a connection to {', '.join(addresses)}" if addresses else "this"
+        if not any(isinstance(one, PermissionError) for one in _chain(error)):
+            what = f"{what} before" if addresses else "something before"
+        return f". The sandbox refused {what}{more}. If the task needs it, declare @task(..., {options_for(shown)})"
 
     def _of_error(self, error: BaseException) -> Iterator[Reach]:
-        seen: list[BaseException] = []
-        one: BaseException | None = error
-        while one is not None and one not in seen:
-            seen.append(one)
+        for one in _chain(error):
             if isinstance(one, PermissionError) and isinstance(one.filename, str | bytes):
                 path = os.path.realpath(os.fsdecode(one.filename))
                 if path not in self._readable:
                     yield Reach("reads", path)
                 elif path not in self._writable:
                     yield Reach("writes", path)
-            one = one.__cause__ or one.__context__
 
     def _opened(self, path: object, mode: object = None, flags: object = 0) -> None:
         is_written = (isinstance(mode, str) and not set(mode).isdisjoint("wax+")) or (
@@ -144,8 +143,8 @@ class Watch:
         if is_written or os.path.lexists(found):
             self._note(Reach("writes" if is_written else "reads", found))
 
-    def _address(self, _socket: object, address: object) -> None:
-        if not self._tcp and isinstance(address, tuple) and len(address) > 1:
+    def _address(self, connection: socket.socket, address: object) -> None:
+        if connection.type == socket.SOCK_STREAM and isinstance(address, tuple) and not self._tcp:
             self._note(Reach("network", f"{address[0]}:{address[1]}"))
 
     def _note(self, reach: Reach) -> None:
@@ -158,6 +157,16 @@ class Watch:
 
 
 _SHOWN = 3
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error with those that it came of."""
+    found: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in found:
+        found.append(one)
+        one = one.__cause__ or one.__context__
+    return found
 
 
 class Places:

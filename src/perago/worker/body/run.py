@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import sys
@@ -14,7 +13,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal, Protocol, Self
 
 from pydantic import ValidationError
@@ -30,9 +28,9 @@ from perago.errors import (
 )
 from perago.tasks.context import LOGGER_ROOT
 from perago.values.json_text import JsonObject
-from perago.values.sandbox import SandboxMode, SandboxRecord, fault_of_sandbox
+from perago.values.sandbox import SandboxMode, SandboxRecord
 from perago.worker.body.printed import Printed
-from perago.worker.body.sandbox import lacks_for
+from perago.worker.body.sandbox import confinement_of
 from perago.worker.process.child import GONE_SECONDS, ChildProcess, Offspring
 from perago.worker.process.messages import (
     CHANNEL_CLOSED,
@@ -64,7 +62,6 @@ STDOUT_NOT_WRITTEN = 120
 ZYGOTE = "perago.worker.body.zygote"
 ORDERS = {"fork": FORK, "spawn": SPAWN}
 
-_PRIVATE = "private-"
 _SHOWN = 5
 _TICK_SECONDS = 0.05  # interval of checks for cancellation: a body learns of it within 0.2 s
 
@@ -189,7 +186,7 @@ class BodyProcess:
         how = call.task.controls.body_start or self._load.start
         with ExitStack() as stack:
             stack.callback(printed.end)
-            confinement = self._confinement(call, stack)
+            confinement = confinement_of(call, self._sandbox, stack)
             start = _encode_start(call, confinement)
             process = stack.enter_context(self._start(how, printed.feed))
             process.send(encode(self._load) + start)
@@ -204,33 +201,6 @@ class BodyProcess:
             if confinement is not None:
                 self._tell_sandbox(call, confinement, inbox.outside)
             return self._outcome(call, inbox, ending, process)
-
-    def _confinement(self, call: BodyCall, stack: ExitStack) -> Confinement | None:
-        """What the body may reach, with a directory of its own, which the stack removes; None if it is not confined.
-
-        Raises:
-            TaskExecutionError: this host cannot enforce it.
-        """
-        spec, task = call.task.sandbox, call.task
-        lacks = lacks_for(network=spec.network)
-        fault = fault_of_sandbox(task.name, spec, self._sandbox, lacks=lacks)
-        if fault is not None:
-            raise TaskExecutionError(fault)
-        mode = spec.mode_on(self._sandbox, lacks=lacks)
-        if mode == "off":
-            return None
-        beside = None if call.workspace is None else call.workspace.absolute().parent
-        private = stack.enter_context(TemporaryDirectory(prefix=_PRIVATE, dir=beside, ignore_cleanup_errors=True))
-        return Confinement(
-            mode=mode,
-            private=os.path.realpath(private),
-            workspace=None if call.workspace is None else os.path.realpath(call.workspace),
-            read_only=task.workspace is not None and task.workspace.read_only,
-            reads=spec.reads,
-            writes=spec.writes,
-            network=spec.network,
-            environment=task.environment,
-        )
 
     def _tell_sandbox(self, call: BodyCall, confinement: Confinement, outside: Outside) -> None:
         """Log what the body reached for besides, and hand it on."""

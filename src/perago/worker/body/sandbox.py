@@ -1,69 +1,22 @@
-"""Confines a body's process to what was laid out for it, or notes what it reaches besides.
-
-What it may read is computed here: the interpreter, the modules, and what any program needs of the system. What it may
-write is its workspace, and a private directory with its temporary files and its home.
-"""
+"""The sandbox of a task, for whoever starts its body: what it comes to on this host, and what the body is told."""
 
 from __future__ import annotations
 
-import functools
 import os
-import stat
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import suppress
-from importlib.machinery import ModuleSpec
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
+from tempfile import TemporaryDirectory
 
-from perago.errors import RuntimeConfigError, TaskDefinitionError
+from perago.attempt.body import BodyCall
+from perago.errors import RuntimeConfigError, TaskDefinitionError, TaskExecutionError
 from perago.tasks.declare import TaskDefinition
 from perago.values.sandbox import SandboxMode, fault_of_sandbox
-from perago.worker.body.reach import Places, Watch
-from perago.worker.process.landlock import ALL, FILES_ABI, READ, TCP_ABI, Right, landlock_abi, restrict
+from perago.worker.body.reach import Places
 from perago.worker.process.messages import Confinement
 
-MAX_MODULES = 1_000
-"""Modules and packages of one directory of `sys.path` that a body may import."""
-
-Allowed = list[tuple[str, Right]]
-
-_DEVICE = Right.READ_FILE | Right.WRITE_FILE | Right.TRUNCATE | Right.IOCTL_DEV | Right.READ_DIR
-_SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/var/cache/fontconfig")
-_KERNEL = (
-    *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/uptime", "/proc/version", "/proc/loadavg"),
-    *("/proc/filesystems", "/proc/sys", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
-)
-_NAME_SERVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf")
-_DEVICES = (
-    *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts"),
-    *("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"),
-)
-_LED_TO = ("/usr/", "/lib", "/etc/", *(f"{path}/" for path in _NAME_SERVERS), "/proc/")
-"""Where links of /etc may lead, to be followed."""
-
-KEPT = frozenset(
-    {
-        *("PATH", "LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "COLUMNS", "LINES", "USER", "LOGNAME", "SHELL"),
-        *("HOSTNAME", "VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "MPLBACKEND"),
-        *("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
-    }
-)
-KEPT_FAMILIES = (
-    "LC_",
-    "OMP_",
-    "MKL_",
-    "OPENBLAS_",
-    "BLIS_",
-    "NUMEXPR_",
-    "NUMBA_",
-    "KMP_",
-    "GOMP_",
-    "PYTHON",
-    "MALLOC_",
-)
-"""The environment of a confined body: these variables, and those whose names begin so. docs/sandbox.md lists them."""
+_PRIVATE = "private-"
 
 
 def lacks_for(*, network: bool) -> str | None:
@@ -74,235 +27,94 @@ def lacks_for(*, network: bool) -> str | None:
     """
     if sys.platform != "linux":
         return "it needs Landlock, which only Linux has"
+    from perago.worker.process.landlock import FILES_ABI, TCP_ABI, landlock_abi
+
     abi = landlock_abi()
     if abi == 0:
         return (
             "this kernel offers no Landlock (Linux 6.7 or newer, with landlock among the modules of "
             "/sys/kernel/security/lsm, and a seccomp profile that lets it through)"
         )
-    needed = FILES_ABI if network else TCP_ABI
+    needed, linux = (FILES_ABI, "6.2") if network else (TCP_ABI, "6.7")
     if abi < needed:
-        return f"this kernel's Landlock has version {abi}, and {needed} is needed (Linux {_LINUX[needed]})"
+        return f"this kernel's Landlock has version {abi}, and {needed} is needed (Linux {linux})"
     return None
 
 
+def sandbox_of(task: TaskDefinition, default: SandboxMode, *, in_process: str | None = None) -> SandboxMode:
+    """The mode in which a body of a task runs on this host.
+
+    Args:
+        default: the mode of tasks that declare none.
+        in_process: why the body shares a process with other code, which cannot be watched; None if it does not.
+    """
+    if task.is_builtin or in_process is not None or (task.sandbox.mode or default) == "off":
+        return "off"
+    return task.sandbox.mode_on(default, lacks=lacks_for(network=task.sandbox.network))
+
+
 def expect_sandbox(
-    tasks: Iterable[TaskDefinition], default: SandboxMode, root: Path | None = None, *, lacks: str | None = None
+    tasks: Iterable[TaskDefinition], default: SandboxMode, root: Path, *, in_process: str | None = None
 ) -> None:
     """Check that the sandboxes of tasks can be had, before anything starts.
 
     Args:
-        default: the mode of tasks that declare none.
-        root: the workspace root, if there is one.
-        lacks: why nothing can be enforced where the bodies will run. Default: what this host lacks.
+        root: the workspace root.
+        default, in_process: as for `sandbox_of`.
 
     Raises:
         RuntimeConfigError: one cannot; says what lacks.
         TaskDefinitionError: a path that a task reads or writes does not exist, or opens the workspaces of all.
     """
     for task in tasks:
-        lacking = lacks or lacks_for(network=task.sandbox.network)
-        fault = fault_of_sandbox(task.name, task.sandbox, default, lacks=lacking)
+        if task.is_builtin or (task.sandbox.mode or default) == "off":
+            continue
+        lacks = in_process or lacks_for(network=task.sandbox.network)
+        fault = fault_of_sandbox(task.name, task.sandbox, default, lacks=lacks)
         if fault is not None:
             raise RuntimeConfigError(fault)
-        if task.sandbox.mode_on(default, lacks=lacking) != "off":
-            _expect_paths(task, root)
+        _expect_paths(task, root)
 
 
-def _expect_paths(task: TaskDefinition, root: Path | None) -> None:
+def _expect_paths(task: TaskDefinition, root: Path) -> None:
     for option, paths in (("reads", task.sandbox.reads), ("writes", task.sandbox.writes)):
         for path in paths:
             where = f"{task.target}: {option} has {path!r}, which"
             if not os.path.lexists(path):
                 raise TaskDefinitionError(f"{where} does not exist on this host. Create it, or leave it out")
-            if root is not None and os.path.realpath(root) in Places([os.path.realpath(path)]):
+            if os.path.realpath(root) in Places([os.path.realpath(path)]):
                 raise TaskDefinitionError(
                     f"{where} holds the workspaces of all tasks ({root}). Name what the task needs more closely, or "
                     f"put the workspaces elsewhere with PERAGO_WORKSPACE_ROOT"
                 )
 
 
-def sandbox_of(task: TaskDefinition, default: SandboxMode) -> SandboxMode:
-    """The mode in which a body of a task runs on this host."""
-    return task.sandbox.mode_on(default, lacks=lacks_for(network=task.sandbox.network))
-
-
-_LINUX = {FILES_ABI: "6.2", TCP_ABI: "6.7"}
-
-
-def confine(confinement: Confinement | None, targets: Iterable[str], paths: Sequence[str]) -> Watch:
-    """From here on, this process reaches only what the confinement lets it, or what else it reaches is noted.
+def confinement_of(call: BodyCall, default: SandboxMode, stack: ExitStack) -> Confinement | None:
+    """What a body or a guard may reach; None if it is not confined.
 
     Args:
-        confinement: None for neither.
-        targets: of its tasks, whose modules it imports.
-        paths: where it imports from; see `sys.path`.
+        default: as for `sandbox_of`.
+        stack: removes the private directory.
 
     Raises:
-        OSError: the kernel refused.
+        TaskExecutionError: this host cannot enforce it.
     """
-    if confinement is None:
-        return Watch()
-    importable = dict(_importable(paths, {target.partition(":")[0].partition(".")[0] for target in targets}))
-    allowed = [*_of_interpreter(paths), *((str(path), READ) for path in importable.values()), *_of_loaded()]
-    allowed += [*of_system(), *_of_task(confinement)]
-    watch = _watch(allowed, confinement, paths)
-    if confinement.mode == "enforce":
-        sys.dont_write_bytecode = True
-        watch.withheld = _make_private(confinement, os.environ)
-        sys.meta_path.append(_Modules(importable))
-        restrict(allowed, tcp=confinement.network)
-    sys.addaudithook(watch.look)
-    return watch
-
-
-def _watch(allowed: Allowed, confinement: Confinement, paths: Iterable[str]) -> Watch:
-    both = [(each, right) for path, right in allowed for each in (path, os.path.realpath(path))]
-    return Watch(
-        (path for path, _ in both),
-        (path for path, right in both if right & Right.WRITE_FILE),
-        passed_over=map(os.path.abspath, paths),
-        tcp=confinement.network,
-        follows=confinement.mode == "report",
+    task, spec = call.task, call.task.sandbox
+    mode = sandbox_of(task, default)
+    if mode == "off":
+        return None
+    fault = fault_of_sandbox(task.name, spec, default, lacks=lacks_for(network=spec.network))
+    if fault is not None:
+        raise TaskExecutionError(fault)
+    beside = None if call.workspace is None else call.workspace.absolute().parent
+    private = stack.enter_context(TemporaryDirectory(prefix=_PRIVATE, dir=beside, ignore_cleanup_errors=True))
+    return Confinement(
+        mode=mode,
+        private=os.path.realpath(private),
+        workspace=None if call.workspace is None else os.path.realpath(call.workspace),
+        read_only=task.workspace is not None and task.workspace.read_only,
+        reads=spec.reads,
+        writes=spec.writes,
+        network=spec.network,
+        environment=task.environment,
     )
-
-
-# ---------------------------------------------------------------- what it may reach
-
-
-def _of_task(confinement: Confinement) -> Allowed:
-    allowed: Allowed = [(path, READ) for path in confinement.reads]
-    allowed += [(path, ALL) for path in (*confinement.writes, confinement.private)]
-    if confinement.workspace is not None:
-        allowed.append((confinement.workspace, READ if confinement.read_only else ALL))
-    return allowed
-
-
-@functools.cache  # so that a process that forks bodies looks once
-def of_system() -> Allowed:
-    """What any program needs of the system."""
-    allowed: Allowed = [(path, READ) for path in (*_SYSTEM, *_KERNEL, *_NAME_SERVERS, *_for_everybody("/etc"))]
-    shared = ("/dev/shm", ALL)  # noqa: S108 - the directory itself
-    return [*allowed, shared, *((path, _DEVICE) for path in _DEVICES)]
-
-
-def _for_everybody(directory: str) -> list[str]:
-    """What everybody may read in a directory, by as few paths as possible. Private files, such as keys, are not."""
-    whole, found = True, list[str]()
-    try:
-        entries = list(os.scandir(directory))
-    except OSError:
-        return []
-    for entry in entries:
-        try:
-            about = entry.stat()
-            is_public = bool(about.st_mode & stat.S_IROTH)
-            if entry.is_symlink():
-                is_public = is_public and os.path.realpath(entry.path).startswith(_LED_TO)
-                within = [entry.path] if is_public else []
-            elif entry.is_dir():
-                within = _for_everybody(entry.path) if is_public else []
-                is_public = within == [entry.path]
-            else:
-                within = [entry.path] if is_public else []
-        except OSError:
-            is_public, within = False, []
-        whole = whole and is_public
-        found += within
-    return [directory] if whole else found
-
-
-_PACKAGES = ("site-packages", "dist-packages")
-
-
-@functools.cache
-def _prefixes() -> tuple[str, ...]:
-    both = (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
-    return tuple({each for path in both for each in (path, os.path.realpath(path))})
-
-
-@functools.cache
-def _interpreter() -> Places:
-    return Places(_prefixes())
-
-
-def _of_interpreter(paths: Iterable[str]) -> Allowed:
-    """The interpreter with its packages, those of the user, and zip files of modules."""
-    packages = [path for path in paths if Path(path).name in _PACKAGES or Path(path).is_file()]
-    return [(path, READ) for path in (*_prefixes(), *packages)]
-
-
-def _importable(paths: Iterable[str], wanted: Iterable[str]) -> Iterator[tuple[str, Path]]:
-    """The modules and packages of the directories of `sys.path` that hold other things, too, such as a project's.
-
-    Args:
-        wanted: packages that may lack an `__init__.py`.
-    """
-    for path in dict.fromkeys(map(os.path.abspath, paths)):
-        if os.path.realpath(path) in _interpreter() or Path(path).name in _PACKAGES:
-            continue
-        with suppress(OSError), os.scandir(path) as entries:
-            for _, entry in zip(range(MAX_MODULES), entries, strict=False):
-                name = entry.name.partition(".")[0]
-                if entry.name == "__pycache__":
-                    yield entry.name, Path(entry.path)
-                is_package = entry.is_dir() and (name in wanted or Path(entry.path, "__init__.py").exists())
-                if (is_package and name == entry.name) or entry.name.endswith((".py", ".so")):
-                    yield name, Path(entry.path)
-
-
-def _of_loaded() -> Allowed:
-    """The files of the modules that are loaded, wherever they came from."""
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    named = {file for file in files if isinstance(file, str)}
-    return [(file, READ) for file in named if file not in _interpreter()]
-
-
-class _Modules:
-    """Finds top-level modules where the directory itself may not be listed."""
-
-    def __init__(self, paths: Mapping[str, Path]) -> None:
-        self._paths = paths
-
-    def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002 - Python's protocol
-        found = self._paths.get(name) if path is None else None
-        if found is None:
-            return None
-        if not found.is_dir():
-            return _spec_of(name, found, None)
-        first = found / "__init__.py"
-        if first.exists():
-            return _spec_of(name, first, [str(found)])
-        spec = ModuleSpec(name, None, is_package=True)
-        spec.submodule_search_locations = [str(found)]
-        return spec
-
-
-def _spec_of(name: str, file: Path, locations: list[str] | None) -> ModuleSpec | None:
-    from importlib.util import spec_from_file_location
-
-    return spec_from_file_location(name, file, submodule_search_locations=locations)
-
-
-# ---------------------------------------------------------------- its environment
-
-
-def _make_private(confinement: Confinement, environment: MutableMapping[str, str]) -> tuple[str, ...]:
-    """A home and temporary files of its own, and only the variables that any program needs or its task names.
-
-    Returns:
-        the variables that are gone.
-    """
-    gone = tuple(name for name in environment if not _is_kept(name) and name not in confinement.environment)
-    for name in gone:
-        del environment[name]
-    home, temporary = (Path(confinement.private, name) for name in ("home", "tmp"))
-    for directory in (home, temporary):
-        directory.mkdir(mode=0o700, exist_ok=True)
-    environment.update({"HOME": str(home), "TMPDIR": str(temporary)})
-    tempfile.tempdir = None  # found again, for this process
-    return gone
-
-
-def _is_kept(name: str) -> bool:
-    return name in KEPT or name.startswith(KEPT_FAMILIES)

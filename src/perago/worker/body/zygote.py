@@ -32,8 +32,8 @@ def run_zygote(
         start_companion: starts a child that sends the orders, and returns its id. It gets the tasks by name, or None if
             they are not loaded here.
     """
+    from perago.worker.body.confinement import of_system
     from perago.worker.body.main import Randomness, load, run_body
-    from perago.worker.body.sandbox import of_system
     from perago.worker.process.messages import Load, read_message
     from perago.worker.process.outbox import Outbox, failure_of
     from perago.worker.process.shared_flag import SharedFlag

@@ -176,7 +176,7 @@ class _Executor:
             return RuntimeTaskResult("FAILED", reason_for_incompletion="the body raised KeyboardInterrupt")
 
     def _invoke_body(self, call: BodyCall) -> JsonObject:
-        is_confined = (call.task.sandbox.mode or self._sandbox) != "off"
+        is_confined = sandbox_of(call.task, self._sandbox) != "off"
         if call.workspace is None and self._runs_free_tasks_warm and not is_confined:
             return self._run_warm(call)
         return self._run_in_own_process(call)

@@ -1,0 +1,241 @@
+"""Confines a body's process to what was laid out for it, or notes what it reaches besides.
+
+What it may read is computed here: the interpreter, the modules, and what any program needs of the system. What it may
+write is its workspace, and a private directory with its temporary files and its home.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+from perago.worker.body.reach import Places, Watch
+from perago.worker.process.landlock import ALL, READ, Right, restrict
+from perago.worker.process.messages import Confinement
+
+MAX_MODULES = 1_000
+"""Modules and packages of one directory of `sys.path` that a body may import."""
+
+Allowed = list[tuple[str, Right]]
+
+_DEVICE = Right.READ_FILE | Right.WRITE_FILE | Right.TRUNCATE | Right.IOCTL_DEV | Right.READ_DIR
+_SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/var/cache/fontconfig")
+_KERNEL = (
+    *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/uptime", "/proc/version", "/proc/loadavg"),
+    *("/proc/filesystems", "/proc/sys", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
+)
+_NAME_SERVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf")
+_DEVICES = (
+    *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts"),
+    *("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"),
+)
+_LED_TO = ("/usr/", "/lib", "/etc/", *(f"{path}/" for path in _NAME_SERVERS), "/proc/")
+"""Where links of /etc may lead, to be followed."""
+
+KEPT = frozenset(
+    {
+        *("PATH", "LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "COLUMNS", "LINES", "USER", "LOGNAME", "SHELL"),
+        *("HOSTNAME", "VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "MPLBACKEND"),
+        *("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+    }
+)
+KEPT_FAMILIES = (
+    "LC_",
+    "OMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "BLIS_",
+    "NUMEXPR_",
+    "NUMBA_",
+    "KMP_",
+    "GOMP_",
+    "PYTHON",
+    "MALLOC_",
+)
+"""The environment of a confined body: these variables, and those whose names begin so. docs/sandbox.md lists them."""
+
+
+def confine(confinement: Confinement | None, targets: Iterable[str], paths: Sequence[str]) -> Watch:
+    """From here on, this process reaches only what the confinement lets it, or what else it reaches is noted.
+
+    Args:
+        confinement: None for neither.
+        targets: of its tasks, whose modules it imports.
+        paths: where it imports from; see `sys.path`.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    if confinement is None:
+        return Watch()
+    importable = dict(_importable(paths, {target.partition(":")[0].partition(".")[0] for target in targets}))
+    allowed = [*_of_interpreter(paths), *((str(path), READ) for path in importable.values()), *_of_loaded()]
+    allowed += [*of_system(), *_of_task(confinement)]
+    watch = _watch(allowed, confinement, paths)
+    if confinement.mode == "enforce":
+        sys.dont_write_bytecode = True
+        watch.withheld = _make_private(confinement, os.environ)
+        sys.meta_path.append(_Modules(importable))
+        restrict(allowed, tcp=confinement.network)
+    sys.addaudithook(watch.look)
+    return watch
+
+
+def _watch(allowed: Allowed, confinement: Confinement, paths: Iterable[str]) -> Watch:
+    both = [(each, right) for path, right in allowed for each in (path, os.path.realpath(path))]
+    return Watch(
+        (path for path, _ in both),
+        (path for path, right in both if right & Right.WRITE_FILE),
+        passed_over=map(os.path.abspath, paths),
+        tcp=confinement.network,
+        follows=confinement.mode == "report",
+    )
+
+
+# ---------------------------------------------------------------- what it may reach
+
+
+def _of_task(confinement: Confinement) -> Allowed:
+    allowed: Allowed = [(path, READ) for path in confinement.reads]
+    allowed += [(path, ALL) for path in (*confinement.writes, confinement.private)]
+    if confinement.workspace is not None:
+        allowed.append((confinement.workspace, READ if confinement.read_only else ALL))
+    return allowed
+
+
+@functools.cache  # so that a process that forks bodies looks once
+def of_system() -> Allowed:
+    """What any program needs of the system."""
+    allowed: Allowed = [(path, READ) for path in (*_SYSTEM, *_KERNEL, *_NAME_SERVERS, *_for_everybody("/etc"))]
+    shared = ("/dev/shm", ALL)  # noqa: S108 - the directory itself
+    return [*allowed, shared, *((path, _DEVICE) for path in _DEVICES)]
+
+
+def _for_everybody(directory: str) -> list[str]:
+    """What everybody may read in a directory, by as few paths as possible. Private files, such as keys, are not."""
+    whole, found = True, list[str]()
+    try:
+        entries = list(os.scandir(directory))
+    except OSError:
+        return []
+    for entry in entries:
+        try:
+            about = entry.stat()
+            is_public = bool(about.st_mode & stat.S_IROTH)
+            if entry.is_symlink():
+                is_public = is_public and os.path.realpath(entry.path).startswith(_LED_TO)
+                within = [entry.path] if is_public else []
+            elif entry.is_dir():
+                within = _for_everybody(entry.path) if is_public else []
+                is_public = within == [entry.path]
+            else:
+                within = [entry.path] if is_public else []
+        except OSError:
+            is_public, within = False, []
+        whole = whole and is_public
+        found += within
+    return [directory] if whole else found
+
+
+_PACKAGES = ("site-packages", "dist-packages")
+
+
+@functools.cache
+def _prefixes() -> tuple[str, ...]:
+    both = (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
+    return tuple({each for path in both for each in (path, os.path.realpath(path))})
+
+
+@functools.cache
+def _interpreter() -> Places:
+    return Places(_prefixes())
+
+
+def _of_interpreter(paths: Iterable[str]) -> Allowed:
+    """The interpreter with its packages, those of the user, and zip files of modules."""
+    packages = [path for path in paths if Path(path).name in _PACKAGES or Path(path).is_file()]
+    return [(path, READ) for path in (*_prefixes(), *packages)]
+
+
+def _importable(paths: Iterable[str], wanted: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """The modules and packages of the directories of `sys.path` that hold other things, too, such as a project's.
+
+    Args:
+        wanted: packages that may lack an `__init__.py`.
+    """
+    for path in dict.fromkeys(map(os.path.abspath, paths)):
+        if os.path.realpath(path) in _interpreter() or Path(path).name in _PACKAGES:
+            continue
+        with suppress(OSError), os.scandir(path) as entries:
+            for _, entry in zip(range(MAX_MODULES), entries, strict=False):
+                name = entry.name.partition(".")[0]
+                if entry.name == "__pycache__":
+                    yield entry.name, Path(entry.path)
+                is_package = entry.is_dir() and (name in wanted or Path(entry.path, "__init__.py").exists())
+                if (is_package and name == entry.name) or entry.name.endswith((".py", ".so")):
+                    yield name, Path(entry.path)
+
+
+def _of_loaded() -> Allowed:
+    """The files of the modules that are loaded, wherever they came from."""
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    named = {file for file in files if isinstance(file, str)}
+    return [(file, READ) for file in named if file not in _interpreter()]
+
+
+class _Modules:
+    """Finds top-level modules where the directory itself may not be listed."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = paths
+
+    def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002 - Python's protocol
+        found = self._paths.get(name) if path is None else None
+        if found is None:
+            return None
+        if not found.is_dir():
+            return _spec_of(name, found, None)
+        first = found / "__init__.py"
+        if first.exists():
+            return _spec_of(name, first, [str(found)])
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(found)]
+        return spec
+
+
+def _spec_of(name: str, file: Path, locations: list[str] | None) -> ModuleSpec | None:
+    from importlib.util import spec_from_file_location
+
+    return spec_from_file_location(name, file, submodule_search_locations=locations)
+
+
+# ---------------------------------------------------------------- its environment
+
+
+def _make_private(confinement: Confinement, environment: MutableMapping[str, str]) -> tuple[str, ...]:
+    """A home and temporary files of its own, and only the variables that any program needs or its task names.
+
+    Returns:
+        the variables that are gone.
+    """
+    gone = tuple(name for name in environment if not _is_kept(name) and name not in confinement.environment)
+    for name in gone:
+        del environment[name]
+    home, temporary = (Path(confinement.private, name) for name in ("home", "tmp"))
+    for directory in (home, temporary):
+        directory.mkdir(mode=0o700, exist_ok=True)
+    environment.update({"HOME": str(home), "TMPDIR": str(temporary)})
+    tempfile.tempdir = None  # found again, for this process
+    return gone
+
+
+def _is_kept(name: str) -> bool:
+    return name in KEPT or name.startswith(KEPT_FAMILIES)
