@@ -135,7 +135,7 @@ def test_the_death_of_a_body_is_told_at_once(tmp_path, body_start, monkeypatch, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows how a process was started")
-def test_a_task_says_how_its_bodies_begin_and_the_setting_says_it_for_all_others(place, body_start):
+def test_a_task_says_how_its_bodies_begin_and_the_setting_says_it_for_all_others(place):
     fresh = "perago.worker.body.fresh"
     assert place.run("plain_rows:begin_afresh").value == fresh
-    assert (place.run("plain_rows:begin_as_set").value == fresh) == (body_start == "spawn")
+    assert (place.run("plain_rows:begin_as_set").value == fresh) == (place.body_start == "spawn")

@@ -33,9 +33,6 @@ ROWS = [
     "pool_rows:print_a_line",  # shows that what is compared below would be seen
 ]
 
-NOT_CONFINED = {"learning_rows:fit_in_two_jobs", "pool_rows:use_loky", "pool_rows:compute_in_processes_of_dask"}
-"""Their processes read their own entries in /proc, which a sandbox refuses to children: docs/sandbox.md says so."""
-
 OWN_LINES = (
     "Run ",
     "Nothing changed: ",
@@ -66,7 +63,7 @@ def worker(body_start: str, module_path: None, tmp_path_factory: pytest.TempPath
         yield worker
 
 
-@pytest.mark.parametrize("target", [row for row in ROWS if row not in NOT_CONFINED])
+@pytest.mark.parametrize("target", ROWS)
 def test_a_confined_body_does_what_a_program_does(confined_run, expected, target):
     seen = confined_run.run(target)
     assert seen.reason == ""

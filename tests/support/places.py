@@ -53,6 +53,7 @@ class Seen:
 class Place(Protocol):
     root: Path
     """That of the workspaces."""
+    body_start: str
 
     def run(self, target: str, **params: Any) -> Seen: ...
 
@@ -66,6 +67,7 @@ class PlainPython:
 
     def __init__(self, directory: Path, python_path: str = str(MODULES)) -> None:
         self.root = self._directory = directory
+        self.body_start = "spawn"
         self._python_path = python_path
         self._runs = 0
 
@@ -119,6 +121,7 @@ class PeragoRun:
         self, directory: Path, body_start: str, python_path: str = str(MODULES), *, sandbox: str = "off"
     ) -> None:
         self.root = directory / "workspaces"
+        self.body_start = body_start
         self._directory = directory
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PERAGO_", "LAKECTL_"))},
@@ -153,6 +156,7 @@ class Worker:
 
     def __init__(self, directory: Path, body_start: str, targets: list[str], *, sandbox: str = "off") -> None:
         self.root = directory / "workspaces"
+        self.body_start = body_start
         self.repository = Repository(directory)
         store = git_settings(self.repository.path)
         self.supervised = Supervised(

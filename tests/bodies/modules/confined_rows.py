@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -246,6 +247,36 @@ def _by_ring(path: str) -> str:
     return os.read(result, 1000).decode()
 
 
+def _device(workspace: Path) -> str:
+    """The memory of the machine, which only root could ask for."""
+    device = workspace / "device"
+    os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(1, 1))
+    device.unlink()
+    return "a device"
+
+
+def _by_handle(path: str) -> str:
+    """As root, a file can be opened without its path."""
+    handle = ctypes.create_string_buffer((128).to_bytes(4, sys.byteorder), 8 + 128)
+    mount = ctypes.c_int()
+    if _LIBRARY.name_to_handle_at(-100, os.fsencode(path), handle, ctypes.byref(mount), 0) != 0:
+        raise OSError(ctypes.get_errno(), "name_to_handle_at")
+    opened = _LIBRARY.open_by_handle_at(os.open("/usr", os.O_RDONLY), handle, os.O_RDONLY)
+    if opened < 0:
+        raise OSError(ctypes.get_errno(), "open_by_handle_at")
+    return os.read(opened, 1000).decode()
+
+
+def _mounted(workspace: Path, directory: str) -> str:
+    target = workspace / "mounted"
+    target.mkdir(exist_ok=True)
+    if _LIBRARY.mount(os.fsencode(directory), os.fsencode(target), None, 4096, None) != 0:  # a bind mount
+        raise OSError(ctypes.get_errno(), "mount")
+    found = _listed(str(target))
+    _LIBRARY.umount(os.fsencode(target))
+    return found
+
+
 def attempts(workspace: Path, given: Params) -> dict[str, Callable[[], str]]:
     """Each way by its name."""
     file, inside = given.file, dict(given.others)
@@ -271,7 +302,21 @@ def attempts(workspace: Path, given: Params) -> dict[str, Callable[[], str]]:
         ),
         "another's environment": lambda: Path(f"/proc/{given.neighbour}/environ").read_text(),
         "another's environment by a program": lambda: _native(f"/proc/{given.neighbour}/environ"),
-        "another's descriptors": lambda: _listed(f"/proc/{given.neighbour}/fd"),
+        "another's descriptors": lambda: str(Path(f"/proc/{given.neighbour}/fd/0").readlink()),
+        "another's files": lambda: Path(f"/proc/{given.neighbour}/fd/0").read_text(),
+        "another's files of a thread": lambda: str(
+            Path(f"/proc/{given.neighbour}/task/{given.neighbour}/fd/0").readlink()
+        ),
+        "another's mappings": lambda: Path(f"/proc/{given.neighbour}/maps").read_text(),
+        "another's mapped files": lambda: _listed(f"/proc/{given.neighbour}/map_files"),
+        "another's auxiliary values": lambda: str(Path(f"/proc/{given.neighbour}/auxv").read_bytes()),
+        "another's stack": lambda: Path(f"/proc/{given.neighbour}/stack").read_text(),
+        "another's program": lambda: str(Path(f"/proc/{given.neighbour}/exe").readlink()),
+        "the memory of the kernel": lambda: str(Path("/proc/kcore").read_bytes()[:1]),
+        "a device of its own": lambda: _device(workspace),
+        "the network's packets": lambda: str(socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
+        "a file handle": lambda: _by_handle(file),
+        "a mount": lambda: _mounted(workspace, given.directory),
         "another's directory": lambda: _listed(f"/proc/{given.neighbour}/cwd/"),
         "another's root": lambda: Path(f"/proc/{given.neighbour}/root{file}").read_text(),
         "another's memory": lambda: Path(f"/proc/{given.neighbour}/mem").read_bytes()[:1].decode(),

@@ -19,6 +19,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -71,7 +72,7 @@ def leave_a_file_open(workspace: Path, params: Params) -> Result:
 
 @row
 def leave_a_file_open_elsewhere(workspace: Path, params: Params) -> Result:
-    file = (workspace.parent / "elsewhere.txt").open("w")
+    file = tempfile.TemporaryFile("w")  # noqa: SIM115 - left open
     file.write("x" * 400)
     KEPT.append(file)
     atexit.register(lambda: (workspace / "at_exit.txt").write_text("called"))

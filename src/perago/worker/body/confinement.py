@@ -11,13 +11,14 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
 from perago.worker.body.reach import Places, Watch
+from perago.worker.process.capabilities import give_up
 from perago.worker.process.landlock import ALL, READ, Right, restrict
 from perago.worker.process.messages import Confinement
 
@@ -29,8 +30,8 @@ Allowed = list[tuple[str, Right]]
 _DEVICE = Right.READ_FILE | Right.WRITE_FILE | Right.TRUNCATE | Right.IOCTL_DEV | Right.READ_DIR
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/var/cache/fontconfig")
 _KERNEL = (
-    *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/uptime", "/proc/version", "/proc/loadavg"),
-    *("/proc/filesystems", "/proc/sys", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
+    "/proc",  # as a whole, for a rule on /proc/self holds for one process and not for those that it starts
+    *("/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
 )
 _NAME_SERVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf")
 _DEVICES = (
@@ -63,19 +64,19 @@ KEPT_FAMILIES = (
 """The environment of a confined body: these variables, and those whose names begin so. docs/sandbox.md lists them."""
 
 
-def confine(confinement: Confinement | None, targets: Iterable[str], paths: Sequence[str]) -> Watch:
+def confine(confinement: Confinement | None, targets: Iterable[str]) -> Watch:
     """From here on, this process reaches only what the confinement lets it, or what else it reaches is noted.
 
     Args:
         confinement: None for neither.
-        targets: of its tasks, whose modules it imports.
-        paths: where it imports from; see `sys.path`.
+        targets: of its tasks, whose modules it imports. They are found by `sys.path`.
 
     Raises:
         OSError: the kernel refused.
     """
     if confinement is None:
         return Watch()
+    paths = list(sys.path)
     importable = dict(_importable(paths, {target.partition(":")[0].partition(".")[0] for target in targets}))
     allowed = [*_of_interpreter(paths), *((str(path), READ) for path in importable.values()), *_of_loaded()]
     allowed += [*of_system(), *_of_task(confinement)]
@@ -84,6 +85,8 @@ def confine(confinement: Confinement | None, targets: Iterable[str], paths: Sequ
         sys.dont_write_bytecode = True
         watch.withheld = _make_private(confinement, os.environ)
         sys.meta_path.append(_Modules(importable))
+        _link_modules(importable, Path(confinement.short, "modules"), os.environ)
+        give_up()
         restrict(allowed, tcp=confinement.network)
     sys.addaudithook(watch.look)
     return watch
@@ -105,7 +108,7 @@ def _watch(allowed: Allowed, confinement: Confinement, paths: Iterable[str]) -> 
 
 def _of_task(confinement: Confinement) -> Allowed:
     allowed: Allowed = [(path, READ) for path in confinement.reads]
-    allowed += [(path, ALL) for path in (*confinement.writes, confinement.private)]
+    allowed += [(path, ALL) for path in (*confinement.writes, confinement.private, confinement.short)]
     if confinement.workspace is not None:
         allowed.append((confinement.workspace, READ if confinement.read_only else ALL))
     return allowed
@@ -217,6 +220,19 @@ def _spec_of(name: str, file: Path, locations: list[str] | None) -> ModuleSpec |
     return spec_from_file_location(name, file, submodule_search_locations=locations)
 
 
+def _link_modules(paths: Mapping[str, Path], directory: Path, environment: MutableMapping[str, str]) -> None:
+    """Where other processes of Python find them, which know nothing of `_Modules`: those of a pool that is spawned have
+    this `sys.path`, and programs the variable, if it was set.
+    """
+    directory.mkdir(mode=0o700)
+    for path in {*paths.values()}:
+        with suppress(FileExistsError):
+            (directory / path.name).symlink_to(path)
+    sys.path.append(str(directory))
+    if "PYTHONPATH" in environment:
+        environment["PYTHONPATH"] += f"{os.pathsep}{directory}"
+
+
 # ---------------------------------------------------------------- its environment
 
 
@@ -229,7 +245,7 @@ def _make_private(confinement: Confinement, environment: MutableMapping[str, str
     gone = tuple(name for name in environment if not _is_kept(name) and name not in confinement.environment)
     for name in gone:
         del environment[name]
-    home, temporary = (Path(confinement.private, name) for name in ("home", "tmp"))
+    home, temporary = (Path(confinement.short, name) for name in ("home", "tmp"))
     for directory in (home, temporary):
         directory.mkdir(mode=0o700, exist_ok=True)
     environment.update({"HOME": str(home), "TMPDIR": str(temporary)})

@@ -48,9 +48,13 @@ from perago.worker.process.outbox import Outbox, failure_of, have_plain_forks, s
 from perago.worker.process.shared_flag import SharedFlag
 
 
-def load(order: Load, outbox: Outbox) -> dict[str, TaskDefinition]:
-    """Adopt the caller's directory and paths, and load the modules that it names; raises as `load_tasks`."""
+def adopt_path(order: Load) -> None:
+    """Import from where the caller does."""
     sys.path[:] = order.sys_path
+
+
+def load(order: Load, outbox: Outbox) -> dict[str, TaskDefinition]:
+    """Adopt the caller's directory, and load the modules that it names; raises as `load_tasks`."""
     if order.cwd is not None:
         os.chdir(order.cwd)
         prefer_installed(order.cwd)
@@ -158,7 +162,9 @@ def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, 
     try:
         order = Load.model_validate(read_message(channel))
         start = Start.model_validate(read_message(channel))
-        watch = confine(start.confinement, order.targets, order.sys_path if tasks is None else sys.path)
+        if tasks is None:
+            adopt_path(order)
+        watch = confine(start.confinement, order.targets)
         if tasks is None:
             tasks = load(order, outbox)
         else:

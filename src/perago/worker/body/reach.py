@@ -111,6 +111,8 @@ class Watch:
         for one in _chain(error):
             if isinstance(one, PermissionError) and isinstance(one.filename, str | bytes):
                 path = os.path.realpath(os.fsdecode(one.filename))
+                if _is_of_another_process(path):
+                    continue  # nothing in a declaration allows it
                 if path not in self._readable:
                     yield Reach("reads", path)
                 elif path not in self._writable:
@@ -136,7 +138,9 @@ class Watch:
         found = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - follows no links
         if self._follows:
             found = os.path.realpath(found)
-        if found in (self._writable if is_written else self._readable) or found in self._passed_over:
+        if found in self._passed_over:
+            return
+        if found in (self._writable if is_written else self._readable) and not _is_of_another_process(found):
             return
         if "/__pycache__" in found:  # Python's own business
             return
@@ -154,6 +158,12 @@ class Watch:
             self.reached[reach] = None
         else:
             self.more += 1
+
+
+def _is_of_another_process(path: str) -> bool:
+    """Whether a path is an entry of another process in /proc."""
+    of = path.split("/", 3)
+    return of[:2] == ["", "proc"] and len(of) == 4 and of[2].isdigit() and int(of[2]) != os.getpid()
 
 
 _SHOWN = 3

@@ -33,7 +33,7 @@ def run_zygote(
             they are not loaded here.
     """
     from perago.worker.body.confinement import of_system
-    from perago.worker.body.main import Randomness, load, run_body
+    from perago.worker.body.main import Randomness, adopt_path, load, run_body
     from perago.worker.process.messages import Load, read_message
     from perago.worker.process.outbox import Outbox, failure_of
     from perago.worker.process.shared_flag import SharedFlag
@@ -46,6 +46,7 @@ def run_zygote(
         outbox = Outbox(channel)
         try:
             with randomness.noting_seeds():
+                adopt_path(order)
                 tasks = load(order, outbox)
         except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the caller reports it
             outbox.send(failure_of(exc, "the process received SIGTERM while it was loading modules"))

@@ -24,7 +24,7 @@ from perago.values.json_text import JsonObject
 from perago.values.models import EngineTask, RuntimeTaskResult
 from perago.values.trace_context import trace_context_of
 from perago.worker.body.environment import withhold, without_credentials
-from perago.worker.body.main import OutboxMetrics, load
+from perago.worker.body.main import OutboxMetrics, adopt_path, load
 from perago.worker.body.printed import MAX_LINES, Printed, PrintedHere
 from perago.worker.body.run import ORDERS, BodyProcess
 from perago.worker.body.sandbox import expect_sandbox, sandbox_of
@@ -85,6 +85,7 @@ def _prepare(order: Configure, outbox: Outbox, tasks: Mapping[str, TaskDefinitio
     redaction.learn([] if order.store is None else list(order.store.revealed().values()))
     try:
         if tasks is None:
+            adopt_path(order.load)
             tasks = load(order.load, outbox)
         else:
             send_logs_to(outbox, {})  # with the levels that the modules have set

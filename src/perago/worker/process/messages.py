@@ -69,6 +69,7 @@ class Confinement(Message):
     Attributes:
         mode: whether the rest is refused, or only noted.
         private: directory for its home and its temporary files.
+        short: a path that leads there, and leaves room for the names of sockets.
         workspace: None for a free task.
         read_only: whether it may only read the workspace.
         environment: further variables that it sees.
@@ -76,6 +77,7 @@ class Confinement(Message):
 
     mode: Literal["enforce", "report"]
     private: str
+    short: str
     workspace: str | None
     read_only: bool = False
     reads: tuple[str, ...] = ()
