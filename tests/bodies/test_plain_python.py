@@ -33,6 +33,11 @@ SHM = Path("/dev/shm")
         "fork_from_threads",
         "change_everything",
         "log_to_a_file",
+        "use_git",
+        "use_a_compiler",
+        "use_locales",
+        "use_time_zones",
+        "look_up_users",
     ],
 )
 def test_a_body_does_twice_what_a_program_does(place, plain, body):

@@ -14,6 +14,9 @@ from places import PeragoRun
 pytestmark = [needs_libraries, pytest.mark.usefixtures("nothing_shared_is_left"), pytest.mark.timeout(900)]
 
 ROWS = [
+    "cache_rows:draw_a_figure",
+    "cache_rows:compile_a_function",
+    "cache_rows:keep_a_model_in_a_hub_s_cache",
     "file_rows:write_and_read_frames",
     "file_rows:leave_a_parquet_writer_open",
     "file_rows:leave_a_parquet_writer_in_a_cycle",

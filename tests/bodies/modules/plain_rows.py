@@ -9,11 +9,14 @@ import gc
 import hashlib
 import locale
 import logging
+import mimetypes
 import multiprocessing
 import os
+import pwd
 import random
 import resource
 import shelve
+import shutil
 import signal
 import socket
 import sqlite3
@@ -23,7 +26,9 @@ import tempfile
 import threading
 import time
 import warnings
+import zoneinfo
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
@@ -395,3 +400,67 @@ def begin_afresh(workspace: Path, params: Params) -> Result:
 @row
 def begin_as_set(workspace: Path, params: Params) -> Result:
     return Result(value=Path("/proc/self/cmdline").read_text().split("\0")[2])
+
+
+# ---------------------------------------------------------------- programs, places and times
+
+
+@row
+def use_git(workspace: Path, params: Params) -> Result:
+    """In the temporary directory: a repository in the workspace would be published."""
+    with tempfile.TemporaryDirectory() as directory:
+
+        def git(*words: str) -> str:
+            done = subprocess.run(["git", *words], cwd=directory, capture_output=True, text=True, check=True)
+            return done.stdout.strip()
+
+        git("init", "--quiet", "--initial-branch=main")
+        Path(directory, "a.txt").write_text("a")
+        git("add", ".")
+        git("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "-m", "one")
+        return Result(value=[git("log", "--format=%s"), git("status", "--porcelain")])
+
+
+@row
+def use_a_compiler(workspace: Path, params: Params) -> Result:
+    """None where there is none."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return Result()
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "a.c").write_text('#include <stdio.h>\nint main(void) { puts("compiled"); return 0; }\n')
+        subprocess.run([compiler, "a.c", "-o", "a"], cwd=directory, capture_output=True, check=True)
+        done = subprocess.run([Path(directory, "a")], capture_output=True, text=True, check=True)
+    return Result(value=done.stdout)
+
+
+@row
+def use_locales(workspace: Path, params: Params) -> Result:
+    found = {}
+    for name in ("C.UTF-8", "de_DE.UTF-8", "C"):
+        try:
+            found[name] = locale.setlocale(locale.LC_ALL, name)
+        except locale.Error:
+            found[name] = "not on this host"
+    listed = subprocess.run(["locale", "-a"], capture_output=True, text=True, check=True).stdout
+    return Result(value=[found, listed])
+
+
+@row
+def use_time_zones(workspace: Path, params: Params) -> Result:
+    moment = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    zones = ("Europe/Berlin", "Asia/Tokyo", "America/New_York")
+    found = [str(moment.astimezone(zoneinfo.ZoneInfo(name))) for name in zones]
+    os.environ["TZ"] = "Asia/Tokyo"
+    time.tzset()
+    date = subprocess.run(
+        ["date", "-d", "@0"], capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"}
+    )
+    return Result(value=[found, time.localtime(0).tm_hour, date.stdout])
+
+
+@row
+def look_up_users(workspace: Path, params: Params) -> Result:
+    return Result(
+        value=[pwd.getpwuid(os.getuid()).pw_name, socket.gethostbyname("localhost"), mimetypes.guess_type("a.csv")]
+    )

@@ -244,7 +244,7 @@ def _describe_sandbox(task: TaskDefinition, config: RuntimeConfig) -> Iterator[s
 
 def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
     """The settings worth showing, without secrets."""
-    from perago.worker.body.sandbox import lacks_for
+    from perago.worker.body.sandbox import ability
 
     conductor, lakefs = config.conductor, config.lakefs
     days = config.log_retention / timedelta(days=1)
@@ -253,11 +253,7 @@ def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
         "logs": f"{config.log_root}, {size_text(config.log_file_max_size)} a file, for {days:g} days",
         "workers": f"ids begin with {config.worker_id_prefix}; bodies run in "
         f"{'processes of their own' if config.execution_mode == 'process' else 'threads'}",
-        **(
-            {}
-            if config.sandbox == "off"
-            else {"sandbox": f"{config.sandbox}; {lacks_for(network=False) or 'this host can enforce it'}"}
-        ),
+        "sandbox": f"{config.sandbox}; {ability()}",
         "conductor": "not configured" if conductor is None else mask_urls(conductor.server_url),
         "lakefs": "not configured" if lakefs is None else mask_urls(lakefs.endpoint_url),
         **({} if lakefs is None or LAKEFS_URL in config.refused else {"login": config.lakefs_credentials().sources()}),

@@ -78,9 +78,13 @@ def command(
     does, or else the server at CONDUCTOR_SERVER_URL. A run that neither knows, such as one of another host, may go on:
     its branch is kept for at least PERAGO_RUN_BRANCH_TTL, whatever --runs-older-than says.
 
+    It also says whether this host can enforce a sandbox.
+
     Exit codes: 0 nothing is wrong, or everything is fixed; 1 something is left; 2 it could not look, and has fixed
     nothing.
     """
+    from perago.worker.body.sandbox import ability
+
     results: list[_FixResult] = []
     try:
         ages = _Ages(
@@ -95,8 +99,10 @@ def command(
         raise
     left = sum(result.is_left for result in results)
     if as_json:
-        print_json({"clean": left == 0, "findings": [result.as_object() for result in results]})
+        said = [result.as_object() for result in results]
+        print_json({"clean": left == 0, "findings": said, "sandbox": ability()})
     else:
+        note(wrap(f"Sandbox: {ability()}.", sys.stderr, indent="    "))
         _tell(results, fix=fix)
     return FOUND if left else CLEAN
 

@@ -11,8 +11,9 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,7 @@ from perago.worker.process.messages import Confinement
 MAX_MODULES = 1_000
 """Modules and packages of one directory of `sys.path` that a body may import."""
 
-Allowed = list[tuple[str, Right]]
+Allowed = Sequence[tuple[str, Right]]
 
 _DEVICE = Right.READ_FILE | Right.WRITE_FILE | Right.TRUNCATE | Right.IOCTL_DEV | Right.READ_DIR
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/var/cache/fontconfig")
@@ -76,48 +77,78 @@ def confine(confinement: Confinement | None, targets: Iterable[str]) -> Watch:
     """
     if confinement is None:
         return Watch()
-    paths = list(sys.path)
-    importable = dict(_importable(paths, {target.partition(":")[0].partition(".")[0] for target in targets}))
-    allowed = [*_of_interpreter(paths), *((str(path), READ) for path in importable.values()), *_of_loaded()]
-    allowed += [*of_system(), *_of_task(confinement)]
-    watch = _watch(allowed, confinement, paths)
+    given = laid_out(frozenset(targets))
+    own = _of_task(confinement)
+    watch = Watch(
+        given.readable.with_(_paths(own)),
+        given.writable.with_(_paths(own, Right.WRITE_FILE)),
+        passed_over=given.passed_over,
+        tcp=confinement.network,
+        follows=confinement.mode == "report",
+    )
     if confinement.mode == "enforce":
         sys.dont_write_bytecode = True
         watch.withheld = _make_private(confinement, os.environ)
-        sys.meta_path.append(_Modules(importable))
-        _link_modules(importable, Path(confinement.short, "modules"), os.environ)
+        sys.meta_path.append(_Modules(given.importable))
+        _link_modules(given.importable, Path(confinement.short, "modules"), os.environ)
         give_up()
-        restrict(allowed, tcp=confinement.network)
+        restrict((*given.allowed, *own), tcp=confinement.network)
     sys.addaudithook(watch.look)
     return watch
 
 
-def _watch(allowed: Allowed, confinement: Confinement, paths: Iterable[str]) -> Watch:
-    both = [(each, right) for path, right in allowed for each in (path, os.path.realpath(path))]
-    return Watch(
-        (path for path, _ in both),
-        (path for path, right in both if right & Right.WRITE_FILE),
-        passed_over=map(os.path.abspath, paths),
-        tcp=confinement.network,
-        follows=confinement.mode == "report",
-    )
+def _paths(allowed: Iterable[tuple[str, Right]], right: Right = Right.READ_FILE) -> Iterator[str]:
+    """Those with a right, and where their links lead."""
+    return (each for path, rights in allowed if right in rights for each in (path, os.path.realpath(path)))
 
 
 # ---------------------------------------------------------------- what it may reach
 
 
 def _of_task(confinement: Confinement) -> Allowed:
-    allowed: Allowed = [(path, READ) for path in confinement.reads]
+    allowed = [(path, READ) for path in confinement.reads]
     allowed += [(path, ALL) for path in (*confinement.writes, confinement.private, confinement.short)]
     if confinement.workspace is not None:
         allowed.append((confinement.workspace, READ if confinement.read_only else ALL))
     return allowed
 
 
+@dataclass(frozen=True)
+class LaidOut:
+    """What is laid out for all bodies of a process.
+
+    Attributes:
+        importable: by the first name of a module.
+        passed_over: see `Watch`.
+    """
+
+    importable: Mapping[str, Path]
+    allowed: Allowed
+    readable: Places
+    writable: Places
+    passed_over: frozenset[str]
+
+
 @functools.cache  # so that a process that forks bodies looks once
-def of_system() -> Allowed:
+def laid_out(targets: frozenset[str]) -> LaidOut:
+    """What is found at the first call; for the arguments see `confine`."""
+    importable = dict(_importable(sys.path, {target.partition(":")[0].partition(".")[0] for target in targets}))
+    modules: Allowed = [*_of_interpreter(sys.path), *((str(path), READ) for path in importable.values())]
+    within = Places(path for path, _ in modules)
+    loaded: Allowed = [(file, READ) for file in _files_of_loaded() if file not in within]
+    allowed = (*modules, *loaded, *_of_system())
+    return LaidOut(
+        importable,
+        allowed,
+        Places(_paths(allowed)),
+        Places(_paths(allowed, Right.WRITE_FILE)),
+        frozenset(map(os.path.abspath, sys.path)),
+    )
+
+
+def _of_system() -> Allowed:
     """What any program needs of the system."""
-    allowed: Allowed = [(path, READ) for path in (*_SYSTEM, *_KERNEL, *_NAME_SERVERS, *_for_everybody("/etc"))]
+    allowed = [(path, READ) for path in (*_SYSTEM, *_KERNEL, *_NAME_SERVERS, *_for_everybody("/etc"))]
     shared = ("/dev/shm", ALL)  # noqa: S108 - the directory itself
     return [*allowed, shared, *((path, _DEVICE) for path in _DEVICES)]
 
@@ -187,11 +218,10 @@ def _importable(paths: Iterable[str], wanted: Iterable[str]) -> Iterator[tuple[s
                     yield name, Path(entry.path)
 
 
-def _of_loaded() -> Allowed:
-    """The files of the modules that are loaded, wherever they came from."""
+def _files_of_loaded() -> set[str]:
+    """Of the modules that are loaded, wherever they came from."""
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    named = {file for file in files if isinstance(file, str)}
-    return [(file, READ) for file in named if file not in _interpreter()]
+    return {file for file in files if isinstance(file, str)}
 
 
 class _Modules:

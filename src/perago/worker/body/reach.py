@@ -38,7 +38,7 @@ class Watch:
     native code or other programs.
 
     Args:
-        readable, writable: what is laid out, with all that is below it.
+        readable, writable: what is laid out.
         passed_over: what is not noted, because Python itself looks there for modules.
         tcp: whether connections are part of it.
         follows: follow symbolic links in paths. The kernel does, where it refuses.
@@ -50,8 +50,8 @@ class Watch:
 
     def __init__(
         self,
-        readable: Iterable[str] = (),
-        writable: Iterable[str] = (),
+        readable: Places | None = None,
+        writable: Places | None = None,
         *,
         passed_over: Iterable[str] = (),
         tcp: bool = True,
@@ -60,7 +60,7 @@ class Watch:
         self.withheld: tuple[str, ...] = ()
         self.reached: dict[Reach, None] = {}
         self.more = 0
-        self._readable, self._writable = Places(readable), Places(writable)
+        self._readable, self._writable = readable or Places(), writable or Places()
         self._passed_over = frozenset(passed_over)
         self._tcp = tcp
         self._follows = follows
@@ -182,12 +182,19 @@ def _chain(error: BaseException) -> list[BaseException]:
 class Places:
     """Paths, and all that is below them."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._exact = frozenset(paths)
-        self._below = tuple(f"{path.rstrip('/')}/" for path in self._exact)
+    def __init__(self, paths: Iterable[str] = ()) -> None:
+        self._paths = frozenset(path.rstrip("/") for path in paths)
+
+    def with_(self, paths: Iterable[str]) -> Places:
+        """These and others."""
+        return Places((*self._paths, *paths))
 
     def __contains__(self, path: str) -> bool:
-        return path.startswith(self._below) or path in self._exact
+        while path not in self._paths:
+            if not path:
+                return False
+            path = path.rpartition("/")[0]
+        return True
 
 
 def options_for(reached: Iterable[Reach]) -> str:

@@ -43,6 +43,12 @@ def lacks_for(*, network: bool) -> str | None:
     return None
 
 
+def ability() -> str:
+    """Whether this host can enforce a sandbox, as a sentence without its full stop."""
+    lacks = lacks_for(network=False)
+    return "this host can enforce it" if lacks is None else f"this host cannot enforce it: {lacks}"
+
+
 def sandbox_of(task: TaskDefinition, default: SandboxMode, *, in_process: str | None = None) -> SandboxMode:
     """The mode in which a body of a task runs on this host.
 

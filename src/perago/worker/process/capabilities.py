@@ -50,12 +50,15 @@ def give_up(capabilities: Iterable[Capability] = Capability) -> None:
     library = ctypes.CDLL(None, use_errno=True)
     header, sets = _Header(_VERSION_3, 0), (_Sets * 2)()
     _check(library.capget(ctypes.byref(header), sets))
+    held = False
     for capability in capabilities:
         of, bit = sets[capability // _BITS], 1 << capability % _BITS
+        held = held or bool((of.effective | of.permitted | of.inheritable) & bit)
         of.effective &= ~bit
         of.permitted &= ~bit
         of.inheritable &= ~bit
-    _check(library.capset(ctypes.byref(header), sets))
+    if held:  # a service that has none may not be let to make this call either
+        _check(library.capset(ctypes.byref(header), sets))
 
 
 def _check(returned: int) -> None:
