@@ -11,9 +11,15 @@ from typing import Any
 
 import pytest
 
+from perago.worker.process.landlock import TCP_ABI, landlock_abi
 from places import MODULES, Seen, files_in
+from planted import expect_all_refused, neighbours
 from start_support import StartedWorker, TaskFlow
 from waiting import wait_for
+
+needs_landlock = pytest.mark.skipif(
+    landlock_abi() < TCP_ABI, reason="this kernel cannot enforce a sandbox; Linux 6.7 with Landlock runs it"
+)
 
 SHM = Path("/dev/shm")
 ROWS = [
@@ -93,16 +99,22 @@ def start(
     credentials: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[[str], RealWorker]]:
+) -> Iterator[Callable[..., RealWorker]]:
     """Starts a worker whose bodies begin as told."""
     monkeypatch.syspath_prepend(str(MODULES))
-    flow = TaskFlow(conductor, "plain_rows")
     workers = []
 
-    def make(body_start: str) -> RealWorker:
-        variables = {"PERAGO_BODY_START": body_start, "PYTHONPATH": str(MODULES), **credentials}
+    def make(
+        body_start: str, module: str = "plain_rows", sandbox: str = "off", files: dict[str, bytes] | None = None
+    ) -> RealWorker:
+        if files:
+            lakefs_repository.commit_files("main", files)
+        flow = TaskFlow(conductor, module)
+        variables = {"PERAGO_BODY_START": body_start, "PERAGO_SANDBOX": sandbox, "PYTHONPATH": str(MODULES)}
         worker = StartedWorker(
-            tmp_path, conductor_server.api_url, ["plain_rows"], "--domain", flow.domain, "-j", "2", **variables
+            *(tmp_path, conductor_server.api_url, [module], "--domain", flow.domain, "-j", "2"),
+            **variables,
+            **credentials,
         )
         workers.append(worker)
         worker.__enter__().wait_ready()
@@ -119,6 +131,31 @@ def test_a_body_does_twice_what_a_program_does_on_real_servers(start, plain, bod
     expected = {row: plain.run(f"plain_rows:{row}") for row in ROWS}
     for _ in range(2):
         assert {row: worker.run(f"plain_rows:{row}") for row in ROWS} == expected
+
+
+@needs_landlock
+@pytest.mark.parametrize("body_start", ["fork", "spawn"])
+def test_whatever_a_confined_body_reaches_for_is_refused_on_real_servers(start, tmp_path, body_start):
+    """What neighbours have planted, the credentials, the log, and the object cache that the workspace came from."""
+    worker = start(body_start, "confined_rows", "enforce", {"large.txt": b"x" * 256_000})
+    assert worker.run("confined_rows:have_an_own_place").reason == ""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with neighbours(outside, tmp_path / "workspaces") as planted:
+        cached = files_below(tmp_path / "cache")
+        assert cached
+        own = [tmp_path / ".env", *files_below(tmp_path / "logs"), *cached]
+        planted["others"] |= {str(path.relative_to(tmp_path)): str(path) for path in own}
+        seen = worker.run("confined_rows:reach_for_everything", **planted)
+        assert seen.reason == ""
+        expect_all_refused(seen.value, planted)
+        before = {path: path.read_bytes() for path in cached}
+        assert worker.run("confined_rows:change_all_files").files["large.txt"] == "changed"
+        assert {path: path.read_bytes() for path in cached} == before
+
+
+def files_below(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("body_start", ["fork", "spawn"])

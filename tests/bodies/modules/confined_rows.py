@@ -376,6 +376,17 @@ def have_an_own_place(workspace: Path, params: Params) -> Result:
 
 
 @row
+def change_all_files(workspace: Path, params: Params) -> Result:
+    """In place, as what was linked to a file elsewhere would change with it."""
+    for path in workspace.rglob("*"):
+        if path.is_file():
+            with path.open("r+") as file:
+                file.truncate()
+                file.write("changed")
+    return Result()
+
+
+@row
 def import_late(workspace: Path, params: Params) -> Result:
     """Modules beside its own are found, although their directory may not be listed."""
     import confined_late
