@@ -387,7 +387,7 @@ class PhaseFacts:
         may_begin_cancelled: it begins even if the attempt was cancelled.
         is_interruptible: an observer may end it by an error, at its progress. Whoever runs a body ends that itself.
         transfer: the direction in which it moves files; its progress has `files` and `bytes`.
-        is_after_body: a store works in it; it gets more time to end by itself.
+        is_publishing: a store works in it; it gets more time to end by itself.
         may_leave_staged: killed in it, an attempt may leave staged work.
         may_lose_swap: in it a store can tell that the head has moved.
         is_best_effort: its failure fails nothing, and is a warning.
@@ -397,7 +397,7 @@ class PhaseFacts:
     may_begin_cancelled: bool = False
     is_interruptible: bool = False
     transfer: Literal["download", "upload"] | None = None
-    is_after_body: bool = False
+    is_publishing: bool = False
     may_leave_staged: bool = False
     may_lose_swap: bool = False
     is_best_effort: bool = False
@@ -411,16 +411,16 @@ PHASES: Mapping[Phase, PhaseFacts] = {
     Phase.PRE_GUARDS: PhaseFacts(),
     Phase.BODY: PhaseFacts(),
     Phase.POST_GUARDS: PhaseFacts(),
-    Phase.DIFF: PhaseFacts(is_after_body=True),
+    Phase.DIFF: PhaseFacts(is_publishing=True),
     Phase.STAGE: PhaseFacts(
-        is_interruptible=True, transfer="upload", is_after_body=True, may_leave_staged=True, may_lose_swap=True
+        is_interruptible=True, transfer="upload", is_publishing=True, may_leave_staged=True, may_lose_swap=True
     ),
-    Phase.FENCE: PhaseFacts(is_after_body=True, may_leave_staged=True),
+    Phase.FENCE: PhaseFacts(is_publishing=True, may_leave_staged=True),
     Phase.PUBLISH: PhaseFacts(  # what is published should be reported, too
-        may_begin_cancelled=True, is_after_body=True, may_leave_staged=True, may_lose_swap=True
+        may_begin_cancelled=True, is_publishing=True, may_leave_staged=True, may_lose_swap=True
     ),
     Phase.REPORT: PhaseFacts(may_begin_cancelled=True),
-    Phase.CLEAN: PhaseFacts(may_begin_cancelled=True, is_after_body=True, may_leave_staged=True, is_best_effort=True),
+    Phase.CLEAN: PhaseFacts(may_begin_cancelled=True, is_publishing=True, may_leave_staged=True, is_best_effort=True),
 }
 
 

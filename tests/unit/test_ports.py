@@ -37,4 +37,4 @@ def test_the_page_on_testing_names_each_phase_that_a_test_can_choose():
 
 def test_what_may_lose_a_swap_or_leave_staged_work_comes_after_the_body():
     for facts in PHASES.values():
-        assert facts.is_after_body or not (facts.may_lose_swap or facts.may_leave_staged)
+        assert facts.is_publishing or not (facts.may_lose_swap or facts.may_leave_staged)

@@ -187,7 +187,9 @@ def assert_instance_counts(record: InstanceRecord, asking: Applicant) -> None:
         )
 
 
-def plan_start(history: History, record: InstanceRecord, asking: Applicant) -> Plan | Validate | None:
+def plan_start(
+    history: History, record: InstanceRecord, asking: Applicant
+) -> Complete | Seal | Refuse | Validate | None:
     """Before the body: complete as another try did, adopt, or refuse early.
 
     Returns:

@@ -206,7 +206,8 @@ class PublicationTarget:
             plan = decide(seen.history, record, seen.asking)
             if isinstance(plan, Validate):
                 plan = self._validated(plan, seen)
-            span.note(head=history.head, commits=len(history.commits), plan=_name(plan), how=how_of(plan))
+            how = None if plan is None or isinstance(plan, Refuse) else how_of(plan)
+            span.note(head=history.head, commits=len(history.commits), plan=_name(plan), how=how)
             if isinstance(plan, Refuse):
                 raise self._refusal(plan)
         return plan, seen
@@ -226,28 +227,23 @@ class PublicationTarget:
     def _carry_out(
         self, plan: Plan, execution: TaskExecution, workspace_dir: Path, place: _PlaceInQueue
     ) -> PublicationResult:
-        planned = replace(execution, plan=plan, changes=execution.changes or Changes())
+        if isinstance(plan, Refuse):
+            raise self._refusal(plan)
+        planned, how = replace(execution, plan=plan, changes=execution.changes or Changes()), how_of(plan)
         match plan:
             case Complete(_, None):
                 self._attempt_fence()
                 ref = self.ports.complete_noop_workspace(self.workspace_input, self.spec, planned)
-                return PublicationResult(self._commit_id("complete_noop_workspace", ref), "unchanged")
+                return PublicationResult(self._commit_id("complete_noop_workspace", ref), how)
             case Complete(ref, result):
                 self._attempt_fence()
-                return PublicationResult(ref, "adopted", result)
+                return PublicationResult(ref, how, result)
             case Seal(_, completes, source):
                 sealed = plan if source is not None else replace(plan, source=execution.stamp)
                 self._write(replace(planned, plan=sealed), workspace_dir, place)
-                if source is None:
-                    return PublicationResult(completes, "unchanged")
-                return PublicationResult(completes, "adopted", source.result)
-            case Publish(_, abandoned):
-                how: How = "replaced" if abandoned else "published"
+                return PublicationResult(completes, how, None if source is None else source.result)
+            case Publish() | Merge():
                 return PublicationResult(self._write(planned, workspace_dir, place), how)
-            case Merge():
-                return PublicationResult(self._write(planned, workspace_dir, place), "merged")
-            case Refuse():
-                raise self._refusal(plan)
         assert_never(plan)
 
     def _refusal(self, refuse: Refuse) -> PublishFenceError:
@@ -311,8 +307,8 @@ class _PlaceInQueue:
         return self._turn
 
 
-def how_of(plan: Plan | None) -> How | None:
-    """How an attempt completes that carries out a plan; None if the plan does not say."""
+def how_of(plan: Complete | Seal | Publish | Merge) -> How:
+    """How an attempt completes that carries out a plan."""
     match plan:
         case Complete(_, None) | Seal(_, _, None):
             return "unchanged"
@@ -322,8 +318,7 @@ def how_of(plan: Plan | None) -> How | None:
             return "replaced" if abandoned else "published"
         case Merge():
             return "merged"
-        case _:
-            return None
+    assert_never(plan)
 
 
 def _staged(staged: StagedWorkspace) -> StagedWorkspace:

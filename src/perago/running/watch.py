@@ -142,7 +142,7 @@ class RunObserver:
 
     Attributes:
         error: the error that failed the try, or None.
-        plan: the latest decision of the publish fence: its class name in lower case.
+        how: how the attempt completes, by the latest decision of the publish fence; None before there is one.
         counts: number of files added, modified and deleted; empty before the diff.
         kept: path of the kept workspace, or None.
         beside: entries of the current directory that are new or changed since the body started.
@@ -159,7 +159,7 @@ class RunObserver:
     def begin(self) -> None:
         """Forget the previous try."""
         self.error: BaseException | None = None
-        self.plan: str | None = None
+        self.how: str | None = None
         self.counts: Mapping[str, Any] = {}
         self.kept: str | None = None
         self.beside: tuple[str, ...] = ()
@@ -191,7 +191,7 @@ class RunObserver:
             self._cancelled.set()  # the user has left the debugger
         if event.kind != "completed":
             return
-        self.plan = attributes.get("plan", self.plan)
+        self.how = attributes.get("how", self.how)
         self.kept = attributes.get("kept", self.kept)
         if event.phase is Phase.DIFF:
             self.counts = attributes

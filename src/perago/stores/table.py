@@ -57,4 +57,4 @@ def parse_address(argument: str, host: Host) -> RepositoryAddress:
 
 def _known() -> str:
     others = sorted({found.name for found in entry_points(group=_GROUP)})
-    return " or ".join(provider_of(kind).address for kind in (*others, "lakefs", "git"))
+    return " or ".join(provider_of(kind).address for kind in (*others, *reversed(_OWN)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from perago.attempt.publication import how_of
-from perago.values.history import Complete, Merge, Publish, Refuse, Seal, Stamp
+from perago.values.history import Complete, Merge, Publish, Seal, Stamp
 
 STAMP = Stamp(
     task="t",
@@ -28,7 +28,6 @@ STAMP = Stamp(
 @pytest.mark.parametrize(
     ("plan", "how"),
     [
-        (None, None),
         (Complete("a"), "unchanged"),
         (Complete("a", {"rows": 1}), "adopted"),
         (Seal("h", "a"), "unchanged"),
@@ -36,7 +35,6 @@ STAMP = Stamp(
         (Publish("h"), "published"),
         (Publish("h", ("x",)), "replaced"),
         (Merge("h", ("x",)), "merged"),
-        (Refuse("h", ()), None),
     ],
 )
 def test_each_plan_has_its_word(plan, how):

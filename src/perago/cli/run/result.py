@@ -59,17 +59,17 @@ class RunResult:
         """The result of a run's last try."""
         output_workspace: dict[str, Any] = (result.output or {}).get("workspace", {})
         ref, branch = output_workspace.get("ref"), run.input_data.get("workspace", {}).get("branch")
-        replaced = _replaced(job, ref) if watch.plan == "publish" and ref is not None else ()
+        how = _how(job, run, ref, watch) if result.status == "COMPLETED" else None
         return cls(
             result=result,
             run=run,
             task_name=job.task.name,
             tries=run.attempt.retry_count + 1,
             exit_code=_exit_code(result, watch, cancelled=cancelled),
-            how=_how(job, run, ref, watch, replaced) if result.status == "COMPLETED" else None,
+            how=how,
             branch=branch,
             ref=ref,
-            replaced=replaced,
+            replaced=_replaced(job, ref) if how == "replaced" and ref is not None else (),
             counts={name: watch.counts[name] for name in ("added", "modified", "deleted") if name in watch.counts},
             kept=watch.kept,
             beside=watch.beside,
@@ -184,18 +184,12 @@ def _exit_code(result: RuntimeTaskResult, watch: RunObserver, *, cancelled: bool
     return FENCE_REFUSED if refused else TASK_FAILED
 
 
-def _how(job: RunRequest, run: LocalRun, ref: str | None, watch: RunObserver, replaced: tuple[str, ...]) -> str:
+def _how(job: RunRequest, run: LocalRun, ref: str | None, watch: RunObserver) -> str | None:
     if job.task.workspace is None:
         return "free"
     if job.task.workspace.read_only:
         return "read-only"
-    if ref == run.input_data["workspace"]["ref"]:
-        return "unchanged"
-    if watch.plan in ("seal", "complete"):
-        return "adopted"
-    if watch.plan == "merge":
-        return "merged"
-    return "replaced" if replaced else "published"
+    return "unchanged" if ref == run.input_data["workspace"]["ref"] else watch.how
 
 
 def _replaced(job: RunRequest, ref: str) -> tuple[str, ...]:

@@ -214,7 +214,7 @@ PUBLISHING_GRACE_SECONDS = 30.0
 SHUTDOWN_GRACE_SECONDS = 2.0
 """Time from SIGTERM to SIGKILL when the worker shuts down."""
 
-_PUBLISHING = frozenset(phase.value for phase, facts in PHASES.items() if facts.is_after_body)
+_PUBLISHING = frozenset(phase.value for phase, facts in PHASES.items() if facts.is_publishing)
 """Phases after the body. `DIFF` leaves nothing to discard, but it counts: the fence after it ends the attempt."""
 
 
