@@ -51,6 +51,10 @@ def test_a_body_has_no_descriptor_by_mistake(confined):
     ("body", "told"),
     [
         ("read_a_file", 'declare @task(..., reads=["{file}"])'),
+        (
+            "read_a_file_by_a_program",
+            'refused something before. If the task needs it, declare @task(..., reads=["{file}"])',
+        ),
         ("connect", "declare @task(..., network=True)"),
         ("look_up_a_variable", 'declare @task(..., environment=["AWS_PLANTED"])'),
         ("write_what_may_only_be_read", "made"),

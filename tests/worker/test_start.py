@@ -10,6 +10,7 @@ import time
 import psutil
 import pytest
 
+from perago.worker.body.sandbox import lacks_for
 from servers.machine import slowness
 from servers.proxy import FaultProxy
 from start_support import TaskFlow, begin_stubborn_publication, in_body, lives, store_of, workspace_of
@@ -48,6 +49,22 @@ def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow,
     assert {line["workflow"] for line in of_attempts} == {workflow, logging_flow}
     assert any(line["message"] == "counted rows=3" and line["phase"] == "body" for line in worker.lines())
     assert all("hunter2" not in path.read_text() for path in worker.logs.iterdir())
+
+
+@pytest.mark.skipif(
+    lacks_for(network=False) is not None, reason="this kernel cannot enforce a sandbox; Linux 6.7 with Landlock runs it"
+)
+def test_a_worker_with_a_sandbox_says_so_and_its_bodies_are_confined(flow, start):
+    with start(modules=ECHO, PERAGO_SANDBOX="enforce") as worker:
+        worker.wait_ready()
+        assert flow.completed(flow.start("light.echo", {"text": "fine"}))["result"]["text"] == "fine"
+    assert " INFO bodies run with sandbox 'enforce' unless their tasks say otherwise\n" in worker.told()
+    with start(modules=ECHO, PERAGO_SANDBOX="enforced") as worker:
+        assert worker.wait() == 2
+    assert "must be 'enforce' or 'report' or 'off', not 'enforced'" in worker.told()
+    with start("--execution-mode", "thread", modules=ECHO, PERAGO_SANDBOX="enforce") as worker:
+        assert worker.wait() == 2
+    assert "PERAGO_SANDBOX=report" in worker.told()
 
 
 def test_while_there_is_work_the_queue_is_looked_at_many_times_a_second(flow, start, conductor_server):

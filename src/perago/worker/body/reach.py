@@ -103,12 +103,13 @@ class Watch:
         more = f" and {len(found) - _SHOWN + self.more} more" if len(found) > _SHOWN else ""
         addresses = [reach.what for reach in shown if reach.option == "network"]
         what = f"a connection to {', '.join(addresses)}" if addresses else "this"
-        if not any(isinstance(one, PermissionError) for one in _chain(error)):
+        if not any(isinstance(one, PermissionError) for one in _chain(error)):  # a program, which says why itself
             what = f"{what} before" if addresses else "something before"
         return f". The sandbox refused {what}{more}. If the task needs it, declare @task(..., {options_for(shown)})"
 
     def _of_error(self, error: BaseException) -> Iterator[Reach]:
         for one in _chain(error):
+            yield from (Reach("reads", path) for path in _arguments(one) if path not in self._readable)
             if isinstance(one, PermissionError) and isinstance(one.filename, str | bytes):
                 path = os.path.realpath(os.fsdecode(one.filename))
                 if _is_of_another_process(path):
@@ -177,6 +178,17 @@ def _chain(error: BaseException) -> list[BaseException]:
         found.append(one)
         one = one.__cause__ or one.__context__
     return found
+
+
+def _arguments(error: BaseException) -> Iterator[str]:
+    """The paths that a failed program was given, as far as there is something."""
+    if type(error).__name__ != "CalledProcessError":  # so that subprocess is not loaded for this
+        return
+    command = getattr(error, "cmd", ())
+    for word in command.split() if isinstance(command, str) else command:
+        path = os.fsdecode(word) if isinstance(word, str | bytes | os.PathLike) else ""
+        if path.startswith("/") and os.path.lexists(path):
+            yield os.path.realpath(path)
 
 
 class Places:
