@@ -100,7 +100,7 @@ def command(
     left = sum(result.is_left for result in results)
     if as_json:
         said = [result.as_object() for result in results]
-        print_json({"clean": left == 0, "findings": said, "sandbox": ability()})
+        print_json({"clean": left == 0, "sandbox": ability(), "findings": said})
     else:
         note(wrap(f"Sandbox: {ability()}.", sys.stderr, indent="    "))
         _tell(results, fix=fix)
