@@ -20,6 +20,7 @@ from perago.ports import (
     DownloadWorkspace,
     Engine,
     Event,
+    ListWorkspace,
     LoadCurrentAttempt,
     LoadRecord,
     Observer,
@@ -106,6 +107,7 @@ class TappedStore:
     """A `ports.WorkspaceStore` whose calls go through a tap."""
 
     download_workspace: DownloadWorkspace
+    list_workspace: ListWorkspace
     stage_workspace: StageWorkspace
     publish_workspace: PublishWorkspace
     cleanup_staging: CleanupStaging
@@ -127,6 +129,7 @@ def ports_of(store: WorkspaceStore) -> TappedStore:
     """The callables of a store, to be replaced."""
     tapped = TappedStore(
         download_workspace=store.download_workspace,
+        list_workspace=store.list_workspace,
         stage_workspace=store.stage_workspace,
         publish_workspace=store.publish_workspace,
         cleanup_staging=store.cleanup_staging,

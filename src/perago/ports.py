@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from perago.values.findings import Finding
 from perago.values.history import Conflict, History, Merge, Stamp
@@ -42,6 +42,28 @@ class DownloadWorkspace(Protocol):
     def __call__(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
     ) -> object: ...
+
+
+class ListedFile(NamedTuple):
+    """A file of a commit, by what is known without its content.
+
+    Attributes:
+        size: bytes.
+        digest: `<algorithm>:<hex>` of its content, see `workspace.digest`; of an algorithm that nobody knows if the
+            store cannot tell.
+    """
+
+    size: int
+    executable: bool
+    digest: str
+
+
+class ListWorkspace(Protocol):
+    """The files that `download_workspace` would lay out, by path relative to the workspace directory."""
+
+    def __call__(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, /
+    ) -> Mapping[str, ListedFile]: ...
 
 
 class ForeseeDownload(Protocol):
@@ -145,6 +167,8 @@ class WorkspaceStore(Protocol):
 
     @property
     def download_workspace(self) -> DownloadWorkspace: ...
+    @property
+    def list_workspace(self) -> ListWorkspace: ...
     @property
     def stage_workspace(self) -> StageWorkspace: ...
     @property

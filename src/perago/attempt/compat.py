@@ -24,6 +24,8 @@ from perago.ports import (
     Clock,
     CompleteNoopWorkspace,
     DownloadWorkspace,
+    ListedFile,
+    ListWorkspace,
     LoadCurrentAttempt,
     LoadRecord,
     Observer,
@@ -77,6 +79,7 @@ def run_workspace_task_attempt(  # noqa: PLR0913 - its keywords are the publishe
     observer: Observer = log_event,
     clock: Clock | None = None,
     trace: TraceContext | None = None,
+    list_workspace: ListWorkspace | None = None,
 ) -> RuntimeTaskResult:
     """Run one workspace task attempt.
 
@@ -113,6 +116,7 @@ def run_workspace_task_attempt(  # noqa: PLR0913 - its keywords are the publishe
         observer: receives the events of every phase. Default: the standard library's logging.
         clock: source of time. Default: the machine's.
         trace: the trace context for the body and the stamp. Default: none.
+        list_workspace: lists the input's files. Without it, a task with outputs fails.
 
     Returns:
         COMPLETED with `{"workspace": …, "result": …}`, or a failure with its reason. Every error in the attempt becomes
@@ -129,6 +133,7 @@ def run_workspace_task_attempt(  # noqa: PLR0913 - its keywords are the publishe
     decides_alone = read_history is None
     ports = AttemptPorts(
         download_workspace=download_workspace,
+        list_workspace=list_workspace or _cannot_list,
         load_current_attempt=load_current_attempt,
         stage_workspace=_without_plan(stage_workspace) if decides_alone else stage_workspace,
         publish_workspace=publish_workspace,
@@ -160,6 +165,10 @@ def run_workspace_task_attempt(  # noqa: PLR0913 - its keywords are the publishe
 
 def _unknown_history(workspace_input: WorkspaceInput) -> History:
     return History(workspace_input.ref, workspace_input.ref, is_known=False)
+
+
+def _cannot_list(workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec) -> Mapping[str, ListedFile]:  # noqa: ARG001 - a port
+    raise TaskInputError("a task with outputs needs list_workspace, to tell which of them it has not written again")
 
 
 def _no_record(attempt: Attempt, paths: Collection[str] = ()) -> InstanceRecord:  # noqa: ARG001 - a port

@@ -29,6 +29,7 @@ from perago.ports import (
     DownloadWorkspace,
     ForeseeDownload,
     ForeseesDownload,
+    ListWorkspace,
     LoadCurrentAttempt,
     LoadRecord,
     Phase,
@@ -66,6 +67,7 @@ class AttemptPorts:
     """
 
     download_workspace: DownloadWorkspace
+    list_workspace: ListWorkspace
     load_current_attempt: LoadCurrentAttempt
     stage_workspace: StageWorkspace
     publish_workspace: PublishWorkspace
@@ -80,6 +82,7 @@ class AttemptPorts:
     def of(cls, store: WorkspaceStore, engine: AttemptEngine) -> AttemptPorts:
         return cls(
             download_workspace=store.download_workspace,
+            list_workspace=store.list_workspace,
             load_current_attempt=engine.load_current_attempt,
             stage_workspace=store.stage_workspace,
             publish_workspace=store.publish_workspace,

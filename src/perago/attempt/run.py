@@ -21,6 +21,7 @@ from perago.attempt.fence import Applicant
 from perago.attempt.free import run_free_attempt
 from perago.attempt.join import resolve_join
 from perago.attempt.output import completed, workspace_output
+from perago.attempt.outputs import expect_in_outputs, make_output_directories
 from perago.attempt.parse import (
     WORKSPACE_FIELDS,
     Caution,
@@ -41,6 +42,8 @@ from perago.errors import WorkspaceContentError
 from perago.ports import (
     AttemptEngine,
     DownloadWorkspace,
+    ListedFile,
+    ListWorkspace,
     Phase,
     ReadHistory,
     WorkspaceStore,
@@ -60,7 +63,7 @@ from perago.values.models import (
 )
 from perago.values.names import show_name
 from perago.values.spec import Guard, Guardrail, WorkspaceSpec
-from perago.workspace.digest import algorithm_of, digest_file
+from perago.workspace.digest import algorithm_of, digest_file, is_known
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.manifest import Manifest, ManifestEntry, take_manifest
 from perago.workspace.patterns import Selection
@@ -110,6 +113,8 @@ def _is_modified(path: str, entry: ManifestEntry, stat: FileStat, manifest: Mani
         return True
     if stat == entry.stat and not manifest.is_racy(entry.stat):
         return False
+    if not is_known(entry.digest):
+        return True
     return digest(path, algorithm_of(entry.digest), stat.size) != entry.digest
 
 
@@ -171,17 +176,17 @@ class AttemptRun:
         workspace_input, call = self._parse(input_data, ports.read_history, only=only)
         with self._directory() as directory:
             if self.spec.read_only:
-                work = self._work(workspace_input, call, directory, ports.download_workspace)
+                work = self._work(workspace_input, call, directory, ports.download_workspace, ports.list_workspace)
                 return completed(workspace_output(workspace_input, workspace_input.ref, work.result))
             if ports.foresee_download is not None:
-                ports.foresee_download(workspace_input, self.spec)
+                ports.foresee_download(workspace_input, self.spec.laid_out)
             draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.context.clock)
             refs = input_refs(input_data)
             target = PublicationTarget(
                 ports=ports,
                 attempt=self.attempt,
                 workspace_input=workspace_input,
-                spec=self.spec,
+                spec=self.spec.touched,
                 applicant=self._applicant(draft, refs),
                 phases=self.phases,
                 queue=self.context.queue,
@@ -191,7 +196,7 @@ class AttemptRun:
             outcome = target.begin(execution, directory.workspace)
             result: JsonObject = {}
             if outcome is None:
-                work = self._work(workspace_input, call, directory, ports.download_workspace)
+                work = self._work(workspace_input, call, directory, ports.download_workspace, ports.list_workspace)
                 execution = replace(draft.execution(self.attempt, self.context, work.result), changes=work.changes)
                 outcome = target.finish(execution, directory.workspace, work.written_bytes)
                 result = work.result
@@ -201,12 +206,13 @@ class AttemptRun:
         self,
         input_data: Mapping[str, Any],
         download_workspace: DownloadWorkspace,
+        list_workspace: ListWorkspace,
         read_history: ReadHistory,
     ) -> Work:
         """Run it up to the diff and publish nothing. Only a join needs the history."""
         workspace_input, call = self._parse(input_data, read_history)
         with self._directory() as directory:
-            return self._work(workspace_input, call, directory, download_workspace)
+            return self._work(workspace_input, call, directory, download_workspace, list_workspace)
 
     @property
     def identity(self) -> AttemptIdentity:
@@ -270,18 +276,23 @@ class AttemptRun:
         call: BodyCall,
         directory: AttemptDirectory,
         download_workspace: DownloadWorkspace,
+        list_workspace: ListWorkspace,
     ) -> Work:
         """Materialize, check pre guards, run the body, check post guards, diff."""
-        selection = Selection(self.spec.include, self.spec.exclude)
+        laid_out, made = self.spec.laid_out, dict[str, ListedFile]()
+        selection = Selection(laid_out.include, laid_out.exclude)
         with self.phases(Phase.MATERIALIZE) as span:
-            digests = download_workspace(workspace_input, self.spec, directory.workspace)
+            digests = download_workspace(workspace_input, laid_out, directory.workspace)
             manifest = None if self.spec.read_only else take_manifest(directory.workspace, selection, digests)
+            if self.spec.outputs:
+                made.update(list_workspace(workspace_input, self.spec.made))
+                make_output_directories(directory.workspace, self.spec.outputs)
             if manifest is not None:
                 manifest.save(directory.manifest_path)
                 span.note(files=len(manifest.entries), bytes=manifest.total_bytes)
         everything = Selection(exclude=self.spec.exclude)
         before = {} if manifest is not None else scan_files(directory.workspace, everything)
-        unmatched = Unmatched.by(self.spec, before if manifest is None else manifest.entries)
+        unmatched = Unmatched.by(laid_out, before if manifest is None else manifest.entries)
         try:
             result = self._body(call, directory.workspace)
         except BaseException:
@@ -291,7 +302,7 @@ class AttemptRun:
             self._warn(Phase.MATERIALIZE, unmatched.caution)
             self._warn(Phase.POST_GUARDS, of_read_only_writes(before, scan_files(directory.workspace, everything)))
             return Work(result, Changes())
-        changes, written_bytes = self._diff(directory.workspace, manifest, selection)
+        changes, written_bytes = self._diff(directory.workspace, manifest.with_absent(made))
         self._warn(Phase.MATERIALIZE, unmatched.without(changes.added).caution)
         return Work(result, changes, written_bytes)
 
@@ -317,15 +328,18 @@ class AttemptRun:
         if caution:
             self.phases.emit(phase, "progress", self.context.clock.monotonic(), dict(caution))
 
-    def _diff(self, workspace_dir: Path, manifest: Manifest, selection: Selection) -> tuple[Changes, int]:
+    def _diff(self, workspace_dir: Path, manifest: Manifest) -> tuple[Changes, int]:
         """The changes, and the bytes of the files that they write."""
+        touched = self.spec.touched
         with self.phases(Phase.DIFF) as span:
-            now = scan(workspace_dir, selection)
+            now = scan(workspace_dir, Selection(touched.include, touched.exclude))
             if now.left_out:
                 shown = such_as(now.left_out)
                 span.progress(left_out=now.left_out_count, more=now.left_out_more, such_as=shown)
             with open_workspace(workspace_dir) as files:
                 changes = diff(manifest, now, partial(digest_file, files))
+            if self.spec.outputs:
+                expect_in_outputs(changes, now.left_out, self.spec.outputs)
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes, sum(now.files[path].size for path in changes.written)
 

@@ -233,7 +233,9 @@ def _rehearse(
     )
     try:
         run = AttemptRun(task, spec, attempt, directory, context)
-        return run.rehearse(attempt.input_data, store.download_workspace, store.read_history).changes
+        return run.rehearse(
+            attempt.input_data, store.download_workspace, store.list_workspace, store.read_history
+        ).changes
     finally:
         redaction.forget(context.execution_id)
 

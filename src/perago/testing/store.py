@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import assert_never
 
 from perago.errors import PrefixNotFoundError, RefNotFoundError, RepositoryNotFoundError
-from perago.ports import FileDigests
+from perago.ports import FileDigests, ListedFile
 from perago.testing.commits import Blob, Commit, Commits, Overlay, Tree, changed, put
 from perago.testing.files import check_places, lay_out, read_file
 from perago.values.history import CommitFacts, Conflict, History, Merge, Publish, Seal, Stamp, WritePlan
@@ -64,14 +64,26 @@ class MemoryStore:
             ObjectNameError: a name cannot be a file; nothing was written.
             WorkspaceStorageError: the files cannot be written.
         """
+        files = self._selected(workspace_input, workspace_spec)
+        check_object_names(files, probe_folding(workspace_dir))
+        lay_out(files, workspace_dir)
+        return {path: digest_bytes(blob.content, SHA256) for path, blob in files.items()}
+
+    def list_workspace(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec
+    ) -> Mapping[str, ListedFile]:
+        """The input's files below the prefix."""
+        return {
+            path: ListedFile(len(blob.content), blob.executable, digest_bytes(blob.content, SHA256))
+            for path, blob in self._selected(workspace_input, workspace_spec).items()
+        }
+
+    def _selected(self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec) -> Mapping[str, Blob]:
         commit = self._input_commit(workspace_input)
         self._commits.head(workspace_input.branch)
         selection = Selection(workspace_spec.include, workspace_spec.exclude)
         below = self._below_prefix(commit, workspace_spec)
-        files = {path: blob for path, blob in _files(below, workspace_spec.root).items() if selection.selects(path)}
-        check_object_names(files, probe_folding(workspace_dir))
-        lay_out(files, workspace_dir)
-        return {path: digest_bytes(blob.content, SHA256) for path, blob in files.items()}
+        return {path: blob for path, blob in _files(below, workspace_spec.root).items() if selection.selects(path)}
 
     def read_history(self, workspace_input: WorkspaceInput) -> History:
         """Read the head, then the first-parent line from it down to the input."""

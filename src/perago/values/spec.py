@@ -13,6 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 
 WHOLE_REPOSITORY = "/"
 
+_WHOLE = "**"
+"""The pattern of all paths."""
+
 Isolation = Literal["serializable", "snapshot", "exclusive"]
 
 GuardKind = Literal["require_file", "require_dir", "require_glob", "forbid_glob"]
@@ -137,6 +140,9 @@ class WorkspaceSpec(BaseModel):
             "snapshot": nothing that changed a path which the attempt changed. "exclusive": nothing at all.
         include, exclude: patterns (as in `pathlib`, with `**`) for paths below the prefix. Other paths are neither
             fetched nor changed. Without an include pattern, everything is included.
+        outputs: patterns for what the task makes. What the body leaves there is the output: the body finds none of it,
+            and what it does not write again is deleted. A change anywhere else fails the attempt. Default: the body
+            changes what it likes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -148,6 +154,7 @@ class WorkspaceSpec(BaseModel):
     isolation: Isolation = "serializable"
     include: list[str] = Field(default_factory=list)
     exclude: list[str] = Field(default_factory=list)
+    outputs: list[str] = Field(default_factory=list)
 
     @field_validator("isolation", mode="before")
     @classmethod
@@ -166,10 +173,38 @@ class WorkspaceSpec(BaseModel):
             raise ValueError('a prefix must not be blank; for the whole repository, write "/"')
         return _inner_path(stripped.lstrip("/"), "a prefix")
 
-    @field_validator("include", "exclude")
+    @field_validator("include", "exclude", "outputs")
     @classmethod
     def _patterns_stay_inside(cls, value: list[str]) -> list[str]:
         return [relative_posix_path(pattern, "a pattern") for pattern in value]
+
+    @model_validator(mode="after")
+    def _outputs_can_be_written(self) -> WorkspaceSpec:
+        if self.outputs and self.read_only:
+            raise ValueError("a read_only workspace has no outputs; remove read_only or outputs")
+        if not self.include and _WHOLE in self.outputs:
+            raise ValueError("the outputs ['**'] cover everything that is read; name what the task makes more closely")
+        return self
+
+    @property
+    def laid_out(self) -> WorkspaceSpec:
+        """What the body finds: all that it reads, without its outputs."""
+        if not self.outputs:
+            return self
+        return self.model_copy(update={"exclude": [*self.exclude, *self.outputs], "outputs": []})
+
+    @property
+    def touched(self) -> WorkspaceSpec:
+        """What an attempt reads or writes."""
+        if not self.outputs:
+            return self
+        include = [*self.include, *self.outputs] if self.include else []
+        return self.model_copy(update={"include": include, "outputs": []})
+
+    @property
+    def made(self) -> WorkspaceSpec:
+        """The outputs alone."""
+        return self.model_copy(update={"include": self.outputs, "outputs": []})
 
     @property
     def root(self) -> str:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from perago.errors import WorkspaceStorageError
 from perago.files.storage import OWNER_ONLY, storage_errors, write_whole
+from perago.ports import ListedFile
 from perago.workspace.digest import SHA256, digest_file, is_known
 from perago.workspace.patterns import Selection
 from perago.workspace.reading import open_workspace
@@ -65,6 +66,16 @@ class Manifest:
     @property
     def total_bytes(self) -> int:
         return sum(entry.stat.size for entry in self.entries.values())
+
+    def with_absent(self, files: Mapping[str, ListedFile]) -> Manifest:
+        """With files that were not laid out. No file on disk has their stat, so that the content tells."""
+        if not files:
+            return self
+        absent = {
+            path: ManifestEntry(FileStat(file.size, -1, -1, -1, file.executable), file.digest)
+            for path, file in files.items()
+        }
+        return Manifest(self.taken_at_ns, {**self.entries, **absent}, self.tick_ns)
 
     def is_racy(self, stat: FileStat) -> bool:
         """Whether a later write could have left the same stat, so that only the content tells.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from perago.values.spec import WorkspaceSpec
 
 _ANY_SEGMENTS = "**"
+_WILDCARDS = frozenset("*?[")
 
 
 class Selection:
@@ -46,6 +47,18 @@ class Selection:
         if self._included is None or self._on_the_way is None:
             return True
         return bool(self._included.match(directory) or self._on_the_way.match(directory))
+
+
+def fixed_directory(pattern: str) -> str:
+    """The directory that holds all that a pattern can match: the segments before its first wildcard, without the last
+    segment of all; "" for the root.
+    """
+    fixed = []
+    for segment in pattern.split("/")[:-1]:
+        if _WILDCARDS & set(segment):
+            break
+        fixed.append(segment)
+    return "/".join(fixed)
 
 
 def visible_to(spec: WorkspaceSpec) -> Callable[[str], bool]:

@@ -84,7 +84,9 @@ def rehearse(job: RunRequest, arguments: RunArguments) -> int:
         attempt = AttemptRun(job.task, spec, _Rehearsed(), job.config.workspace_root, context)
         outcome: Work | BaseException
         try:
-            outcome = attempt.rehearse(job.input_data, repository.download_workspace, repository.read_history)
+            outcome = attempt.rehearse(
+                job.input_data, repository.download_workspace, repository.list_workspace, repository.read_history
+            )
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # noqa: BLE001 - whatever ends a body is its failure

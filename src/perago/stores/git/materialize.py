@@ -11,7 +11,7 @@ from tempfile import TemporaryFile, gettempdir
 from perago.errors import ObjectNameError, PrefixNotFoundError
 from perago.files.beneath import Beneath
 from perago.files.storage import storage_errors
-from perago.ports import StoredFile
+from perago.ports import ListedFile, StoredFile
 from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
 from perago.stores.git.repository import BareRepository, git_command
@@ -105,6 +105,20 @@ def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None
     for path, _ in layout.files:
         check_git_name(path, words)
     check_object_names((path for path, _ in layout.files), probe_folding(target), words)
+
+
+def list_layout(repository: BareRepository, layout: Layout) -> dict[str, ListedFile]:
+    """The files by path. See `ports.ListWorkspace`."""
+    reader = ObjectReader(repository)
+    found: dict[str, ListedFile] = {}
+    for path, leaf in layout.files:
+        data = reader.blob(leaf.id)
+        pointer = parse_pointer(data, path)
+        size, digest = (
+            (len(data), f"git-sha1:{leaf.id}") if pointer is None else (pointer.size, f"sha256:{pointer.sha256}")
+        )
+        found[path] = ListedFile(size, leaf.is_executable, digest)
+    return found
 
 
 def lay_out(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from perago.ports import (
     AttemptLiveness,
     Clock,
     FileDigests,
+    ListedFile,
     LogEntry,
     Observer,
     Phase,
@@ -24,7 +25,7 @@ from perago.stores.git.history import read_history
 from perago.stores.git.import_export import Import, create_repository, export
 from perago.stores.git.locks import Patience
 from perago.stores.git.log import changes, log
-from perago.stores.git.materialize import check_layout, find_file, lay_out, list_files, plan_layout
+from perago.stores.git.materialize import Layout, check_layout, find_file, lay_out, list_files, list_layout, plan_layout
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
 from perago.stores.git.repository import BareRepository, translated
@@ -102,14 +103,21 @@ class GitStore:
             StoreError: content is missing or damaged.
             WorkspaceStorageError: the disk refused.
         """
-        commit = self._repository.input_commit(workspace_input.ref)
-        self._repository.branch_head(workspace_input.branch)
-        layout = plan_layout(
-            self._repository, str(commit.id), workspace_spec, may_be_missing=not workspace_spec.read_only
-        )
+        layout = self._layout(workspace_input, workspace_spec)
         check_layout(layout, workspace_dir)
         progress = self._progress(Phase.MATERIALIZE, len(layout.files))
         return lay_out(self._repository, layout, workspace_dir, progress)
+
+    def list_workspace(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec
+    ) -> Mapping[str, ListedFile]:
+        """The input's files below the prefix. Raises as `download_workspace`, but for the disk."""
+        return list_layout(self._repository, self._layout(workspace_input, workspace_spec))
+
+    def _layout(self, workspace_input: WorkspaceInput, spec: WorkspaceSpec) -> Layout:
+        commit = self._repository.input_commit(workspace_input.ref)
+        self._repository.branch_head(workspace_input.branch)
+        return plan_layout(self._repository, str(commit.id), spec, may_be_missing=not spec.read_only)
 
     def read_history(self, workspace_input: WorkspaceInput) -> History:
         """Read the head, then the first-parent line from it down to the input."""

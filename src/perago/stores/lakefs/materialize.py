@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory, gettempdir
 from perago.errors import ObjectNameError, PrefixNotFoundError, required
 from perago.files.beneath import Beneath
 from perago.files.storage import storage_errors
-from perago.ports import StoredFile
+from perago.ports import ListedFile, StoredFile
 from perago.stores.lakefs.api.answers import ObjectStats, uri
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.content.download import Download, ReadSources
-from perago.stores.lakefs.content.transfer import Transfer
+from perago.stores.lakefs.content.transfer import Transfer, likely_parts
 from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX
 from perago.values.names import (
     FOR_EXPORT,
@@ -29,11 +29,13 @@ from perago.values.names import (
     stands_for_directory,
 )
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
+from perago.workspace.digest import MD5, MD5_OF_PARTS
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import EXECUTABLE, FILE, make_directories
 from perago.workspace.patterns import Selection
 
 _GLOB = re.compile(r"[*?\[]")
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 async def list_files(
@@ -138,6 +140,25 @@ def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None
             f"nor a directory marker. Rename it, or delete it"
         )
     check_object_names((stats.path[start:] for stats in layout.files), probe_folding(target), words)
+
+
+def list_layout(transfer: Transfer, layout: Layout) -> dict[str, ListedFile]:
+    """The files by path. See `ports.ListWorkspace`."""
+    start = len(layout.root)
+    return {
+        stats.path[start:]: ListedFile(stats.size, stats.executable, _digest_of(transfer, stats))
+        for stats in layout.files
+    }
+
+
+def _digest_of(transfer: Transfer, stats: ObjectStats) -> str:
+    """Of an object's content, by its checksum. Nobody knows it of a checksum that is no MD5, such as that of parts of
+    unusual sizes.
+    """
+    if transfer.checksums == "md5" and _MD5.fullmatch(stats.checksum):
+        return f"{MD5}:{stats.checksum}"
+    parts = likely_parts(stats.checksum, stats.size) if transfer.checksums == "md5" else []
+    return f"{MD5_OF_PARTS}/{parts[0]}:{stats.checksum}" if parts else f"unknown:{stats.checksum}"
 
 
 def lay_out(

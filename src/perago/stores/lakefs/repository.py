@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from perago.errors import RepositoryNotFoundError
 from perago.ports import (
     AttemptLiveness,
     ForeseesDownload,
+    ListedFile,
     LogEntry,
     Phase,
     RunAgeLimit,
@@ -61,6 +62,11 @@ class LakeFSRepository:
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
     ) -> object:
         return self._store.download_workspace(workspace_input, workspace_spec, workspace_dir)
+
+    def list_workspace(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, /
+    ) -> Mapping[str, ListedFile]:
+        return self._store.list_workspace(workspace_input, workspace_spec)
 
     def foresee_download(self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, /) -> None:
         self._store.foresee_download(workspace_input, workspace_spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Self
 
 from perago.errors import RuntimeConfigError, StoreError
 from perago.files.credentials import Credentials
-from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock, ignore
+from perago.ports import Clock, Event, FileDigests, ListedFile, Observer, Phase, SystemClock, ignore
 from perago.stores.lakefs.api.answers import Commit
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits, check_full_id, full_id
@@ -21,7 +22,7 @@ from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.content.upload import Sent
 from perago.stores.lakefs.log import changes
-from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
+from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, list_layout, plan_layout
 from perago.stores.lakefs.publication.branches import staging_name
 from perago.stores.lakefs.publication.fence import FenceMode
 from perago.stores.lakefs.publication.history import read_history
@@ -180,6 +181,12 @@ class LakeFSStore:
         progress = self._connection.progress(Phase.MATERIALIZE, len(layout.files))
         progress.cache_hits = None if transfer.cache is None else 0
         return lay_out(transfer, layout, workspace_dir, progress.add, progress.hit)
+
+    def list_workspace(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec
+    ) -> Mapping[str, ListedFile]:
+        """The input's files below the prefix. One call per 1,000; raises as `download_workspace`, but for the disk."""
+        return list_layout(*self._connection.run(self._plan_layout(workspace_input, workspace_spec)))
 
     def read_history(self, workspace_input: WorkspaceInput) -> History:
         """Read the head, then the first-parent line from it down to the input. One call per 1,000 commits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from perago.testing.contract.store_history import HistoryContract
 from perago.testing.contract.store_input import InputContract
 from perago.testing.contract.store_merge import MergeContract
+from perago.testing.contract.store_outputs import OutputsContract
 from perago.testing.contract.store_publish import PublishContract
 from perago.testing.contract.store_races import RaceContract
 from perago.testing.contract.store_reads import ReadsContract
@@ -12,6 +13,13 @@ from perago.testing.contract.store_stage import StageContract
 
 
 class StoreContract(
-    InputContract, HistoryContract, StageContract, PublishContract, ReadsContract, MergeContract, RaceContract
+    InputContract,
+    HistoryContract,
+    StageContract,
+    PublishContract,
+    ReadsContract,
+    MergeContract,
+    OutputsContract,
+    RaceContract,
 ):
     """Tests of a store's ports; `bench.StoreHooks` has the hooks for a subclass."""

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from pydantic import BaseModel
-
-from perago.attempt.context import RunContext
-from perago.attempt.run import run_attempt
 from perago.ports import Event, Phase
-from perago.tasks.declare import task, task_of
+from perago.testing.contract.attempts import whole_attempt, write
 from perago.testing.contract.bench import Bench, Edits, StoreHooks
 from perago.testing.contract.framework import pytest
-from perago.testing.engine import MemoryEngine
 from perago.values.history import Merge, Publish
 from perago.values.models import RuntimeTaskResult
 from perago.values.spec import Isolation, WorkspaceSpec
@@ -65,18 +59,8 @@ ROUNDS = 20
 MOMENTS = [(Phase.PARSE, "started"), (Phase.BODY, "started"), (Phase.BODY, "completed"), (Phase.PUBLISH, "started")]
 
 
-class Empty(BaseModel):
-    """Params and result of `race`."""
-
-
 def race(bench: Bench, number: int, theirs: Edits, isolation: Isolation = "serializable") -> RuntimeTaskResult:
     """A whole attempt on the head's `data`, in which a person commits `theirs`; the number chooses when."""
-
-    @task(name="t", owner_email="ada@example.org", workspace=WorkspaceSpec(prefix="data", isolation=isolation))
-    def body(workspace: Path, params: Empty) -> Empty:  # noqa: ARG001 - a task has params
-        (workspace / f"round-{number}").write_text("mine")
-        return Empty()
-
     moments = [MOMENTS[number % len(MOMENTS)]]
 
     def observe(event: Event, /) -> None:
@@ -84,19 +68,11 @@ def race(bench: Bench, number: int, theirs: Edits, isolation: Isolation = "seria
             moments.clear()
             bench.commit(theirs)
 
-    definition, engine = task_of(body), MemoryEngine()
-    assert definition is not None, "it is decorated"
-    engine.schedule("t", {"workspace": bench.input(bench.head()).model_dump(), "params": {}})
-    attempt = engine.poll()
-    assert attempt is not None, "it is scheduled"
-    result = run_attempt(
-        definition,
-        attempt.input_data,
-        attempt,
-        RunContext(execution_id=f"round{number}", observer=observe),
-        workspace_root=bench.root / "attempts",
-        open_store=lambda: bench.store,
-        engine=engine,
+    result = whole_attempt(
+        bench,
+        WorkspaceSpec(prefix="data", isolation=isolation),
+        lambda workspace: write(workspace, {f"round-{number}": b"mine"}),
+        observe,
     )
     assert moments == [], f"the person did not commit: {result}"
     return result
