@@ -9,7 +9,7 @@ import pytest
 from pages import PROJECT, environment, named, run_script
 
 PAGE = PROJECT / "docs" / "start" / "declaring.md"
-ON_FILES = ("guards", "isolation:measure", "isolation:plot")
+ON_FILES = ("guards", "outputs", "isolation:measure", "isolation:plot")
 FREE = ("fetching", "training", "controls")
 TARGETS = (*ON_FILES, *FREE)
 PREPARED = """
@@ -35,11 +35,16 @@ def test_nothing_is_wrong_with_the_declarations(shell):
 def test_the_bodies_do_what_the_page_says(shell, tmp_path):
     shell(PREPARED)
     found = [json.loads(shell(f"perago run {target} --repo data.git --branch main")) for target in ON_FILES]
-    assert found == [{"rows": 1}, {"files": 2}, {"files": 1}]
+    assert found == [{"rows": 1}, {"rows": 1}, {"files": 3}, {"files": 1}]
     assert [json.loads(shell(f"perago run {target}")) for target in FREE] == [{"waited": 0.0}, {"rounds": 3}, {}]
     shell("perago export out --repo data.git")
     exported = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
-    assert exported == {"stations/raw/oslo.csv", "stations/rows.txt", "plot.svg"}
+    assert exported == {
+        "stations/raw/oslo.csv",
+        "stations/rows.txt",
+        "stations/clean/oslo/rows.csv",
+        "plot.svg",
+    }
 
 
 def test_unknown_params_are_refused_where_the_page_says_so(shell):

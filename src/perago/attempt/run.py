@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from perago.attempt.body import BodyCall
 from perago.attempt.context import RunContext
 from perago.attempt.fence import Applicant
@@ -50,6 +52,7 @@ from perago.ports import (
 )
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import GuardPhase, check_files
+from perago.tasks.patterns import filled
 from perago.tasks.secrets import secrets_of
 from perago.values import redaction
 from perago.values.joins import WorkspaceJoin, input_refs
@@ -174,6 +177,20 @@ class AttemptRun:
             only: refuse further top-level fields of the input.
         """
         workspace_input, call = self._parse(input_data, ports.read_history, only=only)
+        return self.with_patterns_of(call.params).complete_parsed(workspace_input, call, input_refs(input_data), ports)
+
+    def with_patterns_of(self, params: BaseModel) -> AttemptRun:
+        """With the values of params in the patterns of the workspace."""
+        return replace(self, spec=filled(self.spec, self.task.name, params))
+
+    def complete_parsed(
+        self, workspace_input: WorkspaceInput, call: BodyCall, refs: tuple[str, ...], ports: AttemptPorts
+    ) -> RuntimeTaskResult:
+        """The same, from its parsed input on.
+
+        Args:
+            refs: the commits that the input names.
+        """
         with self._directory() as directory:
             if self.spec.read_only:
                 work = self._work(workspace_input, call, directory, ports.download_workspace, ports.list_workspace)
@@ -181,7 +198,6 @@ class AttemptRun:
             if ports.foresee_download is not None:
                 ports.foresee_download(workspace_input, self.spec.laid_out)
             draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.context.clock)
-            refs = input_refs(input_data)
             target = PublicationTarget(
                 ports=ports,
                 attempt=self.attempt,
@@ -211,6 +227,17 @@ class AttemptRun:
     ) -> Work:
         """Run it up to the diff and publish nothing. Only a join needs the history."""
         workspace_input, call = self._parse(input_data, read_history)
+        run = self.with_patterns_of(call.params)
+        return run.rehearse_parsed(workspace_input, call, download_workspace, list_workspace)
+
+    def rehearse_parsed(
+        self,
+        workspace_input: WorkspaceInput,
+        call: BodyCall,
+        download_workspace: DownloadWorkspace,
+        list_workspace: ListWorkspace,
+    ) -> Work:
+        """The same, from its parsed input on."""
         with self._directory() as directory:
             return self._work(workspace_input, call, directory, download_workspace, list_workspace)
 

@@ -20,6 +20,7 @@ from perago.errors import TaskDefinitionError
 from perago.tasks.context import TaskContext
 from perago.tasks.controls import TaskControls
 from perago.tasks.metrics import MetricRecorder, MetricSpec
+from perago.tasks.patterns import check_patterns
 from perago.tasks.signature import STANDARD_ORDER, Slot, definition_fault, read_signature
 from perago.values.credentials import LAKEFS_SECRET
 from perago.values.sandbox import SANDBOX_MODES, SandboxMode, SandboxSpec
@@ -206,6 +207,7 @@ def task(  # noqa: PLR0913 - the declaration is the published contract
         _check_environment(function, environment)
         confinement = _read_sandbox(function, sandbox, reads, writes, network=network)
         signature = read_signature(function, has_workspace=workspace is not None, has_metrics=metrics is not None)
+        check_patterns(function, workspace, signature.params_model)
         definition = TaskDefinition(
             name=name,
             owner_email=owner_email,

@@ -40,6 +40,7 @@ def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
     _warn_of_short_timeout(task)
     _warn_of_long_timeout(task)
     _warn_of_guards_left_out(task)
+    _warn_of_patterns_without_a_match(task)
     inputs = {"params": params}
     outputs = {"result": result}
     if task.has_workspace:
@@ -177,12 +178,16 @@ def _warn_of_long_timeout(task: TaskDefinition) -> None:
 
 
 def _warn_of_guards_left_out(task: TaskDefinition) -> None:
-    """Warn of a guard on a path that include and exclude leave out: the file is not fetched or not published."""
+    """Warn of a guard on a path that patterns leave out: the file is not fetched or not published."""
     spec = task.workspace
-    if spec is None or not (spec.include or spec.exclude):
+    if spec is None or not (spec.include or spec.exclude or spec.outputs):
         return
-    selection = Selection(spec.include, spec.exclude)
-    for phase, guards in (("pre", spec.pre), ("post", [] if spec.read_only else spec.post)):
+    made = Selection(spec.outputs)
+    for phase, seen, guards in (
+        ("pre", spec.laid_out, spec.pre),
+        ("post", spec.touched, [] if spec.read_only else spec.post),
+    ):
+        selection = Selection(seen.include, seen.exclude)
         for guard in guards:
             if not isinstance(guard, Guardrail):
                 continue
@@ -191,12 +196,30 @@ def _warn_of_guards_left_out(task: TaskDefinition) -> None:
             if selection.selects(guard.path) or (guard.kind != "require_file" and selection.enters(guard.path)):
                 continue
             missed = "never fetched" if phase == "pre" else "not published, even if the guard holds"
+            by = "outputs name" if phase == "pre" and made.selects(guard.path) else "include and exclude leave out"
             warnings.warn(
-                f"task {task.name!r}: the {phase} guard {describe_guard(guard)} is on a path that include and "
-                f"exclude leave out: it is {missed}; include the path, or remove the guard",
+                f"task {task.name!r}: the {phase} guard {describe_guard(guard)} is on a path that {by}: it is "
+                f"{missed}; include the path, or remove the guard",
                 UserWarning,
                 stacklevel=3,
             )
+
+
+def _warn_of_patterns_without_a_match(task: TaskDefinition) -> None:
+    """Warn of a pattern that exclude patterns cover."""
+    spec = task.workspace
+    if spec is None:
+        return
+    excluded = Selection(exclude=spec.exclude)
+    for name, patterns in (("include", spec.include), ("outputs", spec.outputs)):
+        for pattern in patterns:
+            if excluded.excludes(pattern):
+                warnings.warn(
+                    f"task {task.name!r}: {name} has {pattern!r}, which can never match, because exclude covers it; "
+                    f"remove one of them",
+                    UserWarning,
+                    stacklevel=3,
+                )
 
 
 def _write_whole(path: Path, text: str) -> None:

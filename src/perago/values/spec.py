@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType, MethodType
@@ -12,6 +13,9 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
 WHOLE_REPOSITORY = "/"
+
+_FIELD = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}")
+"""A field of the params in a pattern, such as `{shard}`. Doubled braces stand for one."""
 
 _WHOLE = "**"
 """The pattern of all paths."""
@@ -46,6 +50,18 @@ def _inner_path(value: str, what: str) -> str:
         if segment in ("", ".", ".."):
             raise ValueError(f"{what} {value!r} must not have the segment {segment!r}; it must stay inside its root")
     return value
+
+
+def fields_in(pattern: str) -> tuple[str, ...]:
+    """The fields of the params that a pattern names, in order."""
+    return tuple(found[1] for found in _FIELD.finditer(pattern) if found[1] is not None)
+
+
+def _with_fields(pattern: str, value_of: Callable[[str], str]) -> str:
+    """A pattern with values in the place of its fields. One without fields is taken as it is, braces included."""
+    if not fields_in(pattern):
+        return pattern
+    return _FIELD.sub(lambda found: found[0][0] if found[1] is None else value_of(found[1]), pattern)
 
 
 def _one_of(names: Sequence[str]) -> str:
@@ -128,6 +144,9 @@ def _check_guard(value: object) -> object:
 class WorkspaceSpec(BaseModel):
     """The part of a repository that a task works on, and its rules.
 
+    Patterns, and the paths of guards, may name fields of the params: `raw/{shard}.parquet`. Each attempt fills them
+    with the values of its own, which are text or numbers, and one segment of a path each.
+
     Attributes:
         prefix: directory of the repository that becomes the workspace's root; "/" is the whole repository. Surrounding
             blanks and leading slashes are dropped.
@@ -185,6 +204,37 @@ class WorkspaceSpec(BaseModel):
         if not self.include and _WHOLE in self.outputs:
             raise ValueError("the outputs ['**'] cover everything that is read; name what the task makes more closely")
         return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of the params that its patterns and guards name, without repetition."""
+        guards = [guard.path for guard in (*self.pre, *self.post) if isinstance(guard, Guardrail)]
+        patterns = (*self.include, *self.exclude, *self.outputs, *guards)
+        return tuple(dict.fromkeys(name for pattern in patterns for name in fields_in(pattern)))
+
+    def filled(self, value_of: Callable[[str], str]) -> WorkspaceSpec:
+        """With values in the place of fields."""
+        if not self.fields:
+            return self
+
+        def guards(given: list[Guardrail | Guard]) -> list[Guardrail | Guard]:
+            return [
+                guard.model_copy(update={"path": _with_fields(guard.path, value_of)})
+                if isinstance(guard, Guardrail)
+                else guard
+                for guard in given
+            ]
+
+        patterns = {
+            name: [_with_fields(pattern, value_of) for pattern in getattr(self, name)]
+            for name in ("include", "exclude", "outputs")
+        }
+        return self.model_copy(update={**patterns, "pre": guards(self.pre), "post": guards(self.post)})
+
+    @property
+    def of_any_params(self) -> WorkspaceSpec:
+        """With a wildcard in the place of each field: what its attempts can touch, whatever their params."""
+        return self.filled(lambda _: "*")
 
     @property
     def laid_out(self) -> WorkspaceSpec:

@@ -15,7 +15,7 @@ from perago.tasks.params import describe_faults
 from perago.values.joins import JOIN, is_join
 from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
-from perago.values.spec import WorkspaceSpec
+from perago.values.spec import WorkspaceSpec, fields_in
 from perago.workflows.expressions import WORKFLOW, Expression, Step, expressions_in, value_at, whole_expression
 from perago.workflows.forks import all_tasks, known_forks
 from perago.workflows.graph import (
@@ -45,6 +45,7 @@ from perago.workflows.wiring import (
     type_name,
     type_within,
 )
+from perago.workspace.patterns import overlap
 
 Tasks = Mapping[str, TaskDefinition]
 Writer = tuple[str, WorkspaceSpec]
@@ -215,7 +216,7 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
                 f'WorkspaceSpec(isolation="snapshot")'
             )
     for fork in [fork for one in graph.with_sub_workflows() for fork in known_forks(one.nodes)]:
-        strict = [name for name, spec in _writers(fork.tasks, tasks) if _may_refuse(spec, spec)]
+        strict = [name for name, spec in _writers(fork.tasks, tasks) if _may_refuse_another_item(spec)]
         if strict and (fork.over is not None or len(fork.tasks) > 1):
             names = ", ".join(map(repr, sorted({task.task_name for task in fork.tasks})))
             found.append(
@@ -230,35 +231,80 @@ def _refused(branches: list[list[Writer]]) -> tuple[list[str], list[str]]:
 
     Those with equal workspaces are compared once: a fork may have thousands.
     """
-    alike: dict[tuple[str, str], tuple[WorkspaceSpec, set[int]]] = {}
+    alike: dict[_Alike, tuple[WorkspaceSpec, set[int]]] = {}
     for index, branch in enumerate(branches):
         for _, spec in branch:
-            alike.setdefault((spec.root, spec.isolation), (spec, set()))[1].add(index)
-    refuse: dict[tuple[str, str], set[int]] = {}
-    refused: dict[tuple[str, str], set[int]] = {}
+            alike.setdefault(_alike(spec), (spec, set()))[1].add(index)
+    refuse: dict[_Alike, set[int]] = {}
+    refused: dict[_Alike, set[int]] = {}
     for one, (spec, own) in alike.items():
         for other, (beside, theirs) in alike.items():
             if _may_refuse(spec, beside):
                 refused.setdefault(one, set()).update(theirs)
                 refuse.setdefault(other, set()).update(own)
 
-    def named(by: Mapping[tuple[str, str], set[int]]) -> list[str]:
+    def named(*by: Mapping[_Alike, set[int]]) -> list[str]:
         return [
             name
             for index, branch in enumerate(branches)
             for name, spec in branch
-            if any(other != index for other in by.get((spec.root, spec.isolation), ()))
+            if any(other != index for one in by for other in one.get(_alike(spec), ()))
         ]
 
-    strict = named(refused)
-    return list(dict.fromkeys([*strict, *named(refuse)])), strict
+    return named(refused, refuse), named(refused)
+
+
+_Alike = tuple[str, str, tuple[str, ...], tuple[str, ...]]
+
+
+def _alike(spec: WorkspaceSpec) -> _Alike:
+    """The parts of a workspace that are compared."""
+    return spec.root, spec.isolation, tuple(spec.include) if spec.outputs else (), tuple(spec.outputs)
 
 
 def _may_refuse(spec: WorkspaceSpec, beside: WorkspaceSpec) -> bool:
-    """Whether a publication of a task with the spec `beside` can refuse one with `spec`. Patterns are not compared."""
+    """Whether a publication of a task with the spec `beside` can refuse one with `spec`.
+
+    Patterns are compared only with declared outputs.
+    """
     if spec.isolation != "serializable":
         return spec.isolation == "exclusive"
-    return spec.root.startswith(beside.root) or beside.root.startswith(spec.root)
+    if not (spec.root.startswith(beside.root) or beside.root.startswith(spec.root)):
+        return False
+    seen, made = spec.of_any_params.touched.include, beside.of_any_params.outputs
+    if not seen or not made or spec.root != beside.root:
+        return True
+    return any(overlap(one, other) for one in seen for other in made)
+
+
+def _may_refuse_another_item(spec: WorkspaceSpec) -> bool:
+    """The same of the items of a map, which are alike but for their params."""
+    if not spec.outputs or not all(map(fields_in, spec.outputs)):
+        return _may_refuse(spec, spec)
+    reading = spec.model_copy(update={"outputs": []})
+    return _may_refuse(reading, spec)
+
+
+def outputs_that_overlap(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
+    """A warning for each two tasks that declare the same outputs."""
+    makers = {
+        tasks[task.task_name].name: tasks[task.task_name].workspace
+        for one in graph.with_sub_workflows()
+        for task in all_tasks(one.nodes)
+    }
+    made = [
+        (name, spec.root, pattern)
+        for name, spec in makers.items()
+        if spec is not None
+        for pattern in spec.of_any_params.outputs
+    ]
+    return [
+        f"tasks {name!r} and {other!r} both declare outputs at {root + pattern!r}, so that the later one "
+        f"deletes what the earlier one has made. Give each its own outputs"
+        for index, (name, root, pattern) in enumerate(made)
+        for other, beside, theirs in made[index + 1 :]
+        if other != name and overlap(root + pattern, beside + theirs)
+    ]
 
 
 def _known_nodes(graph: WorkflowGraph) -> list[Node]:

@@ -164,7 +164,7 @@ def validation(tasks: Iterable[TaskDefinition]) -> tuple[list[Scope], Isolation]
         isolation = "exclusive" if "exclusive" in kinds else "serializable"
     seen = (
         Scope(prefix=spec.prefix, include=tuple(spec.include), exclude=tuple(spec.exclude))
-        for spec in specs
+        for spec in (given.of_any_params.touched for given in specs)
         if spec.isolation != "snapshot"
     )
     scopes = list(dict.fromkeys(seen))

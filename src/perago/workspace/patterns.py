@@ -61,6 +61,14 @@ def fixed_directory(pattern: str) -> str:
     return "/".join(fixed)
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether a pattern certainly matches what another one does: it is the same, or has it below itself.
+
+    Two patterns that meet only for some names, such as `a*` and `*b`, are not found.
+    """
+    return Selection([one]).selects(other) or Selection([other]).selects(one)
+
+
 def visible_to(spec: WorkspaceSpec) -> Callable[[str], bool]:
     """Whether a file of the repository, given by its whole path, belongs to a task's workspace.
 

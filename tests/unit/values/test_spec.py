@@ -33,12 +33,49 @@ def test_a_prefix_that_is_blank_or_may_lead_elsewhere_is_refused(prefix):
         WorkspaceSpec(prefix=prefix)
 
 
-@pytest.mark.parametrize("field", ["include", "exclude"])
+@pytest.mark.parametrize("field", ["include", "exclude", "outputs"])
 def test_patterns_stay_inside(field):
     assert getattr(WorkspaceSpec(**{field: ["a/**/*.txt"]}), field) == ["a/**/*.txt"]
     for pattern in ("/a", "../a", "a\\b", ""):
         with pytest.raises(ValidationError, match="pattern"):
             WorkspaceSpec(**{field: [pattern]})
+
+
+def test_outputs_are_parted_from_what_is_read():
+    spec = WorkspaceSpec(prefix="data", include=["raw/**"], exclude=["tmp"], outputs=["clean/**"])
+    assert spec.laid_out == WorkspaceSpec(prefix="data", include=["raw/**"], exclude=["tmp", "clean/**"])
+    assert spec.touched == WorkspaceSpec(prefix="data", include=["raw/**", "clean/**"], exclude=["tmp"])
+    assert spec.made == WorkspaceSpec(prefix="data", include=["clean/**"], exclude=["tmp"])
+    assert WorkspaceSpec(outputs=["clean/**"]).touched == WorkspaceSpec()
+    without = WorkspaceSpec(include=["a"])
+    assert without.laid_out == without.touched == without
+
+
+def test_outputs_that_cannot_be_are_refused():
+    with pytest.raises(ValidationError, match="read_only workspace has no outputs"):
+        WorkspaceSpec(read_only=True, outputs=["a"])
+    with pytest.raises(ValidationError, match="cover everything that is read"):
+        WorkspaceSpec(outputs=["**"])
+
+
+def test_fields_of_the_params_are_filled_in():
+    def check(workspace):
+        pass
+
+    spec = WorkspaceSpec(
+        include=["raw/{shard}.csv", "{{literal}}/{shard}"],
+        exclude=["{a b}/{}", "x}}"],
+        outputs=["made/{year}/{shard}/**"],
+        pre=[require_file("raw/{shard}.csv"), check],
+    )
+    assert spec.fields == ("shard", "year")
+    filled = spec.filled({"shard": "s1", "year": "2026"}.__getitem__)
+    assert filled.include == ["raw/s1.csv", "{literal}/s1"]
+    assert filled.exclude == ["{a b}/{}", "x}}"]
+    assert filled.outputs == ["made/2026/s1/**"]
+    assert filled.pre == [require_file("raw/s1.csv"), check]
+    assert spec.of_any_params.outputs == ["made/*/*/**"]
+    assert WorkspaceSpec(include=["{{a}}"]).filled(str).include == ["{{a}}"]
 
 
 def test_it_is_frozen_and_takes_no_unknown_field():

@@ -7,12 +7,12 @@ from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
 from perago.tasks.declare import task_of
-from perago.workflows.check import neighbours_that_refuse
+from perago.workflows.check import neighbours_that_refuse, outputs_that_overlap
 from perago.workflows.definition_json import from_json
 
 
 class Nothing(BaseModel):
-    pass
+    word: str = "w"
 
 
 def declared(name, spec):
@@ -49,6 +49,8 @@ def warned():
         ({"prefix": "data/a"}, {"prefix": "data/b"}),
         ({"isolation": "snapshot"}, {"isolation": "snapshot"}),
         ({}, {"read_only": True}),
+        ({"include": ["raw/a"], "outputs": ["a/**"]}, {"include": ["raw/a"], "outputs": ["b/**"]}),
+        ({"include": ["{word}/x"], "outputs": ["a/{word}"]}, {"include": ["raw/**"], "outputs": ["b/**"]}),
     ],
 )
 def test_tasks_that_cannot_refuse_each_other_are_not_warned_of(warned, left, right):
@@ -62,12 +64,35 @@ def test_tasks_that_cannot_refuse_each_other_are_not_warned_of(warned, left, rig
         ({"prefix": "data"}, {"prefix": "data/a"}, "'left', 'right' will"),
         ({"prefix": "data"}, {"prefix": "data", "isolation": "snapshot"}, "these, 'left' will"),
         ({"prefix": "data", "isolation": "exclusive"}, {"prefix": "models"}, "these, 'left' will"),
+        ({"include": ["raw"], "outputs": ["a"]}, {"include": ["a/**"], "outputs": ["b"]}, "these, 'right' will"),
+        ({"include": ["raw"], "outputs": ["a/*"]}, {"include": ["x"], "outputs": ["a/b"]}, "'left', 'right' will"),
+        ({"outputs": ["a"]}, {"include": ["x"], "outputs": ["b"]}, "these, 'left' will"),
+        ({"include": ["raw"], "outputs": ["a"]}, {"include": ["x"]}, "these, 'left' will"),
     ],
 )
 def test_tasks_that_can_be_refused_are_named(warned, left, right, refused):
     (warning,) = warned(left=left, right=right)
     assert refused in warning
     assert "'left', 'right' publish at the same time in fork 'fork'" in warning
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "at"),
+    [
+        (["made/**"], ["made/b/**"], "made/**"),
+        (["made/{word}"], ["other", "made/b"], "made/*"),
+        (["made/*.csv"], ["made/*.json"], None),
+        (["made"], [], None),
+    ],
+)
+def test_two_tasks_that_declare_the_same_outputs_are_named(left, right, at):
+    inputs = {"workspace": "${workflow.input.workspace}", "params": {}}
+    names = {"left": left, "right": right}
+    nodes = [{"name": n, "taskReferenceName": n, "type": "SIMPLE", "inputParameters": inputs} for n in names]
+    graph = from_json({"name": "flow", "version": 1, "tasks": nodes})
+    tasks = {name: declared(name, {"include": ["raw"], "outputs": outputs}) for name, outputs in names.items()}
+    found = outputs_that_overlap(graph, tasks)
+    assert [f"'left' and 'right' both declare outputs at {at!r}" in warning for warning in found] == [True] * bool(at)
 
 
 def test_who_is_beside_the_others_is_not_named(warned):

@@ -73,7 +73,7 @@ def command(modules: tuple[str, ...], server: bool, as_json: bool, **sources: tu
     code = DONE if all(entry.state == "registered" for entry in compared) else USAGE
     declared = [task for task in declared if not task.is_builtin]  # which are as they are
     warned = [_warnings_of(task) for task in declared]
-    refusing = [_neighbours_that_refuse(workflow) for workflow in checked]
+    refusing = [_warnings_of_workflow(workflow) for workflow in checked]
     if as_json:
         said: dict[str, Any] = {
             "tasks": [
@@ -107,10 +107,11 @@ def _settings_module(modules: Sequence[str]) -> str:
     return next((module for module in modules if not module.endswith(".json")), "perago")
 
 
-def _neighbours_that_refuse(workflow: LoadedWorkflow) -> list[str]:
-    from perago.workflows.check import neighbours_that_refuse
+def _warnings_of_workflow(workflow: LoadedWorkflow) -> list[str]:
+    from perago.workflows.check import neighbours_that_refuse, outputs_that_overlap
 
-    return neighbours_that_refuse(workflow.graph, workflow.tasks)
+    found = neighbours_that_refuse(workflow.graph, workflow.tasks)
+    return [*found, *outputs_that_overlap(workflow.graph, workflow.tasks)]
 
 
 def describe_workflow(workflow: LoadedWorkflow) -> dict[str, Any]:
@@ -330,6 +331,8 @@ def _describe_workspace(spec: WorkspaceSpec) -> dict[str, Any]:
         rows["include"] = spec.include
     if spec.exclude:
         rows["exclude"] = spec.exclude
+    if spec.outputs:
+        rows["outputs"] = spec.outputs
     if spec.pre or spec.post:
         rows["guards"] = [*_guards("before", spec.pre), *_guards("after", spec.post)]
     return rows
