@@ -66,6 +66,7 @@ PRINTED = {
     "runs": "perago runs --repo data.git --json",
     "status": "perago status --json || true",
     "check": "perago check made --json",
+    "check --twice": "perago check made --twice --repo data.git --branch main --json",
     "extract": "perago extract made -o made.json --json",
     "import": "perago import data --repo data.git --branch main --prefix in --json",
     "export": "perago export out --repo data.git --branch main --json",

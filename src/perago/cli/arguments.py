@@ -78,28 +78,28 @@ def refuse_run_branch(branch: str) -> None:
 class RunArguments:
     """Arguments as given; see the command's help."""
 
-    module: str | None
-    params: str | None
-    pairs: tuple[str, ...]
-    repo: str | None
-    branch: str | None
-    ref: str | None
-    retries: int | None
-    timeout: float | None
-    workspace_root: str | None
-    keep: bool
-    dry_run: bool
-    debug: bool
-    resume: str | None
-    onto_head: bool
-    start: str | None
-    yes: bool
-    task_id: str | None
-    jobs: int
-    fast_retries: bool
-    tasks: tuple[str, ...]
-    workflows: tuple[str, ...]
-    as_json: bool
+    module: str | None = None
+    params: str | None = None
+    pairs: tuple[str, ...] = ()
+    repo: str | None = None
+    branch: str | None = None
+    ref: str | None = None
+    retries: int | None = None
+    timeout: float | None = None
+    workspace_root: str | None = None
+    keep: bool = False
+    dry_run: bool = False
+    debug: bool = False
+    resume: str | None = None
+    onto_head: bool = False
+    start: str | None = None
+    yes: bool = False
+    task_id: str | None = None
+    jobs: int = 1
+    fast_retries: bool = False
+    tasks: tuple[str, ...] = ()
+    workflows: tuple[str, ...] = ()
+    as_json: bool = False
 
     @property
     def has_params(self) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perago.cli.arguments import RunArguments, configured_repo, pairs_option, params_option
 from perago.cli.failure import DONE, USAGE, before_start
 from perago.cli.loading import (
     declared_by,
@@ -49,18 +50,42 @@ _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 @click.command()
 @click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
 @click.option("--server", is_flag=True, help="Compare with the Conductor server; exit code 2 if a task differs.")
+@click.option(
+    "--twice", is_flag=True, help="Run one task's body twice and show what differs; exit code 1 if something does."
+)
+@params_option
+@pairs_option
+@click.option(
+    "--repo", metavar="REPO", default=configured_repo, help="With --twice: the repository.  [default: PERAGO_REPO]"
+)
+@click.option("--branch", metavar="NAME", help="With --twice: its head is the input.  [default: PERAGO_BRANCH]")
 @tasks_option
 @workflows_option
 @json_option
-def command(modules: tuple[str, ...], server: bool, as_json: bool, **sources: tuple[str, ...]) -> int:
+def command(
+    modules: tuple[str, ...],
+    server: bool,
+    twice: bool,
+    as_json: bool,
+    tasks: tuple[str, ...],
+    workflows: tuple[str, ...],
+    **run: Any,
+) -> int:
     """Check the tasks of modules, workflows, and the settings, without running anything.
 
     Shows each task's name, signature, params with defaults, workspace, guards and controls, and each workflow's tasks
     in order, and warns if they do not fit together.
+
+    With --twice it runs the body of one task twice on the head of a branch, publishes nothing, and names the files and
+    the fields of the result that differ, because what is made from them could never be found unchanged.
     """
     from perago.settings import load_runtime_config
 
-    given = [declared_by(module, sources["tasks"], sources["workflows"]) for module in modules]
+    if twice:
+        return _run_twice(RunArguments(module=_only(modules), tasks=tasks, as_json=as_json, **run))
+    if run["params"] is not None or run["pairs"] or run["branch"] is not None:
+        raise click.UsageError("--params, --param and --branch are for --twice; without it nothing runs")
+    given = [declared_by(module, tasks, workflows) for module in modules]
     for one in given:
         if one.tasks:
             expect_no_namesakes(one.target, one.tasks)
@@ -100,6 +125,25 @@ def command(modules: tuple[str, ...], server: bool, as_json: bool, **sources: tu
         note(f"warning: {text}")
     _tell_compared(compared, modules)
     return code
+
+
+def _only(modules: tuple[str, ...]) -> str:
+    if len(modules) != 1:
+        raise click.UsageError("--twice runs one task; name its module or its function alone")
+    return modules[0]
+
+
+def _run_twice(arguments: RunArguments) -> int:
+    from perago.cli.run.prepare import prepare
+    from perago.cli.run.rehearsal import rehearse_twice
+    from perago.tasks.declare import TaskDefinition
+
+    with before_start():
+        found = declared_by(arguments.module or "", arguments.tasks).only()
+        if not isinstance(found, TaskDefinition):
+            raise click.UsageError(f"--twice runs a task, but {found.target} is a workflow; name one of its tasks")
+        job = prepare(arguments, found)
+    return rehearse_twice(job, arguments)
 
 
 def _settings_module(modules: Sequence[str]) -> str:

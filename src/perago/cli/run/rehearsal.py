@@ -1,10 +1,11 @@
-"""`perago run --dry-run`: run the body on its input, show its changes and discard them."""
+"""`perago run --dry-run`: run the body on its input, show its changes and discard them. `perago check --twice` too."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,14 @@ from perago.cli.run.task import choose_body, show_traceback, stdout_for_the_resu
 from perago.errors import required
 from perago.running.progress import describe_counts
 from perago.running.request import RunRequest
+from perago.running.sameness import MAX_LOOKED_INTO, Made, differences
 from perago.running.text import printable, reason_within, size_text
 from perago.running.watch import Interrupts, RunObserver, beside_note
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
+from perago.values.spec import WorkspaceSpec
+from perago.workspace.patterns import Selection
+from perago.workspace.scan import FileStat, scan_files
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,111 @@ class _Measuring:
         return result
 
 
+class _Looking:
+    """Runs a body and looks at the files that it has made or changed."""
+
+    def __init__(self, invoke_body: InvokeBody) -> None:
+        self.made: dict[str, Made] = {}
+        self._invoke_body = invoke_body
+
+    def __call__(self, call: BodyCall, /) -> JsonObject:
+        workspace = required(call.workspace, "only a task with a workspace is rehearsed")
+        before = scan_files(workspace, Selection())
+        result = self._invoke_body(call)
+        for path, stat in scan_files(workspace, Selection()).items():
+            if before.get(path) != stat:
+                self.made[path] = _look_at(workspace / path, stat)
+        return result
+
+
+def _look_at(path: Path, stat: FileStat) -> Made:
+    hasher = hashlib.sha256(b"x" if stat.executable else b"-")
+    with path.open("rb") as file:
+        content = file.read(MAX_LOOKED_INTO)
+        hasher.update(content)
+        while piece := file.read(MAX_LOOKED_INTO):
+            hasher.update(piece)
+    return Made(hasher.hexdigest(), content if stat.size <= MAX_LOOKED_INTO else None)
+
+
 def rehearse(job: RunRequest, arguments: RunArguments) -> int:
     """Run a job's body and show its changes; returns the exit code."""
+    spec = _expect_workspace(job, "--dry-run")
+    measuring: list[_Measuring] = []
+
+    def measure(invoke_body: InvokeBody) -> InvokeBody:
+        measuring.append(_Measuring(invoke_body))
+        return measuring[0]
+
+    rehearsed = _rehearsed(job, arguments, measure)
+    if isinstance(rehearsed.outcome, BaseException):
+        return _tell_failure(rehearsed.outcome, rehearsed, job, arguments)
+    _tell(rehearsed.outcome, measuring[0], arguments)
+    beside = rehearsed.watch.beside
+    if beside and not rehearsed.outcome.changes and not spec.read_only:
+        note(beside_note(beside))
+    return DONE
+
+
+def rehearse_twice(job: RunRequest, arguments: RunArguments) -> int:
+    """Run a job's body twice and show what differs; returns the exit code."""
+    _expect_workspace(job, "--twice")
+    looked: list[_Looking] = []
+    works: list[Work] = []
+
+    def look(invoke_body: InvokeBody) -> InvokeBody:
+        looked.append(_Looking(invoke_body))
+        return looked[-1]
+
+    for _ in range(2):
+        rehearsed = _rehearsed(job, arguments, look)
+        if isinstance(rehearsed.outcome, BaseException):
+            return _tell_failure(rehearsed.outcome, rehearsed, job, arguments)
+        works.append(rehearsed.outcome)
+    first, second = looked
+    found = differences(first.made, second.made, (works[0].result, works[1].result))
+    if arguments.as_json:
+        rows = [{"what": one.what, "how": one.how, "hint": one.hint or None} for one in found]
+        print_json({"same": not found, "differences": rows})
+    for one in [] if arguments.as_json else found[:MAX_LISTED]:
+        say(f"  {printable(one.what)}  {one.how}{f': {one.hint}' if one.hint else ''}")
+    if found:
+        more = len(found) - MAX_LISTED
+        listed = f" (and {more} more; --json lists them all)" if more > 0 else ""
+        note(f"Two runs of task {job.task.name} on the same input differ{listed}. Nothing was published.")
+        return TASK_FAILED
+    note(f"Two runs of task {job.task.name} on the same input made the same. Nothing was published.")
+    return DONE
+
+
+def _expect_workspace(job: RunRequest, option: str) -> WorkspaceSpec:
     spec = job.task.workspace
     if spec is None or job.repository is None or job.input_data is None:
         raise click.UsageError(
-            f"task {job.task.name!r} has no workspace and publishes nothing anyway; leave --dry-run out"
+            f"task {job.task.name!r} has no workspace and publishes nothing anyway; leave {option} out"
         )
     job.expect_sandbox()
+    return spec
+
+
+@dataclass(frozen=True)
+class _RehearsedRun:
+    """What came of a body, and what was seen of it."""
+
+    outcome: Work | BaseException
+    watch: RunObserver
+    is_cancelled: bool
+
+
+def _rehearsed(job: RunRequest, arguments: RunArguments, look: Callable[[InvokeBody], InvokeBody]) -> _RehearsedRun:
+    """Run a job's body once.
+
+    Args:
+        look: puts something around the call of the body.
+    """
+    spec = required(job.task.workspace, "it is checked")
+    address = required(job.repository, "it is checked")
+    input_data = required(job.input_data, "it is checked")
     cancelled = threading.Event()
     with ExitStack() as stack:
         display = stack.enter_context(open_display(still=arguments.debug))
@@ -71,11 +173,10 @@ def rehearse(job: RunRequest, arguments: RunArguments) -> int:
         stack.enter_context(stdout_for_the_result(arguments))
         watch = RunObserver(display, cancelled)
         invoke_body = choose_body(job, arguments, cancelled, stack, watch)
-        body = _Measuring(within_limit(invoke_body))
         with before_start():
-            repository = stack.enter_context(job.repository.open(watch))
+            repository = stack.enter_context(address.open(watch))
         context = RunContext(
-            invoke_body=body,
+            invoke_body=look(within_limit(invoke_body)),
             invoke_guards=invoke_body,
             is_cancelled=cancelled.is_set,
             keep_failed_workspace=arguments.keep,
@@ -85,19 +186,13 @@ def rehearse(job: RunRequest, arguments: RunArguments) -> int:
         outcome: Work | BaseException
         try:
             outcome = attempt.rehearse(
-                job.input_data, repository.download_workspace, repository.list_workspace, repository.read_history
+                input_data, repository.download_workspace, repository.list_workspace, repository.read_history
             )
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # noqa: BLE001 - whatever ends a body is its failure
             outcome = exc
-    # Only once stdout is for the result again.
-    if isinstance(outcome, BaseException):
-        return _tell_failure(outcome, watch, job, arguments, cancelled=cancelled.is_set())
-    _tell(outcome, body, arguments)
-    if watch.beside and not outcome.changes and not spec.read_only:
-        note(beside_note(watch.beside))
-    return DONE
+    return _RehearsedRun(outcome, watch, cancelled.is_set())  # told only once stdout is for the result again
 
 
 def _tell(work: Work, body: _Measuring, arguments: RunArguments) -> None:
@@ -127,9 +222,8 @@ def _line(kind: str, path: str, before: int | None, after: int | None) -> str:
     return f"  {kind:<9} {printable(path)}  {' -> '.join(sizes)}"
 
 
-def _tell_failure(
-    exc: BaseException, watch: RunObserver, job: RunRequest, arguments: RunArguments, *, cancelled: bool
-) -> int:
+def _tell_failure(exc: BaseException, rehearsed: _RehearsedRun, job: RunRequest, arguments: RunArguments) -> int:
+    watch, cancelled = rehearsed.watch, rehearsed.is_cancelled
     code = INTERRUPTED if cancelled else TASK_FAILED
     max_length = job.config.failure_reason_max_length
     result = result_for_exception(exc, max_length=max_length)
