@@ -32,6 +32,7 @@ def test_without_a_sandbox_the_same_ways_lead_there(plain, planted):
     assert names | {"an abstract socket", "the sibling attempt", "the repository"} <= open_to_all
     Path(planted["file"]).write_text(SECRET)
     Path(planted["directory"], "made").unlink(missing_ok=True)
+    Path("/tmp/perago-made").unlink(missing_ok=True)
 
 
 def test_a_body_has_a_home_and_temporary_files_of_its_own(confined):

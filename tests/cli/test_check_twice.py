@@ -20,6 +20,7 @@ from perago import Flow, WorkspaceSpec, task, workflow
 
 class Params(BaseModel):
     kind: str
+    gate: str = ""
 
 
 class Result(BaseModel):
@@ -27,7 +28,7 @@ class Result(BaseModel):
     words: list[str] = []
 
 
-@task(name="twice_made", owner_email="ada@example.org", workspace=WorkspaceSpec())
+@task(name="twice_made", owner_email="ada@example.org", workspace=WorkspaceSpec(exclude=["scratch"]))
 def made(workspace: Path, params: Params) -> Result:
     (workspace / "same.txt").write_text("same")
     words = []
@@ -44,7 +45,9 @@ def made(workspace: Path, params: Params) -> Result:
             (workspace / "a.gz").write_bytes(gzip.compress(b"same", mtime=now))
         case "zip":
             with zipfile.ZipFile(workspace / "a.zip", "w") as archive:
-                archive.writestr(zipfile.ZipInfo("a", (1990 + time.time_ns() // 1000 % 100, 1, 1, 0, 0, 0)), "same")
+                now = time.time_ns() // 1000
+                moment = (1980 + now % 100, 1, 1 + now // 100 % 28, now // 2800 % 24, now // 67200 % 60, 0)
+                archive.writestr(zipfile.ZipInfo("a", moment), "same")
         case "pdf":
             (workspace / "a.pdf").write_text(f"%PDF-1.7 /CreationDate ({time.time_ns()}) body")
         case "name":
@@ -53,6 +56,12 @@ def made(workspace: Path, params: Params) -> Result:
             raise ValueError("no")
         case "rewrite":
             (workspace / "in" / "a.txt").write_text("alpha")
+        case "delete":
+            if Path(params.gate).exists():
+                (workspace / "in" / "a.txt").unlink()
+            Path(params.gate).touch()
+        case "scratch":
+            (workspace / "scratch").write_text(f"{time.time_ns()}")
     return Result(rows=1, words=words)
 
 
@@ -99,10 +108,17 @@ def test_a_name_that_is_new_each_time_is_two_differences(twice):
     assert [entry["how"].split()[3] for entry in said.json["differences"]] in (["first", "second"], ["second", "first"])
 
 
-@pytest.mark.parametrize("kind", ["nothing", "rewrite"])
+def test_a_file_that_only_one_run_deletes_is_a_difference(twice, tmp_path):
+    said = twice("delete", "--branch", "main", "--param", f"gate={tmp_path / 'gate'}", "--json")
+    assert [(one["what"], one["how"]) for one in said.json["differences"]] == [
+        ("in/a.txt", "deleted by the second run only")
+    ]
+
+
+@pytest.mark.parametrize("kind", ["nothing", "rewrite", "scratch"])
 def test_what_is_the_same_twice_is_said_to_be(twice, kind):
     said = twice(kind, "--branch", "main")
-    assert (said.code, "made the same" in said.err) == (0, True)
+    assert (said.code, "made the same files and the same result" in said.err) == (0, True)
     assert twice(kind, "--branch", "main", "--json").json == {"same": True, "differences": []}
 
 
@@ -113,5 +129,8 @@ def test_what_cannot_be_run_twice_says_so(twice, perago):
     assert (workflow.code, "name one of its tasks" in workflow.err) == (2, True)
     two = perago("check", "twice:made", "twice:made", "--twice")
     assert (two.code, "--twice runs one task" in two.err) == (2, True)
-    without = perago("check", "twice:made", "--param", "kind=x")
-    assert (without.code, "--branch are for --twice" in without.err) == (2, True)
+    server = perago("check", "twice:made", "--twice", "--server")
+    assert (server.code, "leave --server and --workflows out" in server.err) == (2, True)
+    for option in (("--param", "kind=x"), ("--repo", "data.git"), ("--branch", "main")):
+        without = perago("check", "twice:made", *option)
+        assert (without.code, "are for --twice" in without.err) == (2, True)

@@ -101,7 +101,7 @@ def test_what_cannot_be_is_said_and_nothing_is_published(place, perago):
     before = files()
     stray = perago("run", "shards:feature", *options, "--param", "shard=s1", "--param", "stray=true")
     assert stray.code == 1
-    assert "changed what is not among its outputs ['features/s1/**']: 'notes.txt' (added)" in stray.err
+    assert "changed files outside of its outputs ['features/s1/**']: 'notes.txt' (added)" in stray.err
     for value, told in (("../other", "must be one segment"), ("*", "must not have a wildcard")):
         refused = perago("run", "shards:feature", *options, "--param", f"shard={value}")
         assert (refused.code, told in refused.err) == (1, True)

@@ -11,6 +11,7 @@ from typing import Any
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.context import RunContext
 from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, status_for_exception
+from perago.attempt.outputs import make_output_directories
 from perago.attempt.parse import (
     FREE_FIELDS,
     WORKSPACE_FIELDS,
@@ -26,6 +27,7 @@ from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import check_guardrails
 from perago.tasks.metrics import MetricRecorder
+from perago.tasks.patterns import filled
 from perago.tasks.secrets import secrets_of
 from perago.telemetry.logs import log_event
 from perago.values import redaction
@@ -132,9 +134,11 @@ def invoke_workspace_task_body(
     expect_fields(task, input_data, WORKSPACE_FIELDS, only=False)
     parse_workspace_input(task, input_data["workspace"])
     call = _call(task, input_data, metrics, _no_context(task))
-    check_guardrails(workspace_dir, task.workspace.pre, "pre")
+    spec = filled(task.workspace, task.name, call.params)
+    make_output_directories(workspace_dir, spec.outputs)
+    check_guardrails(workspace_dir, spec.pre, "pre")
     result = dict(invoke_in_process(replace(call, workspace=workspace_dir)))
-    check_guardrails(workspace_dir, task.workspace.post, "post")
+    check_guardrails(workspace_dir, spec.post, "post")
     return {"result": result}
 
 

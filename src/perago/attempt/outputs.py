@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from perago.errors import WorkspaceContentError
@@ -10,7 +10,7 @@ from perago.files.storage import storage_errors
 from perago.values.models import Changes
 from perago.values.names import show_name
 from perago.workspace.patterns import Selection, fixed_directory
-from perago.workspace.scan import listed
+from perago.workspace.scan import Scan, listed
 
 
 def make_output_directories(workspace: Path, outputs: Sequence[str]) -> None:
@@ -32,22 +32,25 @@ def make_output_directories(workspace: Path, outputs: Sequence[str]) -> None:
                 ) from None
 
 
-def expect_in_outputs(changes: Changes, left_out: Collection[str], outputs: Sequence[str]) -> None:
+def expect_in_outputs(changes: Changes, now: Scan, outputs: Sequence[str]) -> None:
     """Check that only outputs have changed.
 
     Args:
-        left_out: files that are there, and that no pattern of the task's includes.
+        now: the workspace after the body. What no pattern of the task's includes is a change, too.
 
     Raises:
         WorkspaceContentError: names the other changes.
     """
     selected = Selection(outputs)
-    kinds = {"added": (*changes.added, *left_out), "modified": changes.modified, "deleted": changes.deleted}
+    kinds = {"added": (*changes.added, *now.left_out), "modified": changes.modified, "deleted": changes.deleted}
     strays = [
         f"{show_name(path)} ({kind})" for kind, paths in kinds.items() for path in paths if not selected.selects(path)
     ]
-    if strays:
-        raise WorkspaceContentError(
-            f"the body changed what is not among its outputs {list(outputs)}: {listed(strays, len(strays))}. In the "
-            f"task, write below the outputs, or add to outputs= what it makes; put temporary files where tempfile does"
-        )
+    total = len(strays) + now.left_out_count - len(now.left_out)
+    if not strays and not now.left_out_more:
+        return
+    shown = listed(strays, total) if strays else "too many directories to examine"
+    raise WorkspaceContentError(
+        f"the body changed files outside of its outputs {list(outputs)}: {shown}. In the task, write below the "
+        f"outputs, or add to outputs= what it makes; put temporary files where tempfile does"
+    )

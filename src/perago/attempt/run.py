@@ -92,7 +92,7 @@ def diff(manifest: Manifest, now: Scan, digest: Digest) -> Changes:
             replace the file, and could not store an empty one.
     """
     before = manifest.entries
-    turned = sorted(before.keys() & now.directories)
+    turned = sorted(path for path in before.keys() & now.directories if not before[path].is_absent)
     if turned:
         shown = [show_name(path) for path in turned]
         raise WorkspaceContentError(
@@ -319,7 +319,7 @@ class AttemptRun:
                 span.note(files=len(manifest.entries), bytes=manifest.total_bytes)
         everything = Selection(exclude=self.spec.exclude)
         before = {} if manifest is not None else scan_files(directory.workspace, everything)
-        unmatched = Unmatched.by(laid_out, before if manifest is None else manifest.entries)
+        unmatched = Unmatched.by(laid_out, before if manifest is None else manifest.entries).without(made)
         try:
             result = self._body(call, directory.workspace)
         except BaseException:
@@ -366,7 +366,7 @@ class AttemptRun:
             with open_workspace(workspace_dir) as files:
                 changes = diff(manifest, now, partial(digest_file, files))
             if self.spec.outputs:
-                expect_in_outputs(changes, now.left_out, self.spec.outputs)
+                expect_in_outputs(changes, now, self.spec.outputs)
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes, sum(now.files[path].size for path in changes.written)
 

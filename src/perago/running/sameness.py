@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 from perago.values.json_text import JsonObject
 
-MAX_LOOKED_INTO = 8 * 1024 * 1024
-"""Bytes of a file that are kept, to look for the cause of a difference."""
+MAX_LOOKED_INTO = 64 * 1024 * 1024
+"""Bytes of all files of a run that are kept, to look for the cause of a difference."""
 
 _GZIP = b"\x1f\x8b"
 _PDF_TIMES = re.compile(rb"/(?:CreationDate|ModDate)\s*\([^)]*\)|/ID\s*\[[^\]]*\]")
@@ -23,11 +23,25 @@ class Made:
 
     Attributes:
         digest: of its content and its executable bit.
-        content: None if it is larger than `MAX_LOOKED_INTO`.
+        content: None if there was no room for it; see `MAX_LOOKED_INTO`.
     """
 
     digest: str
     content: bytes | None
+
+
+@dataclass(frozen=True)
+class BodyRun:
+    """What a body has done once.
+
+    Attributes:
+        made: the files that it has added or changed.
+        deleted: paths of its input.
+    """
+
+    result: JsonObject
+    made: Mapping[str, Made]
+    deleted: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -45,11 +59,18 @@ class Difference:
     hint: str = ""
 
 
-def differences(
-    one: Mapping[str, Made], other: Mapping[str, Made], results: tuple[JsonObject, JsonObject]
-) -> list[Difference]:
+def differences(one: BodyRun, other: BodyRun) -> list[Difference]:
     """Between two runs: of files, then of results."""
-    return [*_of_files(one, other), *_of_results("result", *results)]
+    return [
+        *_of_files(one.made, other.made),
+        *_of_deletions(one.deleted, other.deleted),
+        *_of_results("result", one.result, other.result),
+    ]
+
+
+def _of_deletions(one: Sequence[str], other: Sequence[str]) -> Iterator[Difference]:
+    for path in sorted({*one} ^ {*other}):
+        yield Difference(path, f"deleted by the {'first' if path in one else 'second'} run only", _DRAWN)
 
 
 def _of_files(one: Mapping[str, Made], other: Mapping[str, Made]) -> Iterator[Difference]:
@@ -64,14 +85,16 @@ def _of_files(one: Mapping[str, Made], other: Mapping[str, Made]) -> Iterator[Di
 
 def _of_results(what: str, one: object, other: object) -> Iterator[Difference]:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for name in [*one, *(name for name in other if name not in one)]:
-            yield from _of_results(f"{what}.{name}", one.get(name), other.get(name))
+        for name in dict.fromkeys([*one, *other]):
+            yield from _of_results(f"{what}.{name}", one.get(name, _MISSING), other.get(name, _MISSING))
     elif one != other:
         is_order = (
             isinstance(one, list) and isinstance(other, list) and sorted(map(repr, one)) == sorted(map(repr, other))
         )
         yield Difference(what, "its value differs", _ORDER if is_order else _DRAWN)
 
+
+_MISSING = object()
 
 _ORDER = "the same in another order: sort what a set, a directory or threads give"
 _DRAWN = "is it a time, an id or a random number? Give the generator a seed, and take times from the params"
@@ -93,10 +116,13 @@ def _cause(one: bytes | None, other: bytes | None) -> str:
     return _DRAWN
 
 
-def _entries_of_zip(content: bytes) -> list[tuple[str, int, int]] | None:
-    """Names, checksums and sizes; None if it is no zip file."""
+def _entries_of_zip(content: bytes) -> list[tuple[object, ...]] | None:
+    """All that entries hold but their times; None if it is no zip file that Python reads."""
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
-            return [(entry.filename, entry.CRC, entry.file_size) for entry in archive.infolist()]
-    except zipfile.BadZipFile:
+            return [
+                (entry.filename, entry.CRC, entry.file_size, entry.compress_type, entry.external_attr)
+                for entry in archive.infolist()
+            ]
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
         return None

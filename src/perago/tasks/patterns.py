@@ -12,9 +12,12 @@ from perago.errors import TaskInputError
 from perago.tasks.signature import definition_fault
 from perago.values.redaction import is_secret_key
 from perago.values.spec import WorkspaceSpec
-from perago.workspace.patterns import Selection
+from perago.workspace.patterns import covers
 
 _WILDCARDS = frozenset("*?[]{}")
+
+MAX_SEGMENT_BYTES = 255
+"""Of a name, in file systems."""
 
 
 def check_patterns(fn: FunctionType, spec: WorkspaceSpec | None, params_model: type[BaseModel]) -> None:
@@ -25,8 +28,7 @@ def check_patterns(fn: FunctionType, spec: WorkspaceSpec | None, params_model: t
     """
     if spec is None:
         return
-    made = Selection(spec.outputs)
-    if spec.outputs and spec.include and all(made.selects(pattern) for pattern in spec.include):
+    if spec.include and all(any(covers(made, pattern) for made in spec.outputs) for pattern in spec.include):
         raise definition_fault(
             fn,
             f"its outputs {spec.outputs} cover everything that it reads, include={spec.include}",
@@ -40,7 +42,7 @@ def check_patterns(fn: FunctionType, spec: WorkspaceSpec | None, params_model: t
             raise definition_fault(
                 fn,
                 f"a pattern of its workspace names {{{name}}}, and {params_model.__name__} has no field {name!r}",
-                f"{mean}It has {', '.join(known) or 'none'}; a brace itself is written twice",
+                f"{mean}its fields are {', '.join(known) or 'none'}; write {{{{{name}}}}} for that name in braces",
             )
         if is_secret_key(name) or known[name].annotation in (SecretStr, SecretBytes):
             raise definition_fault(
@@ -67,6 +69,8 @@ def _segment(task_name: str, name: str, value: object) -> str:
     text = str(plain)
     if text in ("", ".", "..") or set("/\\\0") & set(text):
         raise TaskInputError(f"{what} is {text!r}, and must be one segment of a path")
+    if len(text.encode()) > MAX_SEGMENT_BYTES:
+        raise TaskInputError(f"{what} has {len(text.encode())} bytes, and a name at most {MAX_SEGMENT_BYTES}")
     if _WILDCARDS & set(text):
         raise TaskInputError(f"{what} is {text!r}, and must not have a wildcard or a brace")
     return text

@@ -17,7 +17,7 @@ from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import describe_guard
 from perago.tasks.schema import model_schema
 from perago.values.spec import Guardrail
-from perago.workspace.patterns import Selection
+from perago.workspace.patterns import Selection, covers
 
 _WILDCARDS = frozenset("*?[")
 
@@ -210,10 +210,9 @@ def _warn_of_patterns_without_a_match(task: TaskDefinition) -> None:
     spec = task.workspace
     if spec is None:
         return
-    excluded = Selection(exclude=spec.exclude)
     for name, patterns in (("include", spec.include), ("outputs", spec.outputs)):
         for pattern in patterns:
-            if excluded.excludes(pattern):
+            if any(covers(excluded, pattern) for excluded in spec.exclude):
                 warnings.warn(
                     f"task {task.name!r}: {name} has {pattern!r}, which can never match, because exclude covers it; "
                     f"remove one of them",

@@ -14,11 +14,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 
 WHOLE_REPOSITORY = "/"
 
-_FIELD = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}")
-"""A field of the params in a pattern, such as `{shard}`. Doubled braces stand for one."""
+_FIELD = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
+"""A field of the params in a pattern, such as `{shard}`; `{{shard}}` stands for that name in braces."""
 
-_WHOLE = "**"
-"""The pattern of all paths."""
+_FIELD_IN_CLASS = re.compile(r"\[[^\]/]*\{[A-Za-z_]\w*\}")
+
+_WHOLE = frozenset({"**", "*", "**/*"})
+"""Patterns of all paths."""
 
 Isolation = Literal["serializable", "snapshot", "exclusive"]
 
@@ -54,14 +56,12 @@ def _inner_path(value: str, what: str) -> str:
 
 def fields_in(pattern: str) -> tuple[str, ...]:
     """The fields of the params that a pattern names, in order."""
-    return tuple(found[1] for found in _FIELD.finditer(pattern) if found[1] is not None)
+    return tuple(found[2] for found in _FIELD.finditer(pattern) if found[2] is not None)
 
 
 def _with_fields(pattern: str, value_of: Callable[[str], str]) -> str:
-    """A pattern with values in the place of its fields. One without fields is taken as it is, braces included."""
-    if not fields_in(pattern):
-        return pattern
-    return _FIELD.sub(lambda found: found[0][0] if found[1] is None else value_of(found[1]), pattern)
+    """A pattern with values in the place of its fields. Other braces are taken as they are."""
+    return _FIELD.sub(lambda found: f"{{{found[1]}}}" if found[2] is None else value_of(found[2]), pattern)
 
 
 def _one_of(names: Sequence[str]) -> str:
@@ -201,20 +201,34 @@ class WorkspaceSpec(BaseModel):
     def _outputs_can_be_written(self) -> WorkspaceSpec:
         if self.outputs and self.read_only:
             raise ValueError("a read_only workspace has no outputs; remove read_only or outputs")
-        if not self.include and _WHOLE in self.outputs:
-            raise ValueError("the outputs ['**'] cover everything that is read; name what the task makes more closely")
+        if not _WHOLE.isdisjoint(self.outputs):
+            raise ValueError(
+                f"outputs {self.outputs} cover everything that is read; name what the task makes more closely"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _fields_are_in_no_class(self) -> WorkspaceSpec:
+        for pattern in self._patterns():
+            if _FIELD_IN_CLASS.search(pattern):
+                raise ValueError(
+                    f"pattern {pattern!r} has a field within [...], where its letters would be matched one by one; "
+                    f"write the field outside, or a brace as [{{]"
+                )
+        return self
+
+    def _patterns(self) -> list[str]:
+        guards = [guard.path for guard in (*self.pre, *self.post) if isinstance(guard, Guardrail)]
+        return [*self.include, *self.exclude, *self.outputs, *guards]
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields of the params that its patterns and guards name, without repetition."""
-        guards = [guard.path for guard in (*self.pre, *self.post) if isinstance(guard, Guardrail)]
-        patterns = (*self.include, *self.exclude, *self.outputs, *guards)
-        return tuple(dict.fromkeys(name for pattern in patterns for name in fields_in(pattern)))
+        return tuple(dict.fromkeys(name for pattern in self._patterns() for name in fields_in(pattern)))
 
     def filled(self, value_of: Callable[[str], str]) -> WorkspaceSpec:
         """With values in the place of fields."""
-        if not self.fields:
+        if not any(map(_FIELD.search, self._patterns())):
             return self
 
         def guards(given: list[Guardrail | Guard]) -> list[Guardrail | Guard]:
@@ -233,8 +247,11 @@ class WorkspaceSpec(BaseModel):
 
     @property
     def of_any_params(self) -> WorkspaceSpec:
-        """With a wildcard in the place of each field: what its attempts can touch, whatever their params."""
-        return self.filled(lambda _: "*")
+        """What its attempts can touch, whatever their params: with a wildcard in the place of each field, and without
+        an exclusion that depends on one.
+        """
+        always = [pattern for pattern in self.exclude if not fields_in(pattern)]
+        return self.model_copy(update={"exclude": always}).filled(lambda _: "*")
 
     @property
     def laid_out(self) -> WorkspaceSpec:

@@ -15,7 +15,7 @@ from perago.tasks.params import describe_faults
 from perago.values.joins import JOIN, is_join
 from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
-from perago.values.spec import WorkspaceSpec, fields_in
+from perago.values.spec import WorkspaceSpec
 from perago.workflows.expressions import WORKFLOW, Expression, Step, expressions_in, value_at, whole_expression
 from perago.workflows.forks import all_tasks, known_forks
 from perago.workflows.graph import (
@@ -45,7 +45,7 @@ from perago.workflows.wiring import (
     type_name,
     type_within,
 )
-from perago.workspace.patterns import overlap
+from perago.workspace.patterns import covers, may_meet
 
 Tasks = Mapping[str, TaskDefinition]
 Writer = tuple[str, WorkspaceSpec]
@@ -216,7 +216,7 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
                 f'WorkspaceSpec(isolation="snapshot")'
             )
     for fork in [fork for one in graph.with_sub_workflows() for fork in known_forks(one.nodes)]:
-        strict = [name for name, spec in _writers(fork.tasks, tasks) if _may_refuse_another_item(spec)]
+        strict = [name for name, spec in _writers(fork.tasks, tasks) if may_refuse_another_item(spec)]
         if strict and (fork.over is not None or len(fork.tasks) > 1):
             names = ", ".join(map(repr, sorted({task.task_name for task in fork.tasks})))
             found.append(
@@ -271,18 +271,19 @@ def _may_refuse(spec: WorkspaceSpec, beside: WorkspaceSpec) -> bool:
         return spec.isolation == "exclusive"
     if not (spec.root.startswith(beside.root) or beside.root.startswith(spec.root)):
         return False
-    seen, made = spec.of_any_params.touched.include, beside.of_any_params.outputs
-    if not seen or not made or spec.root != beside.root:
+    return _may_meet(spec, beside)
+
+
+def may_refuse_another_item(spec: WorkspaceSpec) -> bool:
+    """Whether one item of a map can refuse another one. They are alike but for their params."""
+    return _may_refuse(spec, spec) and _may_meet(spec, spec, fields_differ=True)
+
+
+def _may_meet(spec: WorkspaceSpec, beside: WorkspaceSpec, *, fields_differ: bool = False) -> bool:
+    seen, made = spec.touched.include, beside.outputs
+    if spec.isolation == "exclusive" or not seen or not made or spec.root != beside.root:
         return True
-    return any(overlap(one, other) for one in seen for other in made)
-
-
-def _may_refuse_another_item(spec: WorkspaceSpec) -> bool:
-    """The same of the items of a map, which are alike but for their params."""
-    if not spec.outputs or not all(map(fields_in, spec.outputs)):
-        return _may_refuse(spec, spec)
-    reading = spec.model_copy(update={"outputs": []})
-    return _may_refuse(reading, spec)
+    return any(may_meet(one, other, fields_differ=fields_differ) for one in seen for other in made)
 
 
 def outputs_that_overlap(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
@@ -292,18 +293,13 @@ def outputs_that_overlap(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
         for one in graph.with_sub_workflows()
         for task in all_tasks(one.nodes)
     }
-    made = [
-        (name, spec.root, pattern)
-        for name, spec in makers.items()
-        if spec is not None
-        for pattern in spec.of_any_params.outputs
-    ]
+    made = [(name, spec.root, pattern) for name, spec in makers.items() if spec is not None for pattern in spec.outputs]
     return [
         f"tasks {name!r} and {other!r} both declare outputs at {root + pattern!r}, so that the later one "
         f"deletes what the earlier one has made. Give each its own outputs"
         for index, (name, root, pattern) in enumerate(made)
         for other, beside, theirs in made[index + 1 :]
-        if other != name and overlap(root + pattern, beside + theirs)
+        if other != name and (covers(root + pattern, beside + theirs) or covers(beside + theirs, root + pattern))
     ]
 
 

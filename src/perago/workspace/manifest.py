@@ -38,6 +38,7 @@ ENDLESS_TICK_NS = 1 << 64
 """Longer than all timestamps: if they tell nothing, every file is racy."""
 
 _SECOND_NS = 1_000_000_000
+_NO_INODE = -1
 _NO_MAPPING = (errno.ENODEV, errno.EINVAL)
 _FORMAT = "perago-manifest-1"
 
@@ -47,6 +48,11 @@ class ManifestEntry(NamedTuple):
 
     stat: FileStat
     digest: str
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether it is in the input, and was not laid out."""
+        return self.stat.inode == _NO_INODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class Manifest:
         if not files:
             return self
         absent = {
-            path: ManifestEntry(FileStat(file.size, -1, -1, -1, file.executable), file.digest)
+            path: ManifestEntry(FileStat(file.size, -1, -1, _NO_INODE, file.executable), file.digest)
             for path, file in files.items()
         }
         return Manifest(self.taken_at_ns, {**self.entries, **absent}, self.tick_ns)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from perago.values.spec import WorkspaceSpec
+from perago.values.spec import WorkspaceSpec, fields_in
 
 _ANY_SEGMENTS = "**"
 _WILDCARDS = frozenset("*?[")
@@ -61,12 +61,27 @@ def fixed_directory(pattern: str) -> str:
     return "/".join(fixed)
 
 
-def overlap(one: str, other: str) -> bool:
-    """Whether a pattern certainly matches what another one does: it is the same, or has it below itself.
+def covers(one: str, other: str) -> bool:
+    """Whether a pattern certainly matches all that another one does: it is the same, or a directory around it."""
+    directory = one.removesuffix("/**")
+    return one == other or (not _WILDCARDS & set(directory) and other.startswith(f"{directory}/"))
 
-    Two patterns that meet only for some names, such as `a*` and `*b`, are not found.
+
+def may_meet(one: str, other: str, *, fields_differ: bool = False) -> bool:
+    """Whether two patterns may match one path; false only if they certainly do not.
+
+    Args:
+        fields_differ: they are of two items with different params, so that segments which name the same field differ.
     """
-    return Selection([one]).selects(other) or Selection([other]).selects(one)
+    for mine, theirs in zip(one.split("/"), other.split("/"), strict=False):
+        if _ANY_SEGMENTS in (mine, theirs):
+            return True
+        if fields_differ and mine == theirs and fields_in(mine):
+            return False
+        is_fixed = not (_WILDCARDS & set(mine + theirs) or fields_in(mine) or fields_in(theirs))
+        if is_fixed and mine != theirs:
+            return False
+    return True  # the shorter one may be a directory
 
 
 def visible_to(spec: WorkspaceSpec) -> Callable[[str], bool]:

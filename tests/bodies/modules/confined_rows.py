@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import mmap
 import multiprocessing
@@ -312,7 +313,7 @@ def attempts(workspace: Path, given: Params) -> dict[str, Callable[[], str]]:
         "another's auxiliary values": lambda: str(Path(f"/proc/{given.neighbour}/auxv").read_bytes()),
         "another's stack": lambda: Path(f"/proc/{given.neighbour}/stack").read_text(),
         "another's program": lambda: str(Path(f"/proc/{given.neighbour}/exe").readlink()),
-        "the memory of the kernel": lambda: str(Path("/proc/kcore").read_bytes()[:1]),
+        "the memory of the kernel": lambda: str(os.read(os.open("/proc/kcore", os.O_RDONLY), 1)),
         "a device of its own": lambda: _device(workspace),
         "the network's packets": lambda: str(socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
         "a file handle": lambda: _by_handle(file),
@@ -356,8 +357,12 @@ def reach_for_everything(workspace: Path, params: Params) -> Result:
             seen[name] = f"found {way()!r}"
         except PermissionError:
             seen[name] = "refused"
-        except (OSError, sqlite3.Error, subprocess.CalledProcessError) as exc:
-            seen[name] = f"refused: {exc!r}"
+        except subprocess.CalledProcessError as exc:
+            refused = any(word in exc.stderr for word in ("Permission denied", "not permitted"))
+            seen[name] = "refused" if refused else f"failed: {exc.stderr}"
+        except (OSError, sqlite3.Error) as exc:
+            refused = getattr(exc, "errno", None) == errno.EXDEV or "unable to open" in str(exc)
+            seen[name] = "refused" if refused else f"failed: {exc!r}"
     return Result(value=seen)
 
 

@@ -95,6 +95,28 @@ def test_the_body_of_a_workspace_task_is_invoked_alone_and_further_fields_are_pa
     assert (tmp_path / "out.txt").read_text() == "a"
 
 
+@task(
+    name="of_a_shard",
+    owner_email="ada@example.org",
+    workspace=WorkspaceSpec(
+        pre=[require_file("raw/{text}.txt")], include=["raw/{text}.txt"], outputs=["made/{text}/**"]
+    ),
+)
+def of_a_shard(workspace: Path, params: Params) -> Result:
+    (workspace / "made" / params.text / "out.txt").write_text("made")
+    return Result(said=params.text)
+
+
+def test_patterns_of_a_body_that_is_invoked_alone_are_filled(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.txt").touch()
+    given = {"workspace": REF, "params": {"text": "a"}}
+    assert invoke_workspace_task_body(of_a_shard.__perago_task__, given, tmp_path) == {"result": {"said": "a"}}
+    assert (tmp_path / "made" / "a" / "out.txt").read_text() == "made"
+    with pytest.raises(PreGuardrailViolation, match=r"raw/b\.txt"):
+        invoke_workspace_task_body(of_a_shard.__perago_task__, {"workspace": REF, "params": {"text": "b"}}, tmp_path)
+
+
 def test_the_body_of_a_free_task_is_invoked_alone():
     assert invoke_workspace_free_task(FREE, {"params": {"text": "a"}, "more": 1}) == {"result": {"said": "a by free"}}
 

@@ -39,7 +39,10 @@ def declare(**spec: Any) -> None:
     ("spec", "told"),
     [
         ({"include": ["raw/{shart}"]}, "did you mean 'shard'"),
-        ({"outputs": ["made/{of_nobody}"]}, "has no field 'of_nobody'; It has shard, token, hidden"),
+        (
+            {"outputs": ["made/{of_nobody}"]},
+            "has no field 'of_nobody'; its fields are shard, token, hidden; write {{of_nobody}}",
+        ),
         ({"pre": [require_file("{of_nobody}")]}, "has no field 'of_nobody'"),
         ({"include": ["raw/{token}"]}, "{token}, which is a secret"),
         ({"include": ["raw/{hidden}"]}, "{hidden}, which is a secret"),
@@ -55,6 +58,7 @@ def test_what_cannot_be_filled_or_leaves_nothing_to_read_is_refused_at_its_decla
 def test_what_has_no_field_is_declared_as_before():
     declare(include=["{1..3}/{}", "{{shart}}"])
     declare(include=["made/**", "raw"], outputs=["made/b/**"])
+    declare(include=["raw/**"], outputs=["raw/??"])
 
 
 @pytest.mark.parametrize(("value", "text"), [("a b", "a b"), (7, "7"), (1.5, "1.5"), (Kind.SMALL, "small"), ("é", "é")])
@@ -80,6 +84,7 @@ def test_text_and_numbers_are_filled_in(value, text):
         ("a?", "wildcard"),
         ("[a]", "wildcard"),
         ("{shard}", "brace"),
+        ("x" * 300, "has 300 bytes, and a name at most 255"),
     ],
 )
 def test_a_value_that_could_lead_elsewhere_is_refused(value, told):

@@ -54,8 +54,9 @@ def test_outputs_are_parted_from_what_is_read():
 def test_outputs_that_cannot_be_are_refused():
     with pytest.raises(ValidationError, match="read_only workspace has no outputs"):
         WorkspaceSpec(read_only=True, outputs=["a"])
-    with pytest.raises(ValidationError, match="cover everything that is read"):
-        WorkspaceSpec(outputs=["**"])
+    for pattern in ("**", "*", "**/*"):
+        with pytest.raises(ValidationError, match="cover everything that is read"):
+            WorkspaceSpec(include=["raw"], outputs=["made", pattern])
 
 
 def test_fields_of_the_params_are_filled_in():
@@ -64,18 +65,21 @@ def test_fields_of_the_params_are_filled_in():
 
     spec = WorkspaceSpec(
         include=["raw/{shard}.csv", "{{literal}}/{shard}"],
-        exclude=["{a b}/{}", "x}}"],
+        exclude=["{a b}/{}", "x}}", "tmp/{shard}"],
         outputs=["made/{year}/{shard}/**"],
         pre=[require_file("raw/{shard}.csv"), check],
     )
     assert spec.fields == ("shard", "year")
     filled = spec.filled({"shard": "s1", "year": "2026"}.__getitem__)
     assert filled.include == ["raw/s1.csv", "{literal}/s1"]
-    assert filled.exclude == ["{a b}/{}", "x}}"]
+    assert filled.exclude == ["{a b}/{}", "x}}", "tmp/s1"]
     assert filled.outputs == ["made/2026/s1/**"]
     assert filled.pre == [require_file("raw/s1.csv"), check]
     assert spec.of_any_params.outputs == ["made/*/*/**"]
-    assert WorkspaceSpec(include=["{{a}}"]).filled(str).include == ["{{a}}"]
+    assert spec.of_any_params.exclude == ["{a b}/{}", "x}}"]  # what is excluded for one is not for another
+    assert WorkspaceSpec(include=["{{a}}"]).filled(str).include == ["{a}"]
+    with pytest.raises(ValidationError, match=r"has a field within \[\.\.\.\]"):
+        WorkspaceSpec(include=["raw/[{shard}]*"])
 
 
 def test_it_is_frozen_and_takes_no_unknown_field():

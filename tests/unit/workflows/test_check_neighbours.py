@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
 from perago.tasks.declare import task_of
-from perago.workflows.check import neighbours_that_refuse, outputs_that_overlap
+from perago.workflows.check import may_refuse_another_item, neighbours_that_refuse, outputs_that_overlap
 from perago.workflows.definition_json import from_json
 
 
@@ -50,7 +50,7 @@ def warned():
         ({"isolation": "snapshot"}, {"isolation": "snapshot"}),
         ({}, {"read_only": True}),
         ({"include": ["raw/a"], "outputs": ["a/**"]}, {"include": ["raw/a"], "outputs": ["b/**"]}),
-        ({"include": ["{word}/x"], "outputs": ["a/{word}"]}, {"include": ["raw/**"], "outputs": ["b/**"]}),
+        ({"include": ["x/{word}"], "outputs": ["a/{word}"]}, {"include": ["raw/**"], "outputs": ["b/**"]}),
     ],
 )
 def test_tasks_that_cannot_refuse_each_other_are_not_warned_of(warned, left, right):
@@ -67,6 +67,8 @@ def test_tasks_that_cannot_refuse_each_other_are_not_warned_of(warned, left, rig
         ({"include": ["raw"], "outputs": ["a"]}, {"include": ["a/**"], "outputs": ["b"]}, "these, 'right' will"),
         ({"include": ["raw"], "outputs": ["a/*"]}, {"include": ["x"], "outputs": ["a/b"]}, "'left', 'right' will"),
         ({"outputs": ["a"]}, {"include": ["x"], "outputs": ["b"]}, "these, 'left' will"),
+        ({"include": ["**/*.csv"], "outputs": ["a"]}, {"include": ["x"], "outputs": ["b/**"]}, "these, 'left' will"),
+        ({"include": ["raw"], "outputs": ["a/{word}"]}, {"include": ["x"], "outputs": ["a/b"]}, "'left', 'right' will"),
         ({"include": ["raw"], "outputs": ["a"]}, {"include": ["x"]}, "these, 'left' will"),
     ],
 )
@@ -80,7 +82,9 @@ def test_tasks_that_can_be_refused_are_named(warned, left, right, refused):
     ("left", "right", "at"),
     [
         (["made/**"], ["made/b/**"], "made/**"),
-        (["made/{word}"], ["other", "made/b"], "made/*"),
+        (["made/{word}"], ["made/{word}/x"], "made/{word}"),
+        (["made/{word}"], ["made/{word}"], "made/{word}"),
+        (["made/b/x"], ["other", "made/b"], "made/b/x"),
         (["made/*.csv"], ["made/*.json"], None),
         (["made"], [], None),
     ],
@@ -98,3 +102,19 @@ def test_two_tasks_that_declare_the_same_outputs_are_named(left, right, at):
 def test_who_is_beside_the_others_is_not_named(warned):
     (warning,) = warned(one={"prefix": "data"}, other={"prefix": "data"}, elsewhere={"prefix": "models"})
     assert "elsewhere" not in warning
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_warned"),
+    [
+        ({"include": ["raw/{word}.csv"], "outputs": ["made/{word}/**"]}, False),
+        ({"include": ["data/{word}/**"], "outputs": ["data/{word}/out/**"]}, False),
+        ({"include": ["raw/{word}.csv", "made/**"], "outputs": ["made/{word}/**"]}, True),
+        ({"include": ["raw/{word}.csv"], "outputs": ["made/**"]}, True),
+        ({"outputs": ["made/{word}/**"]}, True),
+        ({}, True),
+    ],
+)
+def test_items_of_a_map_are_warned_of_unless_each_has_files_of_its_own(spec, is_warned):
+    made = may_refuse_another_item(declared("item", spec).workspace)
+    assert made == is_warned

@@ -8,6 +8,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,9 +56,7 @@ _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 )
 @params_option
 @pairs_option
-@click.option(
-    "--repo", metavar="REPO", default=configured_repo, help="With --twice: the repository.  [default: PERAGO_REPO]"
-)
+@click.option("--repo", metavar="REPO", help="With --twice: the repository.  [default: PERAGO_REPO]")
 @click.option("--branch", metavar="NAME", help="With --twice: its head is the input.  [default: PERAGO_BRANCH]")
 @tasks_option
 @workflows_option
@@ -77,14 +76,16 @@ def command(
     in order, and warns if they do not fit together.
 
     With --twice it runs the body of one task twice on the head of a branch, publishes nothing, and names the files and
-    the fields of the result that differ, because what is made from them could never be found unchanged.
+    the fields of the result that differ.
     """
     from perago.settings import load_runtime_config
 
     if twice:
+        if server or workflows:
+            raise click.UsageError("--twice runs one task; leave --server and --workflows out")
         return _run_twice(RunArguments(module=_only(modules), tasks=tasks, as_json=as_json, **run))
-    if run["params"] is not None or run["pairs"] or run["branch"] is not None:
-        raise click.UsageError("--params, --param and --branch are for --twice; without it nothing runs")
+    if any(value not in (None, ()) for value in run.values()):
+        raise click.UsageError("--params, --param, --repo and --branch are for --twice; without it nothing runs")
     given = [declared_by(module, tasks, workflows) for module in modules]
     for one in given:
         if one.tasks:
@@ -142,7 +143,7 @@ def _run_twice(arguments: RunArguments) -> int:
         found = declared_by(arguments.module or "", arguments.tasks).only()
         if not isinstance(found, TaskDefinition):
             raise click.UsageError(f"--twice runs a task, but {found.target} is a workflow; name one of its tasks")
-        job = prepare(arguments, found)
+        job = prepare(replace(arguments, repo=arguments.repo or configured_repo()), found)
     return rehearse_twice(job, arguments)
 
 

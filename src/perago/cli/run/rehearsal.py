@@ -24,12 +24,13 @@ from perago.cli.run.task import choose_body, show_traceback, stdout_for_the_resu
 from perago.errors import required
 from perago.running.progress import describe_counts
 from perago.running.request import RunRequest
-from perago.running.sameness import MAX_LOOKED_INTO, Made, differences
+from perago.running.sameness import MAX_LOOKED_INTO, BodyRun, Made, differences
 from perago.running.text import printable, reason_within, size_text
 from perago.running.watch import Interrupts, RunObserver, beside_note
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
 from perago.values.spec import WorkspaceSpec
+from perago.workspace.digest import CHUNK_BYTES
 from perago.workspace.patterns import Selection
 from perago.workspace.scan import FileStat, scan_files
 
@@ -66,6 +67,7 @@ class _Looking:
     def __init__(self, invoke_body: InvokeBody) -> None:
         self.made: dict[str, Made] = {}
         self._invoke_body = invoke_body
+        self._room = MAX_LOOKED_INTO
 
     def __call__(self, call: BodyCall, /) -> JsonObject:
         workspace = required(call.workspace, "only a task with a workspace is rehearsed")
@@ -73,18 +75,20 @@ class _Looking:
         result = self._invoke_body(call)
         for path, stat in scan_files(workspace, Selection()).items():
             if before.get(path) != stat:
-                self.made[path] = _look_at(workspace / path, stat)
+                self.made[path] = self._look_at(workspace / path, stat)
         return result
 
-
-def _look_at(path: Path, stat: FileStat) -> Made:
-    hasher = hashlib.sha256(b"x" if stat.executable else b"-")
-    with path.open("rb") as file:
-        content = file.read(MAX_LOOKED_INTO)
-        hasher.update(content)
-        while piece := file.read(MAX_LOOKED_INTO):
-            hasher.update(piece)
-    return Made(hasher.hexdigest(), content if stat.size <= MAX_LOOKED_INTO else None)
+    def _look_at(self, path: Path, stat: FileStat) -> Made:
+        hasher = hashlib.sha256(b"x" if stat.executable else b"-")
+        kept = path.read_bytes() if stat.size <= self._room else None
+        self._room -= 0 if kept is None else len(kept)
+        if kept is not None:
+            hasher.update(kept)
+            return Made(hasher.hexdigest(), kept)
+        with path.open("rb") as file:
+            while piece := file.read(CHUNK_BYTES):
+                hasher.update(piece)
+        return Made(hasher.hexdigest(), None)
 
 
 def rehearse(job: RunRequest, arguments: RunArguments) -> int:
@@ -121,8 +125,7 @@ def rehearse_twice(job: RunRequest, arguments: RunArguments) -> int:
         if isinstance(rehearsed.outcome, BaseException):
             return _tell_failure(rehearsed.outcome, rehearsed, job, arguments)
         works.append(rehearsed.outcome)
-    first, second = looked
-    found = differences(first.made, second.made, (works[0].result, works[1].result))
+    found = differences(*(_run_of(work, looking) for work, looking in zip(works, looked, strict=True)))
     if arguments.as_json:
         rows = [{"what": one.what, "how": one.how, "hint": one.hint or None} for one in found]
         print_json({"same": not found, "differences": rows})
@@ -133,8 +136,13 @@ def rehearse_twice(job: RunRequest, arguments: RunArguments) -> int:
         listed = f" (and {more} more; --json lists them all)" if more > 0 else ""
         note(f"Two runs of task {job.task.name} on the same input differ{listed}. Nothing was published.")
         return TASK_FAILED
-    note(f"Two runs of task {job.task.name} on the same input made the same. Nothing was published.")
+    note(f"Both runs of task {job.task.name} made the same files and the same result. Nothing was published.")
     return DONE
+
+
+def _run_of(work: Work, looking: _Looking) -> BodyRun:
+    made = {path: looking.made[path] for path in work.changes.written if path in looking.made}
+    return BodyRun(work.result, made, work.changes.deleted)
 
 
 def _expect_workspace(job: RunRequest, option: str) -> WorkspaceSpec:
@@ -230,7 +238,7 @@ def _tell_failure(exc: BaseException, rehearsed: _RehearsedRun, job: RunRequest,
     reason = with_place(result.reason_for_incompletion, exc, max_length=max_length)
     show_traceback(exc, arguments)
     if arguments.as_json:
-        print_json({"dry_run": True, "exit_code": code, "reason": reason, "kept": watch.kept})
+        print_json({"dry_run": arguments.dry_run, "exit_code": code, "reason": reason, "kept": watch.kept})
     word = "was cancelled" if cancelled else "failed"
     told = reason_within(job.task.name, reason)
     note(f"error: task {job.task.name} {word}: {told}")

@@ -96,7 +96,7 @@ class OutputsContract(StoreHooks):
         base = bench.commit(BEFORE)
         result = whole_attempt(bench, SPEC, lambda workspace: write(workspace, edits))
         assert result.status != "COMPLETED"
-        assert f"changed what is not among its outputs ['clean/**']: {named}" in (result.reason_for_incompletion or "")
+        assert f"changed files outside of its outputs ['clean/**']: {named}" in (result.reason_for_incompletion or "")
         assert bench.head() == base
         assert bench.staged() == []
 
@@ -123,6 +123,30 @@ class OutputsContract(StoreHooks):
         result = whole_attempt(bench, SPEC, lambda workspace: write(workspace, {"clean/a.csv": b"A"}), observe)
         assert (result.status != "COMPLETED") == is_refused, result.reason_for_incompletion
         assert bench.files(bench.head())[theirs] == b"theirs"
+
+    def test_more_changes_than_are_named_are_counted(self, bench: Bench) -> None:
+        bench.commit(BEFORE)
+        result = whole_attempt(bench, SPEC, lambda workspace: write(workspace, {f"s{n}": b"x" for n in range(30)}))
+        assert "and 20 more" in (result.reason_for_incompletion or "")
+
+    def test_an_old_output_may_become_a_directory(self, bench: Bench) -> None:
+        bench.commit({"data/raw/a.csv": b"1", "data/clean/a": b"a file", "data/clean/b/c": b"in a directory"})
+        result = whole_attempt(bench, SPEC, lambda workspace: write(workspace, {"clean/a/x": b"X", "clean/b": b"B"}))
+        assert result.status == "COMPLETED", result.reason_for_incompletion
+        assert bench.files(bench.head()) == {"data/raw/a.csv": b"1", "data/clean/a/x": b"X", "data/clean/b": b"B"}
+
+    def test_an_executable_output_is_another_one(self, bench: Bench) -> None:
+        bench.commit(BEFORE)
+
+        def body(workspace: Path) -> None:
+            write(workspace, {"clean/a.csv": b"a", "clean/large": LARGE, "clean/old/b.csv": b"b"})
+            (workspace / "clean/a.csv").chmod(0o755)
+
+        base = bench.head()
+        assert whole_attempt(bench, SPEC, body).status == "COMPLETED"
+        assert bench.head() != base
+        listed = bench.store.list_workspace(bench.input(bench.head()), SPEC.made)
+        assert {path for path, file in listed.items() if file.executable} == {"clean/a.csv"}
 
     def test_a_shard_is_in_nobody_s_way(self, bench: Bench) -> None:
         """Two tasks of one map: each reads its file, and makes its own."""

@@ -79,9 +79,10 @@ def confine(confinement: Confinement | None, targets: Iterable[str]) -> Watch:
         return Watch()
     given = laid_out(frozenset(targets))
     own = _of_task(confinement)
+    shortened = (confinement.short, ALL)  # the kernel knows where it leads: to the private directory
     watch = Watch(
-        given.readable.with_(_paths(own)),
-        given.writable.with_(_paths(own, Right.WRITE_FILE)),
+        given.readable.with_(_paths([*own, shortened])),
+        given.writable.with_(_paths([*own, shortened], Right.WRITE_FILE)),
         passed_over=given.passed_over,
         tcp=confinement.network,
         follows=confinement.mode == "report",
@@ -107,7 +108,7 @@ def _paths(allowed: Iterable[tuple[str, Right]], right: Right = Right.READ_FILE)
 
 def _of_task(confinement: Confinement) -> Allowed:
     allowed = [(path, READ) for path in confinement.reads]
-    allowed += [(path, ALL) for path in (*confinement.writes, confinement.private, confinement.short)]
+    allowed += [(path, ALL) for path in (*confinement.writes, confinement.private)]
     if confinement.workspace is not None:
         allowed.append((confinement.workspace, READ if confinement.read_only else ALL))
     return allowed
@@ -132,8 +133,9 @@ class LaidOut:
 @functools.cache  # so that a process that forks bodies looks once
 def laid_out(targets: frozenset[str]) -> LaidOut:
     """What is found at the first call; for the arguments see `confine`."""
-    importable = dict(_importable(sys.path, {target.partition(":")[0].partition(".")[0] for target in targets}))
-    modules: Allowed = [*_of_interpreter(sys.path), *((str(path), READ) for path in importable.values())]
+    found = list(_importable(sys.path, {target.partition(":")[0].partition(".")[0] for target in targets}))
+    importable = dict(reversed(found))  # the first one is imported
+    modules: Allowed = [*_of_interpreter(sys.path), *((str(path), READ) for _, path in found)]
     within = Places(path for path, _ in modules)
     loaded: Allowed = [(file, READ) for file in _files_of_loaded() if file not in within]
     allowed = (*modules, *loaded, *_of_system())

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,8 @@ def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, 
             raise
         outcome = failure_of(exc, "the body's process received SIGTERM")
         if start is not None and start.confinement is not None and start.confinement.mode == "enforce":
-            outcome = outcome.model_copy(update={"reason": outcome.reason + mask_text(watch.explain(exc))})
+            with suppress(Exception):  # an explanation is no reason to lose the outcome
+                outcome = outcome.model_copy(update={"reason": outcome.reason + mask_text(watch.explain(exc))})
     if os.getpid() != owner:
         return
     if watch.reached:

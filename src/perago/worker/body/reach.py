@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -96,7 +97,8 @@ class Watch:
 
     def explain(self, error: BaseException) -> str:
         """What was refused before an error, with what allows it; empty if nothing was."""
-        found = dict.fromkeys([*self._of_error(error), *self.reached])
+        noted = (reach for reach in self.reached if not _is_held_by_another(reach.what))
+        found = dict.fromkeys([*self._of_error(error), *noted])
         if not found:
             return ""
         shown = [*found][:_SHOWN]
@@ -112,7 +114,7 @@ class Watch:
             yield from (Reach("reads", path) for path in _arguments(one) if path not in self._readable)
             if isinstance(one, PermissionError) and isinstance(one.filename, str | bytes):
                 path = os.path.realpath(os.fsdecode(one.filename))
-                if _is_of_another_process(path):
+                if _is_held_by_another(path):
                     continue  # nothing in a declaration allows it
                 if path not in self._readable:
                     yield Reach("reads", path)
@@ -141,7 +143,7 @@ class Watch:
             found = os.path.realpath(found)
         if found in self._passed_over:
             return
-        if found in (self._writable if is_written else self._readable) and not _is_of_another_process(found):
+        if found in (self._writable if is_written else self._readable) and not _is_held_by_another(found):
             return
         if "/__pycache__" in found:  # Python's own business
             return
@@ -161,10 +163,16 @@ class Watch:
             self.more += 1
 
 
-def _is_of_another_process(path: str) -> bool:
-    """Whether a path is an entry of another process in /proc."""
-    of = path.split("/", 3)
-    return of[:2] == ["", "proc"] and len(of) == 4 and of[2].isdigit() and int(of[2]) != os.getpid()
+_HELD = re.compile(
+    r"/proc/(\d+)/(?:task/\d+/)?"
+    r"(?:environ|mem|maps|smaps|smaps_rollup|numa_maps|map_files|pagemap|auxv|stack|syscall|fd|fdinfo|cwd|root|exe)(?:/|\Z)"
+)
+
+
+def _is_held_by_another(path: str) -> bool:
+    """Whether a path is an entry in /proc that the kernel keeps for the process itself, and those that may trace it."""
+    found = _HELD.match(path)
+    return found is not None and int(found[1]) != os.getpid()
 
 
 _SHOWN = 3
@@ -185,7 +193,9 @@ def _arguments(error: BaseException) -> Iterator[str]:
     if type(error).__name__ != "CalledProcessError":  # so that subprocess is not loaded for this
         return
     command = getattr(error, "cmd", ())
-    for word in command.split() if isinstance(command, str) else command:
+    if isinstance(command, str):
+        command = command.split()
+    for word in [command] if isinstance(command, bytes | os.PathLike) else command:
         path = os.fsdecode(word) if isinstance(word, str | bytes | os.PathLike) else ""
         if path.startswith("/") and os.path.lexists(path):
             yield os.path.realpath(path)

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from secrets import token_hex
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory
 
 from perago.attempt.body import BodyCall
 from perago.errors import RuntimeConfigError, TaskDefinitionError, TaskExecutionError
-from perago.files.private_directory import make_private
+from perago.files.short_path import short_path_to
 from perago.tasks.declare import TaskDefinition
 from perago.values.sandbox import SandboxMode, fault_of_sandbox
 from perago.worker.body.reach import Places
@@ -119,7 +118,7 @@ def confinement_of(call: BodyCall, default: SandboxMode, stack: ExitStack) -> Co
     return Confinement(
         mode=mode,
         private=os.path.realpath(private),
-        short=_shortened(os.path.realpath(private), stack),
+        short=short_path_to(os.path.realpath(private), stack),
         workspace=None if call.workspace is None else os.path.realpath(call.workspace),
         read_only=task.workspace is not None and task.workspace.read_only,
         reads=spec.reads,
@@ -127,23 +126,3 @@ def confinement_of(call: BodyCall, default: SandboxMode, stack: ExitStack) -> Co
         network=spec.network,
         environment=task.environment,
     )
-
-
-def _shortened(directory: str, stack: ExitStack) -> str:
-    """A short path that leads to a directory; the path itself where none can be made.
-
-    The path of a Unix socket has at most 107 bytes. Pools of processes make theirs among the temporary files, and an
-    attempt's directory alone takes most of them.
-    """
-    links = Path(gettempdir(), f"perago-{os.getuid()}")
-    link = links / token_hex(4)
-    try:
-        make_private(links, "the directory of short paths")
-        for left in links.iterdir():
-            if not left.exists():  # by a process that was killed
-                left.unlink(missing_ok=True)
-        link.symlink_to(directory)
-    except (OSError, RuntimeConfigError):
-        return directory
-    stack.callback(link.unlink, missing_ok=True)
-    return str(link)

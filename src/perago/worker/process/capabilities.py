@@ -19,16 +19,21 @@ class Capability(IntEnum):
     """By the kernel's numbers and names."""
 
     DAC_READ_SEARCH = 2
+    NET_ADMIN = 12
     NET_RAW = 13
+    IPC_OWNER = 15
     SYS_MODULE = 16
     SYS_RAWIO = 17
     SYS_PTRACE = 19
     SYS_ADMIN = 21
     SYS_BOOT = 22
     MKNOD = 27
+    AUDIT_CONTROL = 30
     SYSLOG = 34
+    AUDIT_READ = 37
     PERFMON = 38
     BPF = 39
+    CHECKPOINT_RESTORE = 40
 
 
 class _Header(ctypes.Structure):
