@@ -329,7 +329,7 @@ def test_an_object_whose_checksum_is_none_is_read_where_the_setting_says_so(song
     doctor = ("doctor", "--repo", songs.address, "--deep", "--json")
     assert ["of-kms" in finding["what"] for finding in perago(*doctor).json["findings"]] == [True]
     monkeypatch.setenv("PERAGO_CHECKSUMS", "opaque")
-    assert perago(*doctor).json == {"clean": True, "findings": []}
+    assert (perago(*doctor).json["clean"], perago(*doctor).json["findings"]) == (True, [])
     assert perago("export", "out", *songs.on_main).code == 0
     assert (songs.path / "out" / "of-kms").read_bytes() == b"content"
 

@@ -146,7 +146,7 @@ def _renamed(workspace: Path, path: str) -> str:
     target = workspace / "moved"
     Path(path).rename(target)
     found = target.read_text()
-    target.unlink()
+    target.rename(path)
     return found
 
 
@@ -162,7 +162,8 @@ def _process_memory(pid: int) -> str:
 
     own = Vector(ctypes.addressof(local), 16)
     theirs = Vector(ctypes.addressof(local), 16)
-    done = _LIBRARY.syscall(_PROCESS_VM_READV, pid, ctypes.byref(own), 1, ctypes.byref(theirs), 1, 0)
+    one, none = ctypes.c_ulong(1), ctypes.c_ulong(0)  # whole registers, which a plain int does not fill
+    done = _LIBRARY.syscall(_PROCESS_VM_READV, pid, ctypes.byref(own), one, ctypes.byref(theirs), one, none)
     if done < 0 and ctypes.get_errno() == 14:  # EFAULT: it may look, and there is nothing at that address
         return "the memory of a neighbour"
     if done < 0:

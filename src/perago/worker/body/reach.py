@@ -70,7 +70,7 @@ class Watch:
             "open": self._opened,
             "os.listdir": self._path,
             "os.scandir": self._path,
-            "sqlite3.connect": self._changed,
+            "sqlite3.connect": self._database,
             "os.mkdir": lambda path, _mode, handle: self._changed(path, handle),
             "os.remove": self._changed,
             "os.rmdir": self._changed,
@@ -130,6 +130,12 @@ class Watch:
     def _changed(self, path: object, handle: int = -1) -> None:
         if handle < 0:
             self._path(path, is_written=True)
+
+    def _database(self, name: object) -> None:
+        if isinstance(name, str) and name.startswith("file:"):  # a URI
+            name = name.removeprefix("file:").partition("?")[0]
+        if name not in ("", ":memory:"):
+            self._changed(name)
 
     def _moved(self, source: object, target: object, source_handle: int = -1, target_handle: int = -1) -> None:
         self._changed(source, source_handle)
