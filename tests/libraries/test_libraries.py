@@ -62,7 +62,7 @@ def confined_run(body_start: str, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="module")
 def worker(body_start: str, module_path: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListenedWorker]:
     directory = tmp_path_factory.mktemp("worker")
-    with ListenedWorker(directory, body_start, ["file_rows", "learning_rows", "pool_rows"]) as worker:
+    with ListenedWorker(directory, body_start, ["cache_rows", "file_rows", "learning_rows", "pool_rows"]) as worker:
         yield worker
 
 
