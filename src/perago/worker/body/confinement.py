@@ -39,9 +39,6 @@ _DEVICES = (
     *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts"),
     *("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"),
 )
-_LED_TO = ("/usr/", "/lib", "/etc/", *(f"{path}/" for path in _NAME_SERVERS), "/proc/")
-"""Where links of /etc may lead, to be followed."""
-
 KEPT = frozenset(
     {
         *("PATH", "LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "COLUMNS", "LINES", "USER", "LOGNAME", "SHELL"),
@@ -164,12 +161,10 @@ def _for_everybody(directory: str) -> list[str]:
         return []
     for entry in entries:
         try:
-            about = entry.stat()
-            is_public = bool(about.st_mode & stat.S_IROTH)
             if entry.is_symlink():
-                is_public = is_public and os.path.realpath(entry.path).startswith(_LED_TO)
-                within = [entry.path] if is_public else []
-            elif entry.is_dir():
+                continue  # where it leads is allowed by its own path, or is not
+            is_public = bool(entry.stat().st_mode & stat.S_IROTH)
+            if entry.is_dir():
                 within = _for_everybody(entry.path) if is_public else []
                 is_public = within == [entry.path]
             else:
