@@ -12,9 +12,9 @@ from perago.errors import TaskInputError
 from perago.tasks.signature import definition_fault
 from perago.values.redaction import is_secret_key
 from perago.values.spec import WorkspaceSpec
-from perago.workspace.patterns import covers
+from perago.workspace.patterns import WILDCARDS, covers
 
-_WILDCARDS = frozenset("*?[]{}")
+_SPECIAL = WILDCARDS | set("]{}")
 
 MAX_SEGMENT_BYTES = 255
 """Of a name, in file systems."""
@@ -71,6 +71,6 @@ def _segment(task_name: str, name: str, value: object) -> str:
         raise TaskInputError(f"{what} is {text!r}, and must be one segment of a path")
     if len(text.encode()) > MAX_SEGMENT_BYTES:
         raise TaskInputError(f"{what} has {len(text.encode())} bytes, and a name at most {MAX_SEGMENT_BYTES}")
-    if _WILDCARDS & set(text):
+    if _SPECIAL & set(text):
         raise TaskInputError(f"{what} is {text!r}, and must not have a wildcard or a brace")
     return text

@@ -17,9 +17,7 @@ from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import describe_guard
 from perago.tasks.schema import model_schema
 from perago.values.spec import Guardrail
-from perago.workspace.patterns import Selection, covers
-
-_WILDCARDS = frozenset("*?[")
+from perago.workspace.patterns import WILDCARDS, Selection, covers
 
 
 def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
@@ -191,7 +189,7 @@ def _warn_of_guards_left_out(task: TaskDefinition) -> None:
         for guard in guards:
             if not isinstance(guard, Guardrail):
                 continue
-            if guard.kind == "forbid_glob" or _WILDCARDS & set(guard.path):
+            if guard.kind == "forbid_glob" or WILDCARDS & set(guard.path):
                 continue
             if selection.selects(guard.path) or (guard.kind != "require_file" and selection.enters(guard.path)):
                 continue

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from perago.values.spec import WorkspaceSpec, fields_in
 
 _ANY_SEGMENTS = "**"
-_WILDCARDS = frozenset("*?[")
+WILDCARDS = frozenset("*?[")
+"""Characters that make a segment match more than itself."""
 
 
 class Selection:
@@ -55,7 +56,7 @@ def fixed_directory(pattern: str) -> str:
     """
     fixed = []
     for segment in pattern.split("/")[:-1]:
-        if _WILDCARDS & set(segment):
+        if WILDCARDS & set(segment):
             break
         fixed.append(segment)
     return "/".join(fixed)
@@ -64,7 +65,7 @@ def fixed_directory(pattern: str) -> str:
 def covers(one: str, other: str) -> bool:
     """Whether a pattern certainly matches all that another one does: it is the same, or a directory around it."""
     directory = one.removesuffix("/**")
-    return one == other or (not _WILDCARDS & set(directory) and other.startswith(f"{directory}/"))
+    return one == other or (not WILDCARDS & set(directory) and other.startswith(f"{directory}/"))
 
 
 def may_meet(one: str, other: str, *, fields_differ: bool = False) -> bool:
@@ -76,10 +77,10 @@ def may_meet(one: str, other: str, *, fields_differ: bool = False) -> bool:
     for mine, theirs in zip(one.split("/"), other.split("/"), strict=False):
         if _ANY_SEGMENTS in (mine, theirs):
             return True
-        if fields_differ and mine == theirs and fields_in(mine):
+        is_plain = not WILDCARDS & set(mine + theirs)
+        if fields_differ and is_plain and mine == theirs and len(fields_in(mine)) == 1:
             return False
-        is_fixed = not (_WILDCARDS & set(mine + theirs) or fields_in(mine) or fields_in(theirs))
-        if is_fixed and mine != theirs:
+        if is_plain and mine != theirs and not fields_in(mine) and not fields_in(theirs):
             return False
     return True  # the shorter one may be a directory
 

@@ -13,6 +13,7 @@ from perago.workflows.definition_json import from_json
 
 class Nothing(BaseModel):
     word: str = "w"
+    other: str = "o"
 
 
 def declared(name, spec):
@@ -111,6 +112,8 @@ def test_who_is_beside_the_others_is_not_named(warned):
         ({"include": ["data/{word}/**"], "outputs": ["data/{word}/out/**"]}, False),
         ({"include": ["raw/{word}.csv", "made/**"], "outputs": ["made/{word}/**"]}, True),
         ({"include": ["raw/{word}.csv"], "outputs": ["made/**"]}, True),
+        ({"include": ["raw"], "outputs": ["made/{word}*"]}, True),  # `a*` has `ab1` of `ab*`
+        ({"include": ["raw"], "outputs": ["made/{word}{other}/**"]}, True),  # `a` and `bc`, `ab` and `c`
         ({"outputs": ["made/{word}/**"]}, True),
         ({}, True),
     ],
