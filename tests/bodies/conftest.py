@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from perago.worker.process.landlock import SIGNALS_ABI, landlock_abi
+from landlock import LACKS, REASON
 from places import MODULES, PeragoRun, Place, PlainPython, Worker
 
 
@@ -24,8 +24,8 @@ def opened(
     name: str, body_start: str, directories: pytest.TempPathFactory, targets: list[str], sandbox: str
 ) -> Iterator[Place]:
     """A place by its name, `run` or `worker`."""
-    if sandbox != "off" and landlock_abi() < SIGNALS_ABI:
-        pytest.skip("this kernel cannot enforce a sandbox; Linux 6.12 with Landlock runs it")
+    if sandbox != "off" and LACKS:
+        pytest.skip(REASON)
     directory = directories.mktemp(f"{name}-{body_start}-{sandbox}")
     if name == "run":
         yield PeragoRun(directory, body_start, sandbox=sandbox)

@@ -11,15 +11,11 @@ from typing import Any
 
 import pytest
 
-from perago.worker.process.landlock import SIGNALS_ABI, landlock_abi
+from landlock import needs_landlock
 from places import MODULES, Seen, files_in
 from planted import expect_all_refused, neighbours
 from start_support import StartedWorker, TaskFlow
 from waiting import wait_for
-
-needs_landlock = pytest.mark.skipif(
-    landlock_abi() < SIGNALS_ABI, reason="this kernel cannot enforce a sandbox; Linux 6.12 with Landlock runs it"
-)
 
 SHM = Path("/dev/shm")
 ROWS = [

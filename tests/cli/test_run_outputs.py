@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
 
@@ -63,21 +62,14 @@ def place(request, project, perago):
         project.write({**RAW, "other.txt": "other"})
         assert perago("import", "source", "--repo", "data.git").code == 0
         options = ("--repo", "data.git", "--branch", "main")
-        return options, lambda: git_files(project.path)
+        return options, lambda: {
+            path: project.show(path) for path in project.git("ls-tree", "-r", "--name-only", "main").split()
+        }
     songs = request.getfixturevalue("songs")
     (songs.path / "shards.py").write_text(SHARDS)
     songs.write({**RAW, "other.txt": "other"})
     assert perago("import", "source", *songs.on_main, "--mirror").code == 0
     return songs.on_main, lambda: {path: text for path, text in songs.files().items() if not path.startswith("in/")}
-
-
-def git_files(directory):
-    git = ["git", "--git-dir", directory / "data.git"]
-    names = subprocess.run([*git, "ls-tree", "-r", "--name-only", "main"], capture_output=True, text=True, check=True)
-    return {
-        name: subprocess.run([*git, "show", f"main:{name}"], capture_output=True, text=True, check=True).stdout
-        for name in names.stdout.split()
-    }
 
 
 NAMES = [f"s{number}" for number in range(6)]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from landlock import needs_landlock
 from perago.values.redaction import MASK
-from perago.worker.process.landlock import TCP_ABI, landlock_abi
 
 BODY = """
 from pathlib import Path
@@ -33,10 +33,6 @@ def read(workspace: Path, params: Params) -> Result:
     (workspace / "said.txt").write_text("said")
     return Result(said=Path(params.file).read_text() if params.file else "")
 """
-
-needs_landlock = pytest.mark.skipif(
-    landlock_abi() < TCP_ABI, reason="this kernel cannot enforce a sandbox; Linux 6.7 with Landlock runs it"
-)
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from landlock import LACKS, REASON
 from library_support import PYTHON_PATH, ListenedWorker, needs_libraries
 from perago.ports import Phase
-from perago.worker.process.landlock import TCP_ABI, landlock_abi
 from places import PeragoRun
 
 pytestmark = [needs_libraries, pytest.mark.usefixtures("nothing_shared_is_left"), pytest.mark.timeout(900)]
@@ -54,8 +54,8 @@ def perago_run(body_start: str, tmp_path_factory: pytest.TempPathFactory) -> Per
 
 @pytest.fixture(scope="module")
 def confined_run(body_start: str, tmp_path_factory: pytest.TempPathFactory) -> PeragoRun:
-    if landlock_abi() < TCP_ABI:
-        pytest.skip("this kernel cannot enforce a sandbox; Linux 6.7 with Landlock runs it")
+    if LACKS:
+        pytest.skip(REASON)
     return PeragoRun(tmp_path_factory.mktemp("confined"), body_start, PYTHON_PATH, sandbox="enforce")
 
 

@@ -67,7 +67,6 @@ class PlainPython:
 
     def __init__(self, directory: Path, python_path: str = str(MODULES)) -> None:
         self.root = self._directory = directory
-        self.body_start = "spawn"
         self._python_path = python_path
         self._runs = 0
 

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from perago.worker.body.sandbox import lacks_for
+from landlock import needs_landlock
 from servers.machine import slowness
 from servers.proxy import FaultProxy
 from start_support import TaskFlow, begin_stubborn_publication, in_body, lives, store_of, workspace_of
@@ -51,9 +51,7 @@ def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow,
     assert all("hunter2" not in path.read_text() for path in worker.logs.iterdir())
 
 
-@pytest.mark.skipif(
-    lacks_for(network=False) is not None, reason="this kernel cannot enforce a sandbox; Linux 6.7 with Landlock runs it"
-)
+@needs_landlock
 def test_a_worker_with_a_sandbox_says_so_and_its_bodies_are_confined(flow, start):
     with start(modules=ECHO, PERAGO_SANDBOX="enforce") as worker:
         worker.wait_ready()

@@ -31,7 +31,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class BodyRun:
+class OneRun:
     """What a body has done once.
 
     Attributes:
@@ -59,7 +59,7 @@ class Difference:
     hint: str = ""
 
 
-def differences(one: BodyRun, other: BodyRun) -> list[Difference]:
+def differences(one: OneRun, other: OneRun) -> list[Difference]:
     """Between two runs: of files, then of results."""
     return [
         *_of_files(one.made, other.made),
@@ -124,5 +124,5 @@ def _entries_of_zip(content: bytes) -> list[tuple[object, ...]] | None:
                 (entry.filename, entry.CRC, entry.file_size, entry.compress_type, entry.external_attr)
                 for entry in archive.infolist()
             ]
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):  # none; of another version; cut off
         return None

@@ -136,7 +136,7 @@ def _only(modules: tuple[str, ...]) -> str:
 
 def _run_twice(arguments: RunArguments) -> int:
     from perago.cli.run.prepare import prepare
-    from perago.cli.run.rehearsal import rehearse_twice
+    from perago.cli.run.twice import rehearse_twice
     from perago.tasks.declare import TaskDefinition
 
     with before_start():

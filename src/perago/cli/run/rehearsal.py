@@ -1,8 +1,7 @@
-"""`perago run --dry-run`: run the body on its input, show its changes and discard them. `perago check --twice` too."""
+"""`perago run --dry-run`: run the body on its input, show its changes and discard them."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -24,19 +23,15 @@ from perago.cli.run.task import choose_body, show_traceback, stdout_for_the_resu
 from perago.errors import required
 from perago.running.progress import describe_counts
 from perago.running.request import RunRequest
-from perago.running.sameness import MAX_LOOKED_INTO, BodyRun, Made, differences
 from perago.running.text import printable, reason_within, size_text
 from perago.running.watch import Interrupts, RunObserver, beside_note
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
 from perago.values.spec import WorkspaceSpec
-from perago.workspace.digest import CHUNK_BYTES
-from perago.workspace.patterns import Selection
-from perago.workspace.scan import FileStat, scan_files
 
 
 @dataclass(frozen=True)
-class _Rehearsed:
+class _WithoutEngine:
     """An attempt without an engine."""
 
     status: str = "IN_PROGRESS"
@@ -61,48 +56,18 @@ class _Measuring:
         return result
 
 
-class _Looking:
-    """Runs a body and looks at the files that it has made or changed."""
-
-    def __init__(self, invoke_body: InvokeBody) -> None:
-        self.made: dict[str, Made] = {}
-        self._invoke_body = invoke_body
-        self._room = MAX_LOOKED_INTO
-
-    def __call__(self, call: BodyCall, /) -> JsonObject:
-        workspace = required(call.workspace, "only a task with a workspace is rehearsed")
-        before = scan_files(workspace, Selection())
-        result = self._invoke_body(call)
-        for path, stat in scan_files(workspace, Selection()).items():
-            if before.get(path) != stat:
-                self.made[path] = self._look_at(workspace / path, stat)
-        return result
-
-    def _look_at(self, path: Path, stat: FileStat) -> Made:
-        hasher = hashlib.sha256(b"x" if stat.executable else b"-")
-        kept = path.read_bytes() if stat.size <= self._room else None
-        self._room -= 0 if kept is None else len(kept)
-        if kept is not None:
-            hasher.update(kept)
-            return Made(hasher.hexdigest(), kept)
-        with path.open("rb") as file:
-            while piece := file.read(CHUNK_BYTES):
-                hasher.update(piece)
-        return Made(hasher.hexdigest(), None)
-
-
 def rehearse(job: RunRequest, arguments: RunArguments) -> int:
     """Run a job's body and show its changes; returns the exit code."""
-    spec = _expect_workspace(job, "--dry-run")
+    spec = expect_workspace(job, "--dry-run")
     measuring: list[_Measuring] = []
 
     def measure(invoke_body: InvokeBody) -> InvokeBody:
         measuring.append(_Measuring(invoke_body))
         return measuring[0]
 
-    rehearsed = _rehearsed(job, arguments, measure)
+    rehearsed = rehearsed_run(job, arguments, measure)
     if isinstance(rehearsed.outcome, BaseException):
-        return _tell_failure(rehearsed.outcome, rehearsed, job, arguments)
+        return tell_failure(rehearsed.outcome, rehearsed, job, arguments)
     _tell(rehearsed.outcome, measuring[0], arguments)
     beside = rehearsed.watch.beside
     if beside and not rehearsed.outcome.changes and not spec.read_only:
@@ -110,42 +75,7 @@ def rehearse(job: RunRequest, arguments: RunArguments) -> int:
     return DONE
 
 
-def rehearse_twice(job: RunRequest, arguments: RunArguments) -> int:
-    """Run a job's body twice and show what differs; returns the exit code."""
-    _expect_workspace(job, "--twice")
-    looked: list[_Looking] = []
-    works: list[Work] = []
-
-    def look(invoke_body: InvokeBody) -> InvokeBody:
-        looked.append(_Looking(invoke_body))
-        return looked[-1]
-
-    for _ in range(2):
-        rehearsed = _rehearsed(job, arguments, look)
-        if isinstance(rehearsed.outcome, BaseException):
-            return _tell_failure(rehearsed.outcome, rehearsed, job, arguments)
-        works.append(rehearsed.outcome)
-    found = differences(*(_run_of(work, looking) for work, looking in zip(works, looked, strict=True)))
-    if arguments.as_json:
-        rows = [{"what": one.what, "how": one.how, "hint": one.hint or None} for one in found]
-        print_json({"same": not found, "differences": rows})
-    for one in [] if arguments.as_json else found[:MAX_LISTED]:
-        say(f"  {printable(one.what)}  {one.how}{f': {one.hint}' if one.hint else ''}")
-    if found:
-        more = len(found) - MAX_LISTED
-        listed = f" (and {more} more; --json lists them all)" if more > 0 else ""
-        note(f"Two runs of task {job.task.name} on the same input differ{listed}. Nothing was published.")
-        return TASK_FAILED
-    note(f"Both runs of task {job.task.name} made the same files and the same result. Nothing was published.")
-    return DONE
-
-
-def _run_of(work: Work, looking: _Looking) -> BodyRun:
-    made = {path: looking.made[path] for path in work.changes.written if path in looking.made}
-    return BodyRun(work.result, made, work.changes.deleted)
-
-
-def _expect_workspace(job: RunRequest, option: str) -> WorkspaceSpec:
+def expect_workspace(job: RunRequest, option: str) -> WorkspaceSpec:
     spec = job.task.workspace
     if spec is None or job.repository is None or job.input_data is None:
         raise click.UsageError(
@@ -156,7 +86,7 @@ def _expect_workspace(job: RunRequest, option: str) -> WorkspaceSpec:
 
 
 @dataclass(frozen=True)
-class _RehearsedRun:
+class Rehearsed:
     """What came of a body, and what was seen of it."""
 
     outcome: Work | BaseException
@@ -164,8 +94,8 @@ class _RehearsedRun:
     is_cancelled: bool
 
 
-def _rehearsed(job: RunRequest, arguments: RunArguments, look: Callable[[InvokeBody], InvokeBody]) -> _RehearsedRun:
-    """Run a job's body once.
+def rehearsed_run(job: RunRequest, arguments: RunArguments, look: Callable[[InvokeBody], InvokeBody]) -> Rehearsed:
+    """Run a job's body on its input, up to its changes.
 
     Args:
         look: puts something around the call of the body.
@@ -190,7 +120,7 @@ def _rehearsed(job: RunRequest, arguments: RunArguments, look: Callable[[InvokeB
             keep_failed_workspace=arguments.keep,
             observer=watch,
         )
-        attempt = AttemptRun(job.task, spec, _Rehearsed(), job.config.workspace_root, context)
+        attempt = AttemptRun(job.task, spec, _WithoutEngine(), job.config.workspace_root, context)
         outcome: Work | BaseException
         try:
             outcome = attempt.rehearse(
@@ -200,7 +130,7 @@ def _rehearsed(job: RunRequest, arguments: RunArguments, look: Callable[[InvokeB
             raise
         except BaseException as exc:  # noqa: BLE001 - whatever ends a body is its failure
             outcome = exc
-    return _RehearsedRun(outcome, watch, cancelled.is_set())  # told only once stdout is for the result again
+    return Rehearsed(outcome, watch, cancelled.is_set())  # told only once stdout is for the result again
 
 
 def _tell(work: Work, body: _Measuring, arguments: RunArguments) -> None:
@@ -230,7 +160,7 @@ def _line(kind: str, path: str, before: int | None, after: int | None) -> str:
     return f"  {kind:<9} {printable(path)}  {' -> '.join(sizes)}"
 
 
-def _tell_failure(exc: BaseException, rehearsed: _RehearsedRun, job: RunRequest, arguments: RunArguments) -> int:
+def tell_failure(exc: BaseException, rehearsed: Rehearsed, job: RunRequest, arguments: RunArguments) -> int:
     watch, cancelled = rehearsed.watch, rehearsed.is_cancelled
     code = INTERRUPTED if cancelled else TASK_FAILED
     max_length = job.config.failure_reason_max_length

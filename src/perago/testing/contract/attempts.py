@@ -13,7 +13,7 @@ from perago.attempt.run import run_attempt
 from perago.errors import required
 from perago.ports import Observer, ignore
 from perago.tasks.declare import task, task_of
-from perago.testing.contract.bench import Bench, Edits
+from perago.testing.contract.bench import Bench
 from perago.testing.engine import MemoryEngine
 from perago.values.models import RuntimeTaskResult
 from perago.values.spec import WorkspaceSpec
@@ -55,13 +55,3 @@ def whole_attempt(
         open_store=lambda: bench.store,
         engine=engine,
     )
-
-
-def write(workspace: Path, files: Edits) -> None:
-    """Write or delete files of a workspace."""
-    for path, content in files.items():
-        if content is None:
-            (workspace / path).unlink()
-        else:
-            (workspace / path).parent.mkdir(parents=True, exist_ok=True)
-            (workspace / path).write_bytes(content)

@@ -99,6 +99,21 @@ def engine_task(task_id: str, **given: Any) -> EngineTask:
     return EngineTask(task_id=task_id, **values | given)
 
 
+def edit(workspace: Path, files: Edits) -> None:
+    """Change files as a body does. Directories are created and removed with them."""
+    for path in [path for path, content in files.items() if content is None]:
+        (workspace / path).unlink()
+        for directory in (workspace / path).parents:
+            if directory == workspace or any(directory.iterdir()):
+                break
+            directory.rmdir()
+    for path, content in files.items():
+        if content is not None:
+            target = workspace / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+
 @dataclass(frozen=True)
 class Work:
     """A workspace, and its initial content."""
@@ -111,16 +126,8 @@ class Work:
     executables: frozenset[str]
 
     def edit(self, files: Edits) -> None:
-        """Change files as a body does. Directories are created and removed with them."""
-        for path, content in files.items():
-            if content is None:
-                (self.directory / path).unlink()
-                self._remove_empty(self.directory / path)
-        for path, content in files.items():
-            if content is not None:
-                target = self.directory / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
+        """Change files as a body does."""
+        edit(self.directory, files)
 
     def make_executable(self, path: str) -> None:
         target = self.directory / path
@@ -137,12 +144,6 @@ class Work:
             modified=tuple(sorted(modified)),
             deleted=tuple(sorted(self.before.keys() - after.keys())),
         )
-
-    def _remove_empty(self, removed: Path) -> None:
-        for directory in removed.parents:
-            if directory == self.directory or any(directory.iterdir()):
-                return
-            directory.rmdir()
 
 
 @dataclass(frozen=True)

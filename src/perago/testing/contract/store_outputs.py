@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from perago.ports import Event, Phase
-from perago.testing.contract.attempts import whole_attempt, write
-from perago.testing.contract.bench import Bench, Edits, StoreHooks, read_files
+from perago.testing.contract.attempts import whole_attempt
+from perago.testing.contract.bench import Bench, Edits, StoreHooks, edit, read_files
 from perago.testing.contract.framework import pytest
 from perago.testing.engine import MemoryEngine
 from perago.values.spec import WorkspaceSpec
@@ -61,7 +61,7 @@ class OutputsContract(StoreHooks):
         def body(workspace: Path) -> None:
             found.update(read_files(workspace))
             assert (workspace / "clean").is_dir()
-            write(workspace, {"clean/a.csv": b"A", "clean/large": LARGE, "clean/new/c.csv": b"c"})
+            edit(workspace, {"clean/a.csv": b"A", "clean/large": LARGE, "clean/new/c.csv": b"c"})
 
         result = whole_attempt(bench, SPEC, body)
         assert result.status == "COMPLETED", result.reason_for_incompletion
@@ -74,7 +74,7 @@ class OutputsContract(StoreHooks):
     def test_the_same_output_is_no_change(self, bench: Bench) -> None:
         base = bench.commit(BEFORE)
         same = {path.removeprefix("data/"): data for path, data in BEFORE.items() if path.startswith("data/clean/")}
-        result = whole_attempt(bench, SPEC, lambda workspace: write(workspace, same))
+        result = whole_attempt(bench, SPEC, lambda workspace: edit(workspace, same))
         assert result.status == "COMPLETED", result.reason_for_incompletion
         assert bench.head() == base
 
@@ -94,7 +94,7 @@ class OutputsContract(StoreHooks):
     )
     def test_a_change_anywhere_else_fails_the_attempt(self, bench: Bench, edits: Edits, named: str) -> None:
         base = bench.commit(BEFORE)
-        result = whole_attempt(bench, SPEC, lambda workspace: write(workspace, edits))
+        result = whole_attempt(bench, SPEC, lambda workspace: edit(workspace, edits))
         assert result.status != "COMPLETED"
         assert f"changed files outside of its outputs ['clean/**']: {named}" in (result.reason_for_incompletion or "")
         assert bench.head() == base
@@ -120,18 +120,18 @@ class OutputsContract(StoreHooks):
                 moments.clear()
                 bench.commit({theirs: b"theirs"})
 
-        result = whole_attempt(bench, SPEC, lambda workspace: write(workspace, {"clean/a.csv": b"A"}), observe)
+        result = whole_attempt(bench, SPEC, lambda workspace: edit(workspace, {"clean/a.csv": b"A"}), observe)
         assert (result.status != "COMPLETED") == is_refused, result.reason_for_incompletion
         assert bench.files(bench.head())[theirs] == b"theirs"
 
     def test_more_changes_than_are_named_are_counted(self, bench: Bench) -> None:
         bench.commit(BEFORE)
-        result = whole_attempt(bench, SPEC, lambda workspace: write(workspace, {f"s{n}": b"x" for n in range(30)}))
+        result = whole_attempt(bench, SPEC, lambda workspace: edit(workspace, {f"s{n}": b"x" for n in range(30)}))
         assert "and 20 more" in (result.reason_for_incompletion or "")
 
     def test_an_old_output_may_become_a_directory(self, bench: Bench) -> None:
         bench.commit({"data/raw/a.csv": b"1", "data/clean/a": b"a file", "data/clean/b/c": b"in a directory"})
-        result = whole_attempt(bench, SPEC, lambda workspace: write(workspace, {"clean/a/x": b"X", "clean/b": b"B"}))
+        result = whole_attempt(bench, SPEC, lambda workspace: edit(workspace, {"clean/a/x": b"X", "clean/b": b"B"}))
         assert result.status == "COMPLETED", result.reason_for_incompletion
         assert bench.files(bench.head()) == {"data/raw/a.csv": b"1", "data/clean/a/x": b"X", "data/clean/b": b"B"}
 
@@ -139,7 +139,7 @@ class OutputsContract(StoreHooks):
         bench.commit(BEFORE)
 
         def body(workspace: Path) -> None:
-            write(workspace, {"clean/a.csv": b"a", "clean/large": LARGE, "clean/old/b.csv": b"b"})
+            edit(workspace, {"clean/a.csv": b"a", "clean/large": LARGE, "clean/old/b.csv": b"b"})
             (workspace / "clean/a.csv").chmod(0o755)
 
         base = bench.head()
@@ -159,9 +159,9 @@ class OutputsContract(StoreHooks):
         def observe(event: Event, /) -> None:
             if (event.phase, event.kind) in moments:
                 moments.clear()
-                other = whole_attempt(bench, shard("b"), lambda made: write(made, {"made/b/x": b"b"}), engine=engine)
+                other = whole_attempt(bench, shard("b"), lambda made: edit(made, {"made/b/x": b"b"}), engine=engine)
                 assert other.status == "COMPLETED", other.reason_for_incompletion
 
-        result = whole_attempt(bench, shard("a"), lambda made: write(made, {"made/a/x": b"a"}), observe, engine)
+        result = whole_attempt(bench, shard("a"), lambda made: edit(made, {"made/a/x": b"a"}), observe, engine)
         assert result.status == "COMPLETED", result.reason_for_incompletion
         assert bench.files(bench.head()) == {**BEFORE, "data/made/a/x": b"a", "data/made/b/x": b"b"}

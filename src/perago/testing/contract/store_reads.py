@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from perago.ports import Event, Phase
-from perago.testing.contract.attempts import whole_attempt, write
-from perago.testing.contract.bench import Bench, Edits, StoreHooks
+from perago.testing.contract.attempts import whole_attempt
+from perago.testing.contract.bench import Bench, Edits, StoreHooks, edit
 from perago.testing.contract.framework import pytest
 from perago.values.history import Merge, Publish
 from perago.values.models import RuntimeTaskResult
@@ -71,7 +71,7 @@ def race(bench: Bench, number: int, theirs: Edits, isolation: Isolation = "seria
     result = whole_attempt(
         bench,
         WorkspaceSpec(prefix="data", isolation=isolation),
-        lambda workspace: write(workspace, {f"round-{number}": b"mine"}),
+        lambda workspace: edit(workspace, {f"round-{number}": b"mine"}),
         observe,
     )
     assert moments == [], f"the person did not commit: {result}"

@@ -74,23 +74,23 @@ def confine(confinement: Confinement | None, targets: Iterable[str]) -> Watch:
     """
     if confinement is None:
         return Watch()
-    given = laid_out(frozenset(targets))
+    common = common_access(frozenset(targets))
     own = _of_task(confinement)
     shortened = (confinement.short, ALL)  # the kernel knows where it leads: to the private directory
     watch = Watch(
-        given.readable.with_(_paths([*own, shortened])),
-        given.writable.with_(_paths([*own, shortened], Right.WRITE_FILE)),
-        passed_over=given.passed_over,
+        common.readable.with_(_paths([*own, shortened])),
+        common.writable.with_(_paths([*own, shortened], Right.WRITE_FILE)),
+        passed_over=common.passed_over,
         tcp=confinement.network,
         follows=confinement.mode == "report",
     )
     if confinement.mode == "enforce":
         sys.dont_write_bytecode = True
         watch.withheld = _make_private(confinement, os.environ)
-        sys.meta_path.append(_Modules(given.importable))
-        _link_modules(given.importable, Path(confinement.short, "modules"), os.environ)
+        sys.meta_path.append(_Modules(common.importable))
+        _link_modules(common.importable, Path(confinement.short, "modules"), os.environ)
         give_up()
-        restrict((*given.allowed, *own), tcp=confinement.network)
+        restrict((*common.allowed, *own), tcp=confinement.network)
     sys.addaudithook(watch.look)
     return watch
 
@@ -112,8 +112,8 @@ def _of_task(confinement: Confinement) -> Allowed:
 
 
 @dataclass(frozen=True)
-class LaidOut:
-    """What is laid out for all bodies of a process.
+class CommonAccess:
+    """What all bodies of a process may reach.
 
     Attributes:
         importable: by the first name of a module.
@@ -128,7 +128,7 @@ class LaidOut:
 
 
 @functools.cache  # so that a process that forks bodies looks once
-def laid_out(targets: frozenset[str]) -> LaidOut:
+def common_access(targets: frozenset[str]) -> CommonAccess:
     """What is found at the first call; for the arguments see `confine`."""
     found = list(_importable(sys.path, {target.partition(":")[0].partition(".")[0] for target in targets}))
     importable = dict(reversed(found))  # the first one is imported
@@ -136,7 +136,7 @@ def laid_out(targets: frozenset[str]) -> LaidOut:
     within = Places(path for path, _ in modules)
     loaded: Allowed = [(file, READ) for file in _files_of_loaded() if file not in within]
     allowed = (*modules, *loaded, *_of_system())
-    return LaidOut(
+    return CommonAccess(
         importable,
         allowed,
         Places(_paths(allowed)),

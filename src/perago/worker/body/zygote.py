@@ -32,7 +32,7 @@ def run_zygote(
         start_companion: starts a child that sends the orders, and returns its id. It gets the tasks by name, or None if
             they are not loaded here.
     """
-    from perago.worker.body.confinement import laid_out
+    from perago.worker.body.confinement import common_access
     from perago.worker.body.main import Randomness, adopt_path, load, run_body
     from perago.worker.process.messages import Load, read_message
     from perago.worker.process.outbox import Outbox, failure_of
@@ -52,7 +52,7 @@ def run_zygote(
             outbox.send(failure_of(exc, "the process received SIGTERM while it was loading modules"))
             return
         if order.confines or any(task.sandbox.mode not in (None, "off") for task in tasks.values()):
-            laid_out(frozenset(order.targets))
+            common_access(frozenset(order.targets))
         gc.collect()
         gc.freeze()  # a collection in a fork would only copy these objects
     companion = None if start_companion is None else start_companion(tasks)

@@ -57,11 +57,11 @@ def give_up(capabilities: Iterable[Capability] = Capability) -> None:
     _check(library.capget(ctypes.byref(header), sets))
     held = False
     for capability in capabilities:
-        of, bit = sets[capability // _BITS], 1 << capability % _BITS
-        held = held or bool((of.effective | of.permitted | of.inheritable) & bit)
-        of.effective &= ~bit
-        of.permitted &= ~bit
-        of.inheritable &= ~bit
+        half, bit = sets[capability // _BITS], 1 << capability % _BITS
+        held = held or bool((half.effective | half.permitted | half.inheritable) & bit)
+        half.effective &= ~bit
+        half.permitted &= ~bit
+        half.inheritable &= ~bit
     if held:  # a service that has none may not be let to make this call either
         _check(library.capset(ctypes.byref(header), sets))
 
