@@ -17,7 +17,9 @@ from waiting import wait_for
 from worker_image import ContainedWorker, what_is_missing, worker_image
 
 MODULES = Path(__file__).parent / "modules"
-READ_ONLY, WRITABLE = ["/", "/app", "/etc", "/opt/perago"], ["/tmp", "/var/lib/perago", "/var/cache/perago"]
+READ_ONLY = ["/", "/app", "/etc", "/opt/perago"]
+OF_THE_WORKER = ["/tmp", "/var/lib/perago", "/var/cache/perago"]  # writable in the container, but not by a body
+OF_THE_BODY = ["$TMPDIR", "$HOME", "/dev/shm"]
 
 
 @pytest.fixture
@@ -60,9 +62,11 @@ def test_a_worker_completes_a_workflow_and_drains_on_sigterm_on_a_read_only_file
         inside = [first, *first.children(recursive=True)]
         assert {process.uids() for process in inside} == {(10001, 10001, 10001)}
 
-        looked = flow.start("image.look", {"write_to": [*READ_ONLY, *WRITABLE]}, workspace=workspace)
+        write_to = [*READ_ONLY, *OF_THE_WORKER, *OF_THE_BODY]
+        looked = flow.start("image.look", {"write_to": write_to}, workspace=workspace)
         output = flow.completed(looked, 120)
-        assert output["result"]["errors"] == [errno.EROFS] * len(READ_ONLY) + [None] * len(WRITABLE)
+        expected = [errno.EROFS] * len(READ_ONLY) + [errno.EACCES] * len(OF_THE_WORKER) + [None] * len(OF_THE_BODY)
+        assert output["result"]["errors"] == expected
         assert output["workspace"]["ref"] == lakefs_repository.head("main")
 
         last = flow.start("image.look", {"seconds": 2}, workspace=output["workspace"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def look(workspace: Path, params: Params, context: TaskContext) -> Answer:
     context.progress(1)
     time.sleep(params.seconds)
     (workspace / f"after-{params.seconds}").write_text("done")
-    return Answer(errors=[_error_of_writing(Path(path) / "probe") for path in params.write_to])
+    return Answer(errors=[_error_of_writing(Path(os.path.expandvars(path)) / "probe") for path in params.write_to])
 
 
 def _error_of_writing(path: Path) -> int | None:
