@@ -93,26 +93,38 @@ def _try(row: model.Row) -> TryRecord:
     )
 
 
+@lru_cache(maxsize=200_000)
+def _applicant(
+    name: str, exe: tuple, inp: int, digest: tuple, code: str, isolation: Isolation, instance: str
+) -> fence.Applicant:
+    task_id, scheduled, poll = exe
+    identity = AttemptIdentity(
+        workflow_instance_id=instance,
+        task_id=str(task_id),
+        retry_count=0,
+        scheduled_time=scheduled,
+        poll_count=poll,
+    )
+    return fence.Applicant(
+        identity=identity,
+        reference_task_name=name,
+        input_ref=str(inp),
+        params_digest=str(digest),
+        code_digest=code,
+        isolation=isolation,
+    )
+
+
 class Ours(model.Protocol):
     """The model's protocol, decided by `perago.attempt.fence`, and merged as stores do."""
 
     def asking(self, w: model.Worker) -> fence.Applicant:
-        task_id, scheduled, poll = w.exe
-        identity = AttemptIdentity(
-            workflow_instance_id=INSTANCE,
-            task_id=str(task_id),
-            retry_count=0,
-            scheduled_time=scheduled,
-            poll_count=poll,
-        )
-        return fence.Applicant(
-            identity=identity,
-            reference_task_name=w.name,
-            input_ref=str(w.inp),
-            params_digest=str(self.digest(w)),
-            code_digest="" if self.cfg.blind else str(w.code),
-            isolation=self.isolation,
-        )
+        code = "" if self.cfg.blind else str(w.code)
+        return _applicant(w.name, w.exe, w.inp, self.digest(w), code, self.isolation, self.instance(w))
+
+    def instance(self, w: model.Worker) -> str:
+        """The workflow instance that the worker's task belongs to."""
+        return INSTANCE
 
     @property
     def isolation(self) -> Isolation:
@@ -272,6 +284,11 @@ def instances(rows: tuple, kids: tuple) -> dict[str, WorkflowInstance]:
     return found
 
 
+@lru_cache(maxsize=200_000)
+def tree_record(rows: tuple, kids: tuple, instance: str, paths: frozenset[str]) -> InstanceRecord:
+    return read_tree(instances(rows, kids).__getitem__, instance, paths)
+
+
 def _document(row: model.Row, place: int, instance: str | None) -> dict[str, object]:
     """A task. The row of a sub-workflow that is handed out again shows its instance of before."""
     entry = _try(row)
@@ -299,9 +316,8 @@ def _instance(run: tuple) -> str:
 class OurTrees(Ours, trees.Protocol):
     """Trees of workflows: names, the record and the verdicts are those of `perago`."""
 
-    def asking(self, w: model.Worker) -> fence.Applicant:
-        asking = super().asking(w)
-        return replace(asking, identity=replace(asking.identity, workflow_instance_id=_instance(w.run)))
+    def instance(self, w: model.Worker) -> str:
+        return _instance(w.run)
 
     def seen(self, s: model.State, w: model.Worker, head: int) -> tuple[History, InstanceRecord, fence.Applicant]:
         line = range(head, w.inp, -1)
@@ -317,8 +333,7 @@ class OurTrees(Ours, trees.Protocol):
         return _tree_facts(chain[i], i, empty, self.cfg.blind, self.cfg.around(chain[i].who))
 
     def record_for(self, s: model.State, w: model.Worker, paths: frozenset[str] = frozenset()) -> InstanceRecord:
-        shown = instances(s.rows, s.tx.kids)
-        return read_tree(shown.__getitem__, self.asking(w).identity.workflow_instance_id, paths)
+        return tree_record(s.rows, s.tx.kids, self.instance(w), paths)
 
     def counts_for_parent(self, s: model.State, w: model.Worker) -> bool:
         try:
