@@ -212,6 +212,10 @@ class RefNotFoundError(StoreError):
     retry_can_help = False
 
 
+class SourceGoneError(StoreError):
+    """Content that was to be committed again is not there any more. Nothing was published."""
+
+
 class PrefixNotFoundError(StoreError):
     """The commit has no files below the prefix of a read-only task or an export, or not the file to read.
 

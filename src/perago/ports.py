@@ -214,6 +214,67 @@ class TransactionalStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class CommitEntry:
+    """One commit, as an index of history keeps it.
+
+    Attributes:
+        id, parents: full commit ids.
+        author: name of the author; time: of the commit, UTC.
+        subject: first line of the message.
+        message: the rest of it that is no stamp, at most `MAX_MESSAGE` characters.
+        stamp: None if the commit has none, or one that does not count, such as a copy.
+    """
+
+    id: str
+    parents: tuple[str, ...]
+    author: str
+    time: datetime
+    subject: str
+    message: str = ""
+    stamp: Stamp | None = None
+
+
+MAX_MESSAGE = 1_000
+"""Characters of a commit's message that an index keeps. What says that a commit was reverted is in the first ones."""
+
+
+@runtime_checkable
+class ReusableStore(Protocol):
+    """A store whose history can be read as a whole, and whose content can be committed again without moving it."""
+
+    def commits_since(self, repository: str, known: Callable[[str], bool], /) -> Iterator[CommitEntry]:
+        """All commits of all branches, each once, those of transactional runs included; without staged ones.
+
+        Follows all parents, and none of a known commit.
+
+        Args:
+            known: whether a commit, by its full id, is known, and with it all that came before.
+
+        Raises:
+            RepositoryNotFoundError: it does not exist.
+        """
+        ...
+
+    def stage_copy(
+        self,
+        source_ref: str,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        execution: TaskExecution,
+        /,
+    ) -> StagedWorkspace:
+        """As `StageWorkspace`, with the content of `execution.changes.written` from another commit. Moves no content.
+
+        Args:
+            source_ref: full id of a commit of the repository, which has these paths below the prefix.
+
+        Raises:
+            SourceGoneError: the commit, or the content of a path, is not there any more. Nothing was staged.
+        """
+        ...
+
+
 # ---------------------------------------------------------------- queue for a branch
 
 
