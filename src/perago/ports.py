@@ -275,6 +275,55 @@ class ReusableStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class EarlierResult:
+    """What a commit of the history has for a key.
+
+    Attributes:
+        commit: full id of the publication, or of the seal of a task that changed nothing.
+        outputs: full id of the commit that has its outputs.
+        origin: full id of the commit that a body made, if this one took its result from there; else `commit`.
+        made: when a body made it, UTC; None if that is not known.
+        stamp: of `commit`.
+    """
+
+    commit: str
+    outputs: str
+    origin: str
+    made: datetime | None
+    stamp: Stamp
+
+
+class EarlierResults(Protocol):
+    """The results that the history of a repository has, as this host knows it."""
+
+    def with_key(self, store: ReusableStore, repository: str, key: str, /) -> Sequence[EarlierResult]:
+        """Those with this key that may be used, newest first: effective, neither reverted nor distrusted. Looks for new
+        commits first.
+
+        Raises:
+            StoreError, WorkspaceStorageError: the history cannot be read, or the index cannot be written.
+        """
+        ...
+
+    def of_task(self, repository: str, task: str, /) -> Sequence[CommitEntry]:
+        """The newest commits of a task that have a key, newest first, whether they may be used or not. As the index has
+        them.
+
+        Raises:
+            WorkspaceStorageError: the index cannot be read.
+        """
+        ...
+
+    def computing(self, repository: str, key: str, is_cancelled: Callable[[], bool], /) -> AbstractContextManager[bool]:
+        """While a result is computed. Waits for a process of this host that computes one for the same key.
+
+        Yields whether it has waited. The wait ends when the other one does, after a limit, or when the attempt is
+        cancelled. Never raises.
+        """
+        ...
+
+
 # ---------------------------------------------------------------- queue for a branch
 
 

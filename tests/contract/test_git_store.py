@@ -7,7 +7,7 @@ import pytest
 from git_support import GIT_ENVIRONMENT
 from perago.stores.git import GitStore
 from perago.stores.git.history import compose
-from perago.testing.contract import StoreContract, TransactionalStoreContract
+from perago.testing.contract import ReusableStoreContract, StoreContract, TransactionalStoreContract
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 
@@ -39,16 +39,16 @@ def put(store, branch, entries, message):
     raise AssertionError(f"{branch} moved each time")
 
 
-def make_commit(store, branch, entries, message):
+def make_commit(store, branch, entries, message, *other_parents):
     index = {"GIT_INDEX_FILE": str(store.path.parent / "index")}
     head = store.branch_head(branch)
     git(store, "read-tree", *([head] if head else ["--empty"]), **index)
     git(store, "update-index", "-z", "--index-info", data=b"\0".join([*entries, b""]), **index)
-    parents = ["-p", head] if head else []
+    parents = [word for parent in (head, *other_parents) if parent for word in ("-p", parent)]
     return head, line(store, "commit-tree", line(store, "write-tree", **index), *parents, "-F", "-", data=message)
 
 
-class TestGitStore(StoreContract, TransactionalStoreContract):
+class TestGitStore(StoreContract, TransactionalStoreContract, ReusableStoreContract):
     @pytest.fixture(autouse=True)
     def consistent(self, bench):
         """`git fsck` finds nothing wrong with it afterwards."""
@@ -69,6 +69,14 @@ class TestGitStore(StoreContract, TransactionalStoreContract):
             entries.append((b"0" if mode == b"000000" else mode) + b" " + blob + b"\t" + name)
         _, message = git(store, "cat-file", "commit", commit).split(b"\n\n", 1)
         return put(store, branch, entries, message)
+
+    def person_merges(self, store, source, branch):
+        listed = git(store, "ls-tree", "-r", "-z", "--full-tree", source).split(b"\0")[:-1]
+        entries = [entry.replace(b" blob ", b" ") for entry in listed]
+        head, merge = make_commit(store, branch, entries, b"merged\n", self.head(store, source))
+        git(store, "update-ref", f"refs/heads/{branch}", merge, head)
+        git(store, "update-ref", "-d", f"refs/heads/{source}")
+        return merge
 
     def forge_seal(self, store, branch, files, stamp):
         entries = self._entries(store, files)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from perago.testing.contract import StoreContract, TransactionalStoreContract
+from perago.testing.contract import ReusableStoreContract, StoreContract, TransactionalStoreContract
 from servers.fixtures import repository_on
 from servers.lakefs_hooks import LakeFSHooks, store_on
 
 
-class TestLakeFSStore(LakeFSHooks, StoreContract, TransactionalStoreContract):
+class TestLakeFSStore(LakeFSHooks, StoreContract, TransactionalStoreContract, ReusableStoreContract):
     @pytest.fixture(autouse=True)
     def on_a_repository(self, lakefs_server):
         """A store and a repository for each test; at the end nothing uncommitted lies on the target."""
@@ -16,3 +16,10 @@ class TestLakeFSStore(LakeFSHooks, StoreContract, TransactionalStoreContract):
             self.name, self.store = repository.name, store
             yield
             assert repository.expect("GET", "/branches/main/diff")["results"] == []
+
+    def person_merges(self, store, source, branch):
+        with self.raw() as repository:
+            merged = repository.merge(source, branch)
+            assert merged.status == 200
+            repository.delete_branch(source)
+            return merged.json()["reference"]

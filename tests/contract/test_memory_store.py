@@ -1,10 +1,10 @@
 """The in-memory store passes the suite that it stands in for."""
 
 from perago.testing import MemoryStore
-from perago.testing.contract import StoreContract, TransactionalStoreContract
+from perago.testing.contract import ReusableStoreContract, StoreContract, TransactionalStoreContract
 
 
-class TestMemoryStore(StoreContract, TransactionalStoreContract):
+class TestMemoryStore(StoreContract, TransactionalStoreContract, ReusableStoreContract):
     holds_signs_of_directories = True
 
     def make_store(self, directory):
@@ -15,6 +15,11 @@ class TestMemoryStore(StoreContract, TransactionalStoreContract):
 
     def copy_commit(self, store, commit, branch):
         return store.cherry_pick(commit, branch)
+
+    def person_merges(self, store, source, branch):
+        merge = store.merge(source, branch)
+        store.delete_branch(source)
+        return merge
 
     def forge_seal(self, store, branch, files, stamp):
         return store.commit(branch, files, stamp=stamp)

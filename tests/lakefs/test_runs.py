@@ -3,10 +3,8 @@
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from pydantic import BaseModel
@@ -16,7 +14,6 @@ from perago import WorkspaceSpec, task
 from perago.attempt.context import RunContext
 from perago.attempt.run import run_attempt
 from perago.errors import BranchNotFoundError, StoreError
-from perago.http.session import HttpSession
 from perago.ports import Phase, SystemClock
 from perago.stores.lakefs.publication.draft import CommitDraft
 from perago.tasks.declare import task_of
@@ -26,6 +23,7 @@ from perago.values.findings import Kind
 from perago.values.history import Merge
 from perago.workflows.builtin import builtin_task
 from perago.workflows.graph import BEGIN_TASK, END_TASK
+from publication_support import moved_content, recorded_calls
 from servers.faults import Refuse, Repeat, Rule, Swallow
 from servers.lakefs_hooks import ACTIONS, store_on
 
@@ -148,25 +146,6 @@ def base(bench):
 @pytest.fixture
 def scene(bench, base, tmp_path):
     return RunScene(bench, tmp_path / "root")
-
-
-@contextmanager
-def recorded_calls():
-    """Method and path, below the repository, of each call to the server."""
-    calls = []
-    honest = HttpSession.call
-
-    async def call(self, request, *, timeout):
-        calls.append(f"{request.method} {'/'.join(request.url.path.split('/')[5:])}")
-        return await honest(self, request, timeout=timeout)
-
-    with patch.object(HttpSession, "call", call):
-        yield calls
-
-
-def moved_content(calls):
-    """Those that upload, copy or read an object."""
-    return [call for call in calls if "/objects" in call and not call.endswith("/ls")]
 
 
 # ---- the whole of a run

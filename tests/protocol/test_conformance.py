@@ -28,6 +28,13 @@ def test_the_protocol_holds_in_every_interleaving(scenario):
     assert states > 3_000
 
 
+@pytest.mark.parametrize("scenario", ["seq-people", "scoped-people2"])
+def test_tasks_with_a_cache_hold_in_every_interleaving(scenario):
+    states, complete, broken = conformance.explore(scenario, limit_s=200, cached=True)
+    assert (broken, complete) == ({}, True)
+    assert states > 3_000
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("scenario", ["scoped-people", "scoped-overlap-people"])
 def test_validation_of_reads_holds_in_every_interleaving(scenario):

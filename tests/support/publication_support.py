@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from perago.http.session import HttpSession
 from perago.testing.contract.bench import Bench
 from servers.lakefs_hooks import ACTIONS
 
@@ -43,3 +47,22 @@ class LakeFSBench(Bench):
         work = self.lay_out(base)
         work.edit(files)
         return self.stage(work, plan, **stamp)
+
+
+@contextmanager
+def recorded_calls():
+    """Method and path, below the repository, of each call to the server."""
+    calls = []
+    honest = HttpSession.call
+
+    async def call(self, request, *, timeout):
+        calls.append(f"{request.method} {'/'.join(request.url.path.split('/')[5:])}")
+        return await honest(self, request, timeout=timeout)
+
+    with patch.object(HttpSession, "call", call):
+        yield calls
+
+
+def moved_content(calls):
+    """Those that upload, copy or read an object."""
+    return [call for call in calls if "/objects" in call and not call.endswith("/ls")]

@@ -71,7 +71,8 @@ class SnapshotCommits(Commits):
             made = json.loads(path.read_text())
             stamp = None if made["stamp"] is None else from_pairs(made["stamp"])
             tree = {name: self._blob(*entry) for name, entry in made["tree"].items()}
-            commit = Commit(made["id"], made["parent"], tree, stamp, made["author"], made["subject"])
+            facts = (made["author"], made["subject"], made["merged"])
+            commit = Commit(made["id"], made["parent"], tree, stamp, *facts, number=self._stored)
             self._commits[commit.id] = commit
             self._stored += 1
         with contextlib.suppress(FileNotFoundError):
@@ -82,7 +83,7 @@ class SnapshotCommits(Commits):
         for commit in list(self._commits.values())[self._stored :]:
             tree = {name: self._kept(blob) for name, blob in commit.tree.items()}
             stamp = None if commit.stamp is None else dict(to_pairs(commit.stamp))
-            facts = {"id": commit.id, "parent": commit.parent, "author": commit.author, "subject": commit.subject}
+            facts = {name: getattr(commit, name) for name in ("id", "parent", "merged", "author", "subject")}
             self._put(self.snapshot(self._stored), json.dumps({**facts, "tree": tree, "stamp": stamp}).encode())
             self._stored += 1
         references = {"branches": self._branches, "staged": self._staged}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from perago.attempt.body import InvokeBody, invoke_in_process
 from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, result_for_exception, status_for_exception
 from perago.attempt.phases import Phases
+from perago.attempt.reuse import RunCache
 from perago.ports import BranchQueue, Clock, Observer, SystemClock, no_queue
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
@@ -38,6 +39,7 @@ class RunContext:
         keep_failed_workspace: whether the directory of a failed attempt is kept.
         trace: the attempt's trace context, or None.
         sandbox: the mode in which the body runs, for the stamp.
+        cache: where earlier results are found; None if none are used, and none are kept for later.
         queue: where the attempt waits for others that write its branch.
     """
 
@@ -55,6 +57,7 @@ class RunContext:
     clock: Clock = field(default_factory=SystemClock)
     trace: TraceContext | None = None
     sandbox: SandboxMode = "off"
+    cache: RunCache | None = None
     queue: BranchQueue = no_queue
 
     def phases(self, identity: AttemptIdentity) -> Phases:

@@ -206,12 +206,18 @@ def plan_start(
     return Validate(_merge(history, foreign, abandoned, record, asking))
 
 
-def plan_publication(history: History, record: InstanceRecord, asking: Applicant, *, changed: bool) -> Plan | Validate:
-    """The publish fence, after the body. `changed`: the body changed a file.
+def plan_publication(
+    history: History, record: InstanceRecord, asking: Applicant, *, changed: bool, seals_noop: bool = False
+) -> Plan | Validate:
+    """The publish fence, after the body.
 
     A no-op of a first delivery writes nothing. A no-op of a later delivery, or beside other tries, is sealed: an older
     execution may still be alive, and its swap, or a heartbeat that reverts the report, would give the task a second
     result.
+
+    Args:
+        changed: the body changed a file.
+        seals_noop: seal each no-op, so that the history has its result.
     """
     settled = _settled_by_another_try(history, record, asking)
     if settled is not None:
@@ -221,7 +227,7 @@ def plan_publication(history: History, record: InstanceRecord, asking: Applicant
         return _refuse(history, foreign, record, asking)
     merge = _merge(history, foreign, abandoned, record, asking)
     if not changed and not abandoned:
-        again = history.is_known and _delivered_before(record, asking)
+        again = history.is_known and (seals_noop or not is_first_delivery(record, asking))
         plan: Plan = Seal(history.head, asking.input_ref) if again else Complete(asking.input_ref)
     else:
         plan = merge if foreign else Publish(history.head, merge.abandoned)
@@ -450,10 +456,10 @@ def _code_of(history: History, entry: TryRecord, asking: Applicant) -> str | Non
     return None
 
 
-def _delivered_before(record: InstanceRecord, asking: Applicant) -> bool:
-    """Whether this logical task was delivered before: this try, or another one."""
+def is_first_delivery(record: InstanceRecord, asking: Applicant) -> bool:
+    """Whether this logical task was never delivered before: neither this try, nor another one."""
     tries = record.of(asking.reference_task_name)
-    return (asking.identity.poll_count or 0) > 1 or any(entry.task_id != asking.identity.task_id for entry in tries)
+    return (asking.identity.poll_count or 0) <= 1 and all(entry.task_id == asking.identity.task_id for entry in tries)
 
 
 def _ended_since(entry: TryRecord, scheduled_time: int | None) -> bool:

@@ -35,6 +35,7 @@ from perago.ports import (
     Phase,
     PublishWorkspace,
     ReadHistory,
+    ReusableStore,
     StageWorkspace,
     Turn,
     ValidateReads,
@@ -55,7 +56,7 @@ LIGHT_FILES, LIGHT_BYTES = 100, 8 * 1024 * 1024
 
 Decide = Callable[[History, InstanceRecord, fence.Applicant], Plan | Validate | None]
 
-How = Literal["published", "merged", "replaced", "adopted", "unchanged"]
+How = Literal["published", "merged", "replaced", "adopted", "unchanged", "cached"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,7 @@ class AttemptPorts:
 
     Attributes:
         foresee_download: None if the store cannot.
+        reusable: the store, if its results can be used again.
     """
 
     download_workspace: DownloadWorkspace
@@ -77,6 +79,7 @@ class AttemptPorts:
     load_record: LoadRecord
     validate_reads: ValidateReads
     foresee_download: ForeseeDownload | None = None
+    reusable: ReusableStore | None = None
 
     @classmethod
     def of(cls, store: WorkspaceStore, engine: AttemptEngine) -> AttemptPorts:
@@ -92,6 +95,7 @@ class AttemptPorts:
             load_record=engine.load_record,
             validate_reads=store.validate_reads,
             foresee_download=store.foresee_download if isinstance(store, ForeseesDownload) else None,
+            reusable=store if isinstance(store, ReusableStore) else None,
         )
 
 
@@ -102,6 +106,21 @@ class PublicationResult:
     ref: str
     how: How
     result: JsonObject | None = None
+
+
+Settled = tuple[PublicationResult, JsonObject]
+"""How an attempt completes, and the result of its own that goes with it."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """Nothing is settled yet: the body must run, or an earlier result must take its place.
+
+    Attributes:
+        is_first: no other delivery of this task, and no other try of it, was before.
+    """
+
+    is_first: bool
 
 
 @dataclass(frozen=True)
@@ -128,6 +147,8 @@ class PublicationTarget:
         subject: what is published, in a refusal.
         queue: where the attempt waits for its turn to publish.
         is_cancelled: ends that wait.
+        seals_noop: record an attempt that changed nothing by a seal, so that its result is found again.
+        cached_from: the commit whose result stands for that of a body.
     """
 
     ports: AttemptPorts
@@ -139,9 +160,11 @@ class PublicationTarget:
     queue: BranchQueue
     is_cancelled: Callable[[], bool]
     subject: Subject = "task"
+    seals_noop: bool = False
+    cached_from: str | None = None
 
-    def begin(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult | None:
-        """Before the body: complete as another try did, adopt, or refuse. None if the body must run."""
+    def begin(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult | Due:
+        """Before the body: complete as another try did, adopt, or refuse."""
         return self._until_settled(fence.plan_start, execution, workspace_dir, wait_first=False)
 
     def finish(self, execution: TaskExecution, workspace_dir: Path, written_bytes: int) -> PublicationResult:
@@ -155,10 +178,11 @@ class PublicationTarget:
         is_light = len(changes.written) <= LIGHT_FILES and written_bytes <= LIGHT_BYTES
 
         def decide(history: History, record: InstanceRecord, asking: fence.Applicant) -> Plan | Validate:
-            return fence.plan_publication(history, record, asking, changed=changed)
+            return fence.plan_publication(history, record, asking, changed=changed, seals_noop=self.seals_noop)
 
         outcome = self._until_settled(decide, execution, workspace_dir, wait_first=changed and is_light)
-        return required(outcome, "a publication is always decided")
+        settled = outcome if isinstance(outcome, PublicationResult) else None
+        return required(settled, "a publication is always decided")
 
     def _until_settled(
         self,
@@ -167,7 +191,7 @@ class PublicationTarget:
         workspace_dir: Path,
         *,
         wait_first: bool,
-    ) -> PublicationResult | None:
+    ) -> PublicationResult | Due:
         """Decide and carry out the plan, until no swap is lost.
 
         Args:
@@ -182,7 +206,7 @@ class PublicationTarget:
                 try:
                     plan, seen = self._plan(decide)
                     if plan is None:
-                        return None
+                        return Due(fence.is_first_delivery(seen.record, seen.asking))
                     return self._carry_out(plan, seen.stamped(execution), workspace_dir, place)
                 except HeadMovedError:
                     place.wait().lost(lost + 1)
@@ -209,7 +233,7 @@ class PublicationTarget:
             plan = decide(seen.history, record, seen.asking)
             if isinstance(plan, Validate):
                 plan = self._validated(plan, seen)
-            how = None if plan is None or isinstance(plan, Refuse) else how_of(plan)
+            how = None if plan is None or isinstance(plan, Refuse) else self._how(plan)
             span.note(head=history.head, commits=len(history.commits), plan=_name(plan), how=how)
             if isinstance(plan, Refuse):
                 raise self._refusal(plan)
@@ -232,7 +256,7 @@ class PublicationTarget:
     ) -> PublicationResult:
         if isinstance(plan, Refuse):
             raise self._refusal(plan)
-        planned, how = replace(execution, plan=plan, changes=execution.changes or Changes()), how_of(plan)
+        planned, how = replace(execution, plan=plan, changes=execution.changes or Changes()), self._how(plan)
         match plan:
             case Complete(_, None):
                 self._attempt_fence()
@@ -248,6 +272,10 @@ class PublicationTarget:
             case Publish() | Merge():
                 return PublicationResult(self._write(planned, workspace_dir, place), how)
         assert_never(plan)
+
+    def _how(self, plan: Complete | Seal | Publish | Merge) -> How:
+        how = how_of(plan)
+        return how if self.cached_from is None or how == "adopted" else "cached"
 
     def _refusal(self, refuse: Refuse) -> PublishFenceError:
         return refusal(refuse, self.workspace_input.branch, self.applicant.input_ref, self.spec, self.subject)

@@ -37,10 +37,10 @@ from perago.attempt.parse import (
     such_as,
 )
 from perago.attempt.phases import Phases
-from perago.attempt.publication import AttemptPorts, PublicationResult, PublicationTarget
+from perago.attempt.publication import AttemptPorts, Due, PublicationResult, PublicationTarget, Settled
 from perago.attempt.stamp import StampDraft
 from perago.attempt.transaction import begin_or_end, begins_or_ends
-from perago.errors import WorkspaceContentError
+from perago.errors import WorkspaceContentError, required
 from perago.ports import (
     AttemptEngine,
     DownloadWorkspace,
@@ -55,6 +55,7 @@ from perago.tasks.guards import GuardPhase, check_files
 from perago.tasks.patterns import filled
 from perago.tasks.secrets import secrets_of
 from perago.values import redaction
+from perago.values.history import Stamp
 from perago.values.joins import WorkspaceJoin, input_refs
 from perago.values.json_text import JsonObject
 from perago.values.models import (
@@ -195,7 +196,7 @@ class AttemptRun:
             if self.spec.read_only:
                 work = self._work(workspace_input, call, directory, ports.download_workspace, ports.list_workspace)
                 return completed(workspace_output(workspace_input, workspace_input.ref, work.result))
-            if ports.foresee_download is not None:
+            if ports.foresee_download is not None and self.task.cache is None:
                 ports.foresee_download(workspace_input, self.spec.laid_out)
             draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.context.clock)
             target = PublicationTarget(
@@ -209,14 +210,43 @@ class AttemptRun:
                 is_cancelled=self.context.is_cancelled,
             )
             execution = draft.execution(self.attempt, self.context, {})
-            outcome = target.begin(execution, directory.workspace)
-            result: JsonObject = {}
-            if outcome is None:
+            begun = target.begin(execution, directory.workspace)
+            if not isinstance(begun, Due):
+                return self._completed(workspace_input, begun, {})
+            drafted = partial(draft.execution, self.attempt, self.context)
+
+            def compute(
+                target: PublicationTarget, stamped: Callable[[Stamp], Stamp], look_again: Callable[[], Settled | None]
+            ) -> Settled:
                 work = self._work(workspace_input, call, directory, ports.download_workspace, ports.list_workspace)
-                execution = replace(draft.execution(self.attempt, self.context, work.result), changes=work.changes)
-                outcome = target.finish(execution, directory.workspace, work.written_bytes)
-                result = work.result
-            return self._completed(workspace_input, outcome, result)
+                meanwhile = look_again()
+                if meanwhile is not None:
+                    return meanwhile
+                made = drafted(work.result)
+                stamp = stamped(required(made.stamp, "what is drafted has a stamp"))
+                made = replace(made, stamp=stamp, changes=work.changes)
+                return target.finish(made, directory.workspace, work.written_bytes), work.result
+
+            if self.context.cache is None or ports.reusable is None or self.task.cache is None:
+                return self._completed(workspace_input, *compute(target, lambda stamp: stamp, lambda: None))
+            from perago.attempt.cached import CachedAttempt  # it reads code, which takes more than a small attempt
+
+            cached = CachedAttempt(
+                task=self.task,
+                spec=self.spec,
+                params=call.params,
+                workspace_input=workspace_input,
+                store=ports.reusable,
+                list_workspace=ports.list_workspace,
+                cache=self.context.cache,
+                target=target,
+                drafted=drafted,
+                compute=compute,
+                sandbox=self.context.sandbox,
+                phases=self.phases,
+                clock=self.context.clock,
+            )
+            return self._completed(workspace_input, *cached.complete(is_first=begun.is_first))
 
     def rehearse(
         self,

@@ -19,7 +19,7 @@ from perago.attempt.join import resolve_join
 from perago.attempt.membership import assert_may_publish, is_of_run
 from perago.attempt.output import completed, workspace_output
 from perago.attempt.parse import WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace, parse_workspace_input
-from perago.attempt.publication import AttemptPorts, PublicationTarget
+from perago.attempt.publication import AttemptPorts, Due, PublicationTarget
 from perago.attempt.stamp import StampDraft, of_run
 from perago.errors import PublishFenceError, StoreError, TaskInputError, required
 from perago.ports import (
@@ -179,7 +179,7 @@ class _RunEnd:
                 run, published = self._run(params, workspace_input)
         except (PublishFenceError, StoreError):
             before = target.begin(draft.execution(self.attempt, self.context, {}), _NO_DIRECTORY)
-            if before is None:
+            if isinstance(before, Due):
                 raise
             return completed(workspace_output(workspace_input, before.ref, before.result or {}))
         with phases(Phase.DIFF) as span:

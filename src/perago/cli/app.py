@@ -28,6 +28,8 @@ _COMMANDS = {
     "import": ("perago.cli.commands.importing", "Commit the files of a directory to a branch."),
     "export": ("perago.cli.commands.export", "Write the files of a commit to a directory."),
     "log": ("perago.cli.commands.log", "Show the history of a branch: tasks, inputs and results."),
+    "why": ("perago.cli.commands.why", "Say what a run of a task would compute, and why."),
+    "distrust": ("perago.cli.commands.distrust", "Say that a result is wrong, so that no task takes it again."),
     "cache": ("perago.cli.commands.cache", "Show or clear this host's object cache."),
     "fence": ("perago.cli.commands.fence", "Check or install the publish fence of a lakeFS branch."),
     "allow": ("perago.cli.commands.allow", "Allow a server that a file of the current directory names."),

@@ -97,6 +97,7 @@ class RunArguments:
     task_id: str | None = None
     jobs: int = 1
     fast_retries: bool = False
+    no_cache: bool = False
     tasks: tuple[str, ...] = ()
     workflows: tuple[str, ...] = ()
     as_json: bool = False

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from perago.tasks.caching import forget_code, read_code
 from perago.tasks.code import code_digest, forget_digests
 from perago.tasks.code_version import code_version, forget_versions
 from perago.tasks.declare import TaskDefinition
@@ -34,6 +35,7 @@ class LoadedCode:
             if task.has_workspace and not task.is_builtin:
                 code_digest(task)  # of the files as they were loaded: digest and version go with the definition
                 code_version(task)
+        read_code(self.tasks.values())
 
 
 class RunCode:
@@ -61,6 +63,7 @@ class RunCode:
         self._told: list[Path] = []
         self._mutex = threading.Lock()
         forget_versions()
+        forget_code()
         forget_digests()  # a caller in Python may have imported the modules long ago; its bodies load them now
         self.current = LoadedCode(0, tasks, states_of_files(own.values()))
 
@@ -89,6 +92,7 @@ class RunCode:
         own = {name: self.current.tasks[name] for name in self._targets}
         files = states_of_files(own.values())
         tasks = load_anew(own, self._targets)
+        forget_code()
         files = {**states_of_files(tasks.values()), **files}
         self.current = LoadedCode(self.current.number + 1, {**self._builtin, **tasks}, files)
         self._tell(changed, "The tasks are loaded anew")

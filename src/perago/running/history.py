@@ -45,6 +45,7 @@ class CommitSummary:
         worker: where it ran.
         workflow_params: params of the outermost workflow, as `params`; None also if they are unknown.
         sandbox: mode of the body's sandbox; None if it had none.
+        cached_from: full id of the commit whose result and outputs were taken in place of a body's; None if a body ran.
         code_commit: full id of the git commit of the task's code; code_dirty: whether the code differed from it. None
             if the code was in no git repository.
     """
@@ -73,6 +74,7 @@ class CommitSummary:
     code_commit: str | None = None
     code_dirty: bool | None = None
     sandbox: str | None = None
+    cached_from: str | None = None
 
     @classmethod
     def of(cls, entry: LogEntry) -> Self:
@@ -109,6 +111,7 @@ def _of_stamp(stamp: Stamp) -> dict[str, Any]:
         "code_commit": stamp.code_commit,
         "code_dirty": stamp.code_dirty,
         "sandbox": stamp.sandbox,
+        "cached_from": stamp.cached_from,
     }
 
 

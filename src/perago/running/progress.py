@@ -66,6 +66,8 @@ def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
     if event.kind == "lost":
         return f"{event.phase}: another writer was faster; deciding again"
     match event.phase:
+        case Phase.DECIDE:
+            return _describe_cache(event.attributes)
         case phase if PHASES[phase].transfer is not None:
             known = {**latest, **event.attributes}
             if "files" not in known:
@@ -78,6 +80,16 @@ def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
             return f"diff: {describe_counts(event.attributes)}"
         case Phase.PUBLISH:
             return f"publish: commit {str(event.attributes.get('ref', ''))[:_SHORT_COMMIT]}"
+        case _:
+            return None
+
+
+def _describe_cache(attributes: Mapping[str, Any]) -> str | None:
+    match attributes.get("cache"):
+        case "hit":
+            return f"cache: the result of commit {str(attributes['cached_from'])[:_SHORT_COMMIT]} is taken"
+        case "miss":
+            return f"cache: the body runs: {attributes['why']}"
         case _:
             return None
 

@@ -86,6 +86,7 @@ def run(
     retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
+    no_cache: bool = False,
     progress: bool | None = None,
 ) -> CompletedRun[R]: ...
 @overload
@@ -99,6 +100,7 @@ def run(
     retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
+    no_cache: bool = False,
     progress: bool | None = None,
 ) -> CompletedRun[R]: ...
 @overload
@@ -112,6 +114,7 @@ def run(
     retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
+    no_cache: bool = False,
     progress: bool | None = None,
 ) -> CompletedRun[Any]: ...
 def run(  # noqa: PLR0913 - its keywords are the options of the command
@@ -124,6 +127,7 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
     retries: int | None = None,
     jobs: int = 2,
     fast_retries: bool = False,
+    no_cache: bool = False,
     progress: bool | None = None,
 ) -> CompletedRun[Any]:
     """Run a task once on a commit of a branch and publish its changes there; or a workflow of tasks.
@@ -146,6 +150,7 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
             workflow each task's own.
         jobs: tasks of a workflow to run at the same time.
         fast_retries: retry tasks of a workflow without their delays.
+        no_cache: run all bodies; take no earlier results of tasks with a cache.
         progress: show the tasks while they run: in a notebook in the cell, otherwise as lines on stderr. Default: only
             in a notebook.
 
@@ -163,6 +168,7 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
         place=Place(given_repository(configured_repo(repo)), branch, ref, configured_branch),
         retries=retries,
         progress=progress,
+        recomputes=no_cache,
     )
     if retries is not None and not 0 <= retries <= MAX_RETRIES:
         raise TaskInputError(f"retries={retries} is not in the range 0 to {MAX_RETRIES}")
@@ -179,12 +185,14 @@ class _Call:
     place: Place
     retries: int | None
     progress: bool | None
+    recomputes: bool
 
 
 def _run_task(task: TaskDefinition, call: _Call) -> CompletedRun[Any]:
     target = _target_of(task)
     config = load_run_config(target or task.target)
     request = new_request(task, target or task.target, call.params, config, call.place)
+    request = replace(request, recomputes=call.recomputes)
     if target is None:
         request = replace(request, in_process="a task that no other process can import runs in this one")
     cancelled = threading.Event()
@@ -223,6 +231,7 @@ def _run_workflow(workflow: LoadedWorkflow, call: _Call, jobs: int, *, fast: boo
     here = [task for name, task in workflow.tasks.items() if name not in targets]
     config = load_run_config(workflow.target)
     request = new_workflow_request(workflow, call.params, config, call.place, retries=call.retries, targets=targets)
+    request = replace(request, recomputes=call.recomputes)
     cancelled = threading.Event()
     with ExitStack() as stack:
         view = stack.enter_context(open_view(states_of(workflow.graph.nodes), progress=call.progress))

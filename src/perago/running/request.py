@@ -48,6 +48,7 @@ class RunRequest:
         repository: address of the repository; None for a free task without one.
         resumed: id of the run to resume; None for a new run.
         in_process: why the body runs in this process; None if it has one of its own.
+        recomputes: use no earlier result.
     """
 
     task: TaskDefinition
@@ -59,6 +60,7 @@ class RunRequest:
     new_params: JsonObject | None = None
     resumed: str | None = None
     in_process: str | None = None
+    recomputes: bool = False
 
     def expect_sandbox(self) -> None:
         """Check that the task's sandbox can be had.

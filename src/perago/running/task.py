@@ -22,6 +22,7 @@ from perago.attempt.run import run_attempt
 from perago.engines.local import LocalRun
 from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, required
 from perago.ports import Event, Observer, Repository, SystemClock
+from perago.running.cache import cache_of_run
 from perago.running.code import RunCode
 from perago.running.progress import Lines
 from perago.running.recordable import learn_secrets
@@ -143,6 +144,14 @@ class TaskRun:
             trace=observer.trace,
             queue=queue_for(self.job.repository),
             sandbox=sandbox_of(task, self.job.config.sandbox, in_process=self.job.in_process),
+            cache=cache_of_run(
+                task,
+                self.job.repository,
+                self.job.config,
+                self.job.engine,
+                AttemptIdentity.of(self.run.attempt),
+                recomputes=self.job.recomputes,
+            ),
         )
         return run_attempt(
             task,

@@ -41,6 +41,7 @@ class TaskState:
         retry_at: when its next try is due, monotonic seconds; None if none is.
         cases: the cases of switches that it is in.
         is_left_out: one of those switches has taken another case.
+        cached_from: id of the commit whose result was taken in place of the body's.
     """
 
     reference_name: str
@@ -56,6 +57,7 @@ class TaskState:
     item: str = ""
     retry_at: float | None = None
     is_left_out: bool = False
+    cached_from: str | None = None
     counts: Mapping[str, Any] = field(default_factory=dict)
 
     @property

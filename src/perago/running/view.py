@@ -208,20 +208,25 @@ class TaskDisplay:
 
 def _begun(state: TaskState, number: int) -> None:
     state.status, state.since, state.seconds = TryStatus.IN_PROGRESS, time.monotonic(), None
-    state.tries, state.text, state.counts, state.retry_at = number, "", {}, None
+    state.tries, state.text, state.counts, state.retry_at, state.cached_from = number, "", {}, None, None
 
 
 def _take(state: TaskState, event: Event) -> None:
     if event.kind == "started":
         state.text = str(event.phase)
+        if event.phase is Phase.BODY:
+            state.cached_from = None
     elif event.kind == "progress":
         state.text = f"{event.phase}: {describe_progress(event)}"
     elif event.kind == "completed" and event.phase is Phase.DIFF:
         state.counts = event.attributes
+    elif event.kind == "completed":
+        state.cached_from = event.attributes.get("cached_from", state.cached_from)
 
 
 def _ended(state: TaskState, status: TryStatus, ref: str | None, reason: str | None, seconds: float | None) -> None:
     state.status, state.seconds = status, time.monotonic() - state.since if seconds is None else seconds
-    done = [describe_counts(state.counts)] if state.counts else []
+    done = [] if state.cached_from is None else [f"cached from {state.cached_from[:_SHORT_COMMIT]}"]
+    done += [describe_counts(state.counts)] if state.counts else []
     done += [f"commit {ref[:_SHORT_COMMIT]}"] if ref is not None else []
     state.text = ", ".join(done) if status is TryStatus.COMPLETED else printable(reason or "")

@@ -143,6 +143,7 @@ class RunObserver:
     Attributes:
         error: the error that failed the try, or None.
         how: how the attempt completes, by the latest decision of the publish fence; None before there is one.
+        cached_from: id of the commit whose result was taken in place of the body's; None if none was.
         counts: number of files added, modified and deleted; empty before the diff.
         kept: path of the kept workspace, or None.
         beside: entries of the current directory that are new or changed since the body started.
@@ -160,6 +161,7 @@ class RunObserver:
         """Forget the previous try."""
         self.error: BaseException | None = None
         self.how: str | None = None
+        self.cached_from: str | None = None
         self.counts: Mapping[str, Any] = {}
         self.kept: str | None = None
         self.beside: tuple[str, ...] = ()
@@ -192,6 +194,7 @@ class RunObserver:
         if event.kind != "completed":
             return
         self.how = attributes.get("how", self.how)
+        self.cached_from = attributes.get("cached_from", self.cached_from)
         self.kept = attributes.get("kept", self.kept)
         if event.phase is Phase.DIFF:
             self.counts = attributes

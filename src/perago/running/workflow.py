@@ -21,6 +21,7 @@ from perago.attempt.run import run_attempt
 from perago.engines.local import WorkflowRun
 from perago.errors import TaskCancelledError, TaskDefinitionError, required
 from perago.ports import Event, Repository, SystemClock
+from perago.running.cache import cache_of_run
 from perago.running.code import RunCode
 from perago.running.loop import WAIT_SECONDS, TryEnd, WorkflowLoop, commit_of
 from perago.running.repos.address import queue_for
@@ -33,7 +34,7 @@ from perago.running.workflow_request import WorkflowRequest, recorded_retries
 from perago.tasks.declare import TaskDefinition
 from perago.telemetry.sink import Telemetry
 from perago.values.json_text import JsonObject
-from perago.values.models import EngineTask, RuntimeTaskResult
+from perago.values.models import AttemptIdentity, EngineTask, RuntimeTaskResult
 from perago.values.record import TryStatus
 from perago.values.redaction import mask_text
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
@@ -193,6 +194,14 @@ class _Slot:
             trace=observer.trace,
             queue=queue_for(request.repository),
             sandbox=sandbox_of(task, request.config.sandbox, in_process=request.in_process(task)),
+            cache=cache_of_run(
+                task,
+                request.repository,
+                request.config,
+                request.engine,
+                AttemptIdentity.of(attempt),
+                recomputes=request.recomputes,
+            ),
         )
         return run_attempt(
             task,

@@ -50,6 +50,7 @@ class WorkflowRequest:
         again: of a resumed run, what runs again although it has completed. None: nothing.
         targets: where a body's process finds a task, by the task's name. Default: where the task is declared. The body
             of a task without one runs in this process, in the thread that waits for the run.
+        recomputes: use no earlier results.
     """
 
     workflow: LoadedWorkflow
@@ -63,6 +64,7 @@ class WorkflowRequest:
     options: JsonObject = field(default_factory=dict)
     again: Again | None = None
     targets: Mapping[str, str] | None = None
+    recomputes: bool = False
 
     @property
     def loaded(self) -> Mapping[str, str]:

@@ -158,6 +158,10 @@ class RuntimeConfig(_Config):
     sandbox: Literal["enforce", "report", "off"] = "off"
     """What bodies may reach besides their workspace, where a task does not say it: `enforce` refuses all that was not
     laid out for them, `report` notes it, `off` does neither. See [What a body can reach](../sandbox.md)."""
+    run_cache: Literal["proven", "observed", "off"] | None = None
+    """Which earlier results tasks with a cache may use: `proven`, those whose sandbox refused them everything else,
+    `observed`, also those that were only seen to read nothing else, or `off`. Default: `observed` for runs here,
+    `proven` for a worker on Linux, `observed` for others. See [Compute only what changed](../cache.md)."""
     free_tasks: Literal["warm", "forked"] = "warm"
     """Where a worker runs the bodies of tasks without a workspace: `warm`, one after the other in a permanent process,
     or `forked`, each in a process of its own."""

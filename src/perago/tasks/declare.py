@@ -8,20 +8,23 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel
 
 from perago.errors import TaskDefinitionError
+from perago.tasks.caching import check_cache, read_cache
 from perago.tasks.context import TaskContext
 from perago.tasks.controls import TaskControls
 from perago.tasks.metrics import MetricRecorder, MetricSpec
 from perago.tasks.patterns import check_patterns
 from perago.tasks.signature import STANDARD_ORDER, Slot, definition_fault, read_signature
+from perago.values.cache import CacheSpec
 from perago.values.credentials import LAKEFS_SECRET
 from perago.values.sandbox import SANDBOX_MODES, SandboxMode, SandboxSpec
 from perago.values.spec import WorkspaceSpec
@@ -60,6 +63,7 @@ class TaskDefinition:
         controls: retries, timeouts and limits.
         environment: credentials of the worker that the body sees, and in a sandbox further variables.
         sandbox: what the body may reach.
+        cache: how its results may be used again; None if they may not.
         slots: kinds of the function's parameters, in order. Default: the standard order.
     """
 
@@ -75,6 +79,7 @@ class TaskDefinition:
     controls: TaskControls = field(default_factory=TaskControls)
     environment: tuple[str, ...] = ()
     sandbox: SandboxSpec = field(default_factory=SandboxSpec)
+    cache: CacheSpec | None = None
     slots: tuple[Slot, ...] = ()
 
     def __post_init__(self) -> None:
@@ -172,6 +177,10 @@ def task(  # noqa: PLR0913 - the declaration is the published contract
     reads: Sequence[str | Path] = (),
     writes: Sequence[str | Path] = (),
     network: bool = False,
+    cache: bool | Literal["trusted"] = False,
+    depends: Sequence[ModuleType | str | Path] = (),
+    cache_version: str | None = None,
+    max_age: timedelta | None = None,
 ) -> Callable[[_Function], _Function]:
     """Declare a function as a task. Returns the function itself, with a `TaskDefinition` attached.
 
@@ -194,6 +203,11 @@ def task(  # noqa: PLR0913 - the declaration is the published contract
             "off" does neither. Default: the setting `PERAGO_SANDBOX`. See docs/sandbox.md.
         reads, writes: absolute paths of the host that the body may read or write, with all that is below them.
         network: whether the body may make TCP connections.
+        cache: use an earlier result with its outputs, if nothing that it depends on has changed. The body then runs in
+            a sandbox, which says so. "trusted" takes your word for it instead. Needs outputs. See docs/cache.md.
+        depends: further modules and files of the host (absolute paths) that the result depends on.
+        cache_version: stands for the code in place of the code itself: a result is used as long as this is the same.
+        max_age: use no result that is older. Default: any.
 
     Raises:
         TaskDefinitionError: the declaration is wrong. Names the function, the fault and what to do.
@@ -206,6 +220,9 @@ def task(  # noqa: PLR0913 - the declaration is the published contract
         _check_kinds(function, workspace=workspace, metrics=metrics, controls=declared, strict_params=strict_params)
         _check_environment(function, environment)
         confinement = _read_sandbox(function, sandbox, reads, writes, network=network)
+        caching = read_cache(function, cache, depends=depends, cache_version=cache_version, max_age=max_age)
+        check_cache(function, caching, workspace, confinement)
+        proves = caching is not None and not caching.is_trusted
         signature = read_signature(function, has_workspace=workspace is not None, has_metrics=metrics is not None)
         check_patterns(function, workspace, signature.params_model)
         definition = TaskDefinition(
@@ -220,7 +237,8 @@ def task(  # noqa: PLR0913 - the declaration is the published contract
             metrics=metrics,
             controls=declared,
             environment=tuple(environment),
-            sandbox=confinement,
+            sandbox=replace(confinement, proves=proves),
+            cache=caching,
             slots=signature.slots,
         )
         setattr(function, TASK_ATTRIBUTE, definition)

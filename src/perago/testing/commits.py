@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
 from perago.errors import BranchNotFoundError, HeadMovedError, StoreError
+from perago.ports import commit_time
 from perago.values.history import Stamp
 
 
@@ -36,6 +38,8 @@ class Commit:
     Attributes:
         id: 40 hex digits.
         parent: id of the first parent; None for a root.
+        merged: id of the second parent, in a person's merge; None in any other commit.
+        number: of commits made before it.
     """
 
     id: str
@@ -44,6 +48,13 @@ class Commit:
     stamp: Stamp | None = None
     author: str = ""
     subject: str = ""
+    merged: str | None = None
+    number: int = 0
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Ids of all parents."""
+        return tuple(commit_id for commit_id in (self.parent, self.merged) if commit_id is not None)
 
 
 def put(tree: Tree, overlay: Overlay) -> Tree:
@@ -74,13 +85,21 @@ class Commits:
     # ---- commits
 
     def add(
-        self, parent: str | None, tree: Tree, *, stamp: Stamp | None = None, author: str = "", subject: str = ""
+        self,
+        parent: str | None,
+        tree: Tree,
+        *,
+        stamp: Stamp | None = None,
+        author: str = "",
+        subject: str = "",
+        merged: str | None = None,
     ) -> Commit:
         """Create a commit on no branch."""
         with self._lock:
-            name = f"{self._repository}\0{len(self._commits)}"
+            number = len(self._commits)
+            name = f"{self._repository}\0{number}"
             commit_id = hashlib.sha1(name.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
-            made = Commit(commit_id, parent, tree, stamp, author, subject)
+            made = Commit(commit_id, parent, tree, stamp, author, subject, merged, number)
             self._commits[commit_id] = made
             return made
 
@@ -111,6 +130,22 @@ class Commits:
             yield commit
             next_id = commit.parent
 
+    def unknown(self, known: Callable[[str], bool]) -> Iterator[Commit]:
+        """The commits of all branches by all parents, without known ones and what comes before those."""
+        with self._lock:
+            waiting = list(self._branches.values())
+        seen: set[str] = set()
+        while waiting:
+            commit_id = waiting.pop()
+            if commit_id not in seen and not known(commit_id):
+                yield (commit := self.get(commit_id))
+                waiting += commit.parents
+            seen.add(commit_id)
+
+    def time_of(self, commit: Commit) -> datetime:
+        """The time of a commit: a second after the one before, from 1970 on, so that a run is reproducible."""
+        return commit_time(commit.number)
+
     # ---- branches
 
     def find_head(self, branch: str) -> str | None:
@@ -140,12 +175,21 @@ class Commits:
         with self._lock:
             return self._branches.setdefault(branch, commit_id)
 
-    def commit_on(self, branch: str, overlay: Overlay, *, stamp: Stamp | None, author: str, subject: str) -> Commit:
+    def commit_on(
+        self,
+        branch: str,
+        overlay: Overlay,
+        *,
+        stamp: Stamp | None,
+        author: str,
+        subject: str,
+        merged: str | None = None,
+    ) -> Commit:
         """Commit on a branch, whatever its head is, as people do. Creates the branch if there is none."""
         with self._lock:
             parent = self._branches.get(branch)
             tree = EMPTY if parent is None else self.get(parent).tree
-            made = self.add(parent, put(tree, overlay), stamp=stamp, author=author, subject=subject)
+            made = self.add(parent, put(tree, overlay), stamp=stamp, author=author, subject=subject, merged=merged)
             self._branches[branch] = made.id
             return made
 

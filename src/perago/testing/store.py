@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import assert_never
 
-from perago.errors import PrefixNotFoundError, RefNotFoundError, RepositoryNotFoundError
-from perago.ports import FileDigests, ListedFile
+from perago.errors import PrefixNotFoundError, RefNotFoundError, RepositoryNotFoundError, SourceGoneError
+from perago.ports import CommitEntry, FileDigests, ListedFile
 from perago.testing.commits import Blob, Commit, Commits, Overlay, Tree, changed, put
 from perago.testing.files import check_places, lay_out, read_file
 from perago.values.history import CommitFacts, Conflict, History, Merge, Publish, Seal, Stamp, WritePlan
@@ -114,9 +114,8 @@ class MemoryStore:
         execution: TaskExecution,
     ) -> StagedWorkspace:
         """Commit the changed files on top of the plan's head, on no branch."""
-        plan = self._write_plan(workspace_input, execution)
-        changes = changes_for(execution, plan)
-        return self._stage(workspace_input, execution, _own_overlay(workspace_dir, workspace_spec, changes))
+        with open_workspace(workspace_dir) as files:
+            return self._stage_changes(workspace_input, workspace_spec, execution, lambda path: read_file(files, path))
 
     def publish_workspace(
         self,
@@ -126,7 +125,7 @@ class MemoryStore:
         execution: TaskExecution,  # noqa: ARG002 - named by the contract
     ) -> str:
         """Move the branch to the staged commit by compare-and-swap; returns the commit's id."""
-        self._check_repository(workspace_input)
+        self._check_repository(workspace_input.repository)
         self._commits.swap(workspace_input.branch, self._commits.get(staged.commit))
         return staged.commit
 
@@ -170,6 +169,30 @@ class MemoryStore:
         own = changed(self._input_commit(workspace_input).tree, self._commits.get(run_ref).tree)
         return self._stage(workspace_input, execution, own)
 
+    # ---- of an index of history and a cache of runs
+
+    def commits_since(self, repository: str, known: Callable[[str], bool]) -> Iterator[CommitEntry]:
+        """All commits of all branches, without known ones and what comes before those."""
+        self._check_repository(repository)
+        return map(self._entry, self._commits.unknown(known))
+
+    def stage_copy(
+        self,
+        source_ref: str,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        execution: TaskExecution,
+    ) -> StagedWorkspace:
+        """Commit files of another commit, and the deletions, on top of the plan's head, on no branch."""
+        root, source = workspace_spec.root, self._commits.find(source_ref)
+
+        def blob_at(path: str) -> Blob:
+            if source is None or root + path not in source.tree:
+                raise SourceGoneError(f"commit {source_ref[:12]} of {self.repository!r} has no file {root + path!r}")
+            return source.tree[root + path]
+
+        return self._stage_changes(workspace_input, workspace_spec, execution, blob_at)
+
     # ---- for tests: actions of people, and the repository's content
 
     def commit(
@@ -201,6 +224,14 @@ class MemoryStore:
         source = self._commits.get(commit_id)
         overlay = changed(self._commits.parent_tree(source), source.tree)
         made = self._commits.commit_on(branch, overlay, stamp=source.stamp, author=author, subject=source.subject)
+        return made.id
+
+    def merge(self, source: str, branch: str, author: str = "someone") -> str:
+        """Merge a branch into another, as a person does. At a path that both have, the content is that of `source`."""
+        merged, subject = self._commits.get(self._commits.head(source)), f"Merge branch {source!r}"
+        made = self._commits.commit_on(
+            branch, merged.tree, stamp=None, author=author, subject=subject, merged=merged.id
+        )
         return made.id
 
     def reset(self, branch: str, commit_id: str) -> None:
@@ -256,15 +287,15 @@ class MemoryStore:
 
     # ---- internal
 
-    def _check_repository(self, workspace_input: WorkspaceInput) -> None:
-        if workspace_input.repository != self.repository:
+    def _check_repository(self, repository: str) -> None:
+        if repository != self.repository:
             raise RepositoryNotFoundError(
-                f"there is no repository {workspace_input.repository!r}; this one is {self.repository!r}. Create it "
-                f"with MemoryStore({workspace_input.repository!r})"
+                f"there is no repository {repository!r}; this one is {self.repository!r}. Create it with "
+                f"MemoryStore({repository!r})"
             )
 
     def _input_commit(self, workspace_input: WorkspaceInput) -> Commit:
-        self._check_repository(workspace_input)
+        self._check_repository(workspace_input.repository)
         ref = workspace_input.ref
         if not _FULL_ID.fullmatch(ref):
             raise RefNotFoundError(
@@ -298,9 +329,34 @@ class MemoryStore:
         empty = commit.parent is not None and commit.tree == self._commits.parent_tree(commit)
         return CommitFacts(commit.id, commit.parent or "", commit.stamp, empty, commit.author, commit.subject)
 
+    def _entry(self, commit: Commit) -> CommitEntry:
+        counts = commit.stamp is not None and commit.stamp.expected_head == commit.parent
+        return CommitEntry(
+            id=commit.id,
+            parents=commit.parents,
+            author=commit.author,
+            time=self._commits.time_of(commit),
+            subject=commit.subject,
+            stamp=commit.stamp if counts else None,
+        )
+
     def _write_plan(self, workspace_input: WorkspaceInput, execution: TaskExecution) -> WritePlan:
         plan = execution.plan or plan_without_engine(self.read_history(workspace_input))
         return writing(plan, workspace_input)
+
+    def _stage_changes(
+        self,
+        workspace_input: WorkspaceInput,
+        spec: WorkspaceSpec,
+        execution: TaskExecution,
+        blob_at: Callable[[str], Blob],
+    ) -> StagedWorkspace:
+        """Stage the plan's changes. `blob_at` has the content of each written path."""
+        changes = changes_for(execution, self._write_plan(workspace_input, execution))
+        check_object_names((spec.root + path for path in changes.written), prefix=spec.root)
+        own: dict[str, Blob | None] = {spec.root + path: None for path in changes.deleted}
+        own.update((spec.root + path, blob_at(path)) for path in changes.written)
+        return self._stage(workspace_input, execution, own)
 
     def _stage(self, workspace_input: WorkspaceInput, execution: TaskExecution, own: Overlay) -> StagedWorkspace:
         plan = self._write_plan(workspace_input, execution)
@@ -358,14 +414,6 @@ def _blob(content: bytes | str | None, executable: bool) -> Blob | None:
     if content is None:
         return None
     return Blob(content.encode() if isinstance(content, str) else bytes(content), executable)
-
-
-def _own_overlay(workspace_dir: Path, spec: WorkspaceSpec, changes: Changes) -> dict[str, Blob | None]:
-    check_object_names((spec.root + path for path in changes.written), prefix=spec.root)
-    own: dict[str, Blob | None] = {spec.root + path: None for path in changes.deleted}
-    with open_workspace(workspace_dir) as files:
-        own.update((spec.root + path, read_file(files, path)) for path in changes.written)
-    return own
 
 
 def _as_stored(stamp: Stamp) -> Stamp | None:

@@ -44,6 +44,11 @@ class Stamp:
         worker: the worker that ran the attempt.
         traceparent: W3C trace context of the attempt, if there is one.
         sandbox: the mode of its body's sandbox; None if it could reach whatever its user can.
+        cache_key: digest of all that the result depends on (`values.cache.CacheKey`); None if the task has no cache, or
+            that cannot be told. cache_parts: its parts; None if larger than 16 KiB.
+        cache_proof: why the result depends on nothing else (`values.cache.Proof`); None if that is not known.
+        cached_from: id of the commit whose result and outputs were taken; None if a body ran.
+        distrusts, trusts: id of a commit whose result is not to be used again, or may be used again after all.
     """
 
     task: str
@@ -76,6 +81,12 @@ class Stamp:
     workflow_params: JsonObject | None = None
     workflow_params_digest: str | None = None
     sandbox: str | None = None
+    cache_key: str | None = None
+    cache_parts: JsonObject | None = None
+    cache_proof: str | None = None
+    cached_from: str | None = None
+    distrusts: str | None = None
+    trusts: str | None = None
 
     @property
     def code_version(self) -> CodeVersion | None:

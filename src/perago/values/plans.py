@@ -104,6 +104,10 @@ def stamp_for(execution: TaskExecution, plan: WritePlan) -> Stamp:
         result=source.result,
         result_digest=source.result_digest,
         result_exact=source.result_exact,
+        cache_key=source.cache_key,
+        cache_parts=source.cache_parts,
+        cache_proof=source.cache_proof,
+        cached_from=source.cached_from,
     )
 
 

@@ -17,12 +17,19 @@ class SandboxSpec:
         mode: None for the default of the process that runs it, `PERAGO_SANDBOX`.
         reads, writes: absolute paths of files and directories on the host.
         network: whether it may make TCP connections.
+        proves: the task has a cache, which needs to know what its results depend on. Without a mode of its own it is
+            enforced where that can be had, and else noted.
     """
 
     mode: SandboxMode | None = None
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     network: bool = False
+    proves: bool = False
+
+    def is_off(self, default: SandboxMode) -> bool:
+        """Whether the task runs without one on any host."""
+        return not self.proves and (self.mode or default) == "off"
 
     def mode_on(self, default: SandboxMode, *, lacks: str | None) -> SandboxMode:
         """The mode that the task runs in.
@@ -33,6 +40,8 @@ class SandboxSpec:
                 word for doing without.
         """
         mode = self.mode or default
+        if self.proves and self.mode is None and mode != "enforce":
+            return "enforce" if lacks is None else "report"
         return "report" if mode == "enforce" and lacks is not None and default == "report" else mode
 
 

@@ -136,6 +136,7 @@ _KINDS = {
     "workflow_params": _OBJECT,
     "result": _OBJECT,
     "abandoned": _LIST,
+    "cache_parts": _OBJECT,
 }
 _CODECS = {field.name: _KINDS.get(field.name, _TEXT) for field in fields(Stamp)}
 _REQUIRED_BUT_NULLABLE = ("scheduled_time", "poll_count")

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -96,6 +97,7 @@ def executor_configuration(
         free_tasks=config.free_tasks,
         sandbox=config.sandbox,
         state_directory=None if state is None else str(state),
+        run_cache=config.run_cache or ("proven" if sys.platform == "linux" else "observed"),
     )
 
 

@@ -25,7 +25,7 @@ from perago.cli.loading import (
     workflows_option,
 )
 from perago.cli.output import json_option, note, print_json, tell
-from perago.running.text import size_text
+from perago.running.text import count_text, size_text
 from perago.values.credentials import LAKEFS_URL
 from perago.values.redaction import MASK, mask_json, mask_urls
 
@@ -268,7 +268,26 @@ def describe_task(task: TaskDefinition, config: RuntimeConfig) -> dict[str, Any]
         rows["environment"] = list(task.environment)
     if sandbox := list(_describe_sandbox(task, config)):
         rows["sandbox"] = sandbox
+    if task.cache is not None:
+        rows["cache"] = _describe_cache(task)
     return {**rows, **_describe_controls(task.controls)}
+
+
+def _describe_cache(task: TaskDefinition) -> list[str]:
+    """What decides whether an earlier result is taken, and why none ever is, if that can be told."""
+    from perago.attempt.cache_key import code_of
+    from perago.values.cache import CacheSpec, Untold
+
+    cache, code = task.cache or CacheSpec(), code_of(task)
+    told = ["trusted"] if cache.is_trusted else ["proven by its sandbox"]
+    if isinstance(code, Untold):
+        return [*told, f"never used, because {code.why}"]
+    if cache.version is not None:
+        told.append(f"code version {cache.version!r}")
+    else:
+        sources, packages = count_text(len(code.sources), "source file"), count_text(len(code.libraries), "package")
+        told.append(f"code of {sources} and {packages}")
+    return told if cache.max_age is None else [*told, f"at most {cache.max_age} old"]
 
 
 def _describe_sandbox(task: TaskDefinition, config: RuntimeConfig) -> Iterator[str]:

@@ -64,6 +64,10 @@ def describe_entry(entry: LogEntry) -> list[str]:
     if stamp is None:
         return [f"{head}  {printable(entry.author)}: {printable(entry.subject)}", f"    files   {_counts(entry)}"]
     task = printable(stamp.task)
+    for commit, word in ((stamp.distrusts, "distrusted"), (stamp.trusts, "trusted again")):
+        if commit is not None:
+            reason = printable(str((stamp.result or {}).get("reason") or ""))
+            return [f"{head}  {word}: the result of {printable(commit[:_SHORT])}{f': {reason}' if reason else ''}"]
     if stamp.completes is not None:
         return [f"{head}  {task} sealed: completed with {stamp.completes[:_SHORT]}"]
     nth = f", try {stamp.retry_count + 1}" if stamp.retry_count else ""
@@ -72,6 +76,7 @@ def describe_entry(entry: LogEntry) -> list[str]:
     within = "" if stamp.path is None else f", {printable(stamp.path)}"
     lines = [f"{head}  {what}, run {printable(stamp.logical_task[0])}{within}{nth}"]
     lines.append(f"    from    {stamp.input_ref[:_SHORT]}{_replaced(stamp)}")
+    lines += [] if stamp.cached_from is None else [f"    cached  from {printable(stamp.cached_from[:_SHORT])}"]
     if run is None:
         lines.append(f"    params  {json_line(stamp.params)}")
         lines.append(f"    result  {json_line(stamp.result)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     help="Tasks of a workflow to run at the same time.",
 )
 @click.option("--fast-retries", is_flag=True, help="Retry tasks of a workflow without their delays.")
+@click.option("--no-cache", is_flag=True, help="Run all bodies: take no earlier results of tasks with a cache.")
 @tasks_option
 @workflows_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole run as JSON on stdout, not just its result.")
@@ -110,7 +112,7 @@ def command(**given: Any) -> int:
 
         return replay(arguments)
     with before_start():
-        request = _request(arguments)
+        request = replace(_request(arguments), recomputes=arguments.no_cache)
     if isinstance(request, WorkflowRequest):
         from perago.cli.run.workflow_result import run_workflow
 

@@ -30,7 +30,8 @@ class RunResult:
     """The last try of a run.
 
     Attributes:
-        how: published, replaced, merged, adopted, unchanged, read-only, or free; None if it did not complete.
+        how: published, replaced, merged, adopted, cached, unchanged, read-only, or free; None if it did not complete.
+        cached_from: id of the commit whose result was taken; None if the body ran.
         repository: the run's repository; None for a free task without one.
         replaced: ids of the commits whose content the publication replaces.
         beside: as in `RunObserver`.
@@ -43,6 +44,7 @@ class RunResult:
     tries: int
     exit_code: int
     how: str | None = None
+    cached_from: str | None = None
     branch: str | None = None
     ref: str | None = None
     replaced: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class RunResult:
             tries=run.attempt.retry_count + 1,
             exit_code=_exit_code(result, watch, cancelled=cancelled),
             how=how,
+            cached_from=watch.cached_from if how == "cached" else None,
             branch=branch,
             ref=ref,
             replaced=_replaced(job, ref) if how == "replaced" and ref is not None else (),
@@ -101,6 +104,7 @@ class RunResult:
             "exit_code": self.exit_code,
             "tries": self.tries,
             "how": self.how,
+            "cached_from": self.cached_from,
             "output": self.result.output,
             "reason": self.result.reason_for_incompletion,
             "changes": self.counts or None,
@@ -131,6 +135,13 @@ class RunResult:
                 return (
                     f"Adopted commit {self.ref}, which an earlier try published on branch {self.branch}. The task "
                     f"completed with that commit and its result."
+                )
+            case "cached" if self.ref == self.run.input_data["workspace"]["ref"]:
+                return f"Nothing to do: commit {self.ref} has the outputs of an earlier run with the same inputs."
+            case "cached":
+                return (
+                    f"Published commit {self.ref} on branch {self.branch}, with the result and the outputs of commit "
+                    f"{self.cached_from}. The body did not run."
                 )
             case "unchanged":
                 return f"Nothing changed: the task completed with its input, commit {self.ref}."
@@ -189,7 +200,8 @@ def _how(job: RunRequest, run: LocalRun, ref: str | None, watch: RunObserver) ->
         return "free"
     if job.task.workspace.read_only:
         return "read-only"
-    return "unchanged" if ref == run.input_data["workspace"]["ref"] else watch.how
+    is_unchanged = ref == run.input_data["workspace"]["ref"] and watch.how != "cached"
+    return "unchanged" if is_unchanged else watch.how
 
 
 def _replaced(job: RunRequest, ref: str) -> tuple[str, ...]:

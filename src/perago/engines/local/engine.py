@@ -295,6 +295,11 @@ class LocalEngine:
         if run is not None:
             run.note_sandbox(identity.task_id, sandbox)
 
+    def sandbox_of(self, identity: AttemptIdentity) -> SandboxRecord | None:
+        """What was noted of the sandbox of a try; None if nothing was."""
+        run = self._held(identity.workflow_instance_id)
+        return None if run is None else run.sandbox_of(identity.task_id)
+
     # ---- the ports; see `perago.ports` for their contract
 
     def load_current_attempt(self, attempt: Attempt) -> EngineTask:

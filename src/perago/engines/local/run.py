@@ -118,6 +118,11 @@ class HeldRun(ABC, Generic[Record]):
             if self._lock.is_held and self._record.find(task_id) is not None:
                 self._write(self._record.in_sandbox(task_id, sandbox))
 
+    def sandbox_of(self, task_id: str) -> SandboxRecord | None:
+        """What was noted of the sandbox of a try; None if nothing was."""
+        entry = self._record.find(task_id)
+        return None if entry is None else entry.sandbox
+
     def cancel(self, reason: str = "cancelled") -> None:
         """Cancel the live tries, and any further try in this process. From now on they cannot publish.
 

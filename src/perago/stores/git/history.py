@@ -18,6 +18,7 @@ from perago.values.stamps import from_pairs, to_pairs
 _PREFIX = "Perago-"
 _TREE = "tree"
 _LINES_OF_OURS = re.compile(rf"^{_PREFIX}[A-Z][A-Za-z-]*:".encode(), re.MULTILINE)
+_PARAGRAPHS = re.compile(r"\n[ \t]*\n")
 _LEAST_LINES = 2  # a person's message may mention one of these trailers
 _TRAILER = re.compile(r"([A-Za-z0-9-]+):(?: (.*))?")
 _SUBJECT_LENGTH = 120
@@ -53,6 +54,16 @@ def subject_of(commit: pygit2.Commit) -> str:
     return message_of(commit).lstrip("\n").partition("\n")[0].strip()
 
 
+def body_of(commit: pygit2.Commit) -> str:
+    """A commit's message without its subject and the trailers of a stamp, even of one that does not count."""
+    body = message_of(commit).lstrip("\n").partition("\n")[2].strip()
+    if not _may_have_stamp(commit):
+        return body
+    last = _PARAGRAPHS.split(body)[-1]
+    kept = [line for line in last.split("\n") if not line.startswith(_PREFIX)]
+    return (body.removesuffix(last) + "\n".join(kept)).strip()
+
+
 def author_of(commit: pygit2.Commit) -> str:
     return commit.author.raw_name.decode("utf-8", "replace")
 
@@ -61,6 +72,12 @@ def stamp_of(commit: pygit2.Commit) -> Stamp | None:
     """The commit's stamp; None if it is missing, unreadable, or for another tree."""
     carried = carried_stamp(commit)
     return None if carried is None or carried.tree_id != str(commit.tree_id) else carried.stamp
+
+
+def counting_stamp_of(commit: pygit2.Commit) -> Stamp | None:
+    """The commit's stamp, unless it is for another parent: then somebody copied the commit."""
+    stamp = stamp_of(commit)
+    return stamp if stamp is not None and stamp.expected_head == parent_of(commit) else None
 
 
 @dataclass(frozen=True)
@@ -78,15 +95,19 @@ class CarriedStamp:
 
 def carried_stamp(commit: pygit2.Commit) -> CarriedStamp | None:
     """The stamp in a commit's message; None if there is none."""
-    if len(_LINES_OF_OURS.findall(commit.raw_message)) < _LEAST_LINES:
+    if not _may_have_stamp(commit):
         return None
     pairs = _pairs(message_of(commit))
     return CarriedStamp(pairs.pop(_TREE, None), from_pairs(pairs))
 
 
+def _may_have_stamp(commit: pygit2.Commit) -> bool:
+    return len(_LINES_OF_OURS.findall(commit.raw_message)) >= _LEAST_LINES
+
+
 def _pairs(message: str) -> dict[str, str]:
     """The stamp's pairs, if all lines of the last paragraph are trailers and no Perago trailer is a duplicate."""
-    paragraph = re.split(r"\n[ \t]*\n", message.rstrip())[-1]
+    paragraph = _PARAGRAPHS.split(message.rstrip())[-1]
     pairs: dict[str, str] = {}
     for line in paragraph.split("\n"):
         match = _TRAILER.fullmatch(line)

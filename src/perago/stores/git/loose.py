@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -51,8 +51,8 @@ class LooseWriter:
     def write(self, kind: ObjectType, data: bytes) -> str:
         """Add an object. It is in the repository, synced, when `finish` returns."""
         object_id, header = object_id_of(kind, data)
-        directory = f"{_OBJECTS}/{object_id[:2]}"
-        path = f"{directory}/{object_id[2:]}"
+        path = _path_of(object_id)
+        directory = _parent(path)
         if object_id in self._known or path in self._unnamed:
             return object_id
         with translated(f"writing a {kind.name.lower()}", self._repository_path):
@@ -102,13 +102,28 @@ class LooseWriter:
 
 def _name(files: RepositoryFiles, temporary: str, path: str) -> None:
     """Rename a file into a directory that git's housekeeping may remove whenever it is empty."""
-    directory = path.rpartition("/")[0]
+    directory = _parent(path)
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):
             files.make_directory(directory)
             files.rename(temporary, path)
             return
     raise FileNotFoundError(f"{directory} was removed each of {_TRIES} times")
+
+
+def freshen(repository: BareRepository, object_ids: Iterable[str]) -> None:
+    """Update the times of objects that are used again, as `git gc` expects it. Those in packs are left alone."""
+    with translated("keeping objects", repository.path), repository.files() as files:
+        for object_id in object_ids:
+            _freshened(files, _path_of(object_id))
+
+
+def _path_of(object_id: str) -> str:
+    return f"{_OBJECTS}/{object_id[:2]}/{object_id[2:]}"
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def _freshened(files: RepositoryFiles, path: str) -> bool:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+import pygit2
 from pygit2.enums import ObjectType
 
 from perago.errors import StoreError
@@ -76,6 +77,13 @@ class ObjectReader:
 
     def blob(self, blob_id: str) -> bytes:
         return self._read(blob_id, ObjectType.BLOB)
+
+    def blob_size(self, blob_id: str) -> int:
+        """Bytes of a blob, which is not read."""
+        try:
+            return self._odb.read_header(pygit2.Oid(hex=blob_id))[1]
+        except GIT_FAULTS as exc:
+            raise storage_error(exc, f"looking for blob {blob_id}", self._path) from exc
 
     def tree(self, tree_id: str) -> list[TreeEntry]:
         data = self._read(tree_id, ObjectType.TREE)

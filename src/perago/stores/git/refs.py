@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pygit2
+from pygit2.enums import ReferenceFilter, ReferenceType
 
 from perago.errors import BranchNotFoundError, HeadMovedError, PeragoError, StoreError
 from perago.ports import Clock
@@ -148,6 +149,12 @@ class References:
         """Name and head of every branch whose name begins like that of a transactional run's."""
         heads = branch_ref("")
         return ((name.removeprefix(heads), head) for name, head in self._below(heads + RUN_PREFIX))
+
+    def heads(self) -> list[str]:
+        """Full ids of the heads of all branches, those of runs included. Aliases of other branches are left out."""
+        with translated("listing the branches", self.repository.path):
+            branches = self.repository.handle.references.iterator(ReferenceFilter.BRANCHES)
+            return [str(branch.target) for branch in branches if branch.type == ReferenceType.DIRECT]
 
     def _below(self, prefix: str) -> Iterator[tuple[str, str]]:
         with translated("listing the references", self.repository.path):

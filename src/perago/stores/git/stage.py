@@ -9,6 +9,7 @@ from typing import assert_never
 
 from perago.ports import Clock
 from perago.stores.git.commits import Identity, write_commit
+from perago.stores.git.copying import leaves_to_copy
 from perago.stores.git.history import compose, parent_of, publication_subject, read_history, seal_subject
 from perago.stores.git.objects import Leaf, ObjectReader, ObjectWriter
 from perago.stores.git.packs import open_writer
@@ -84,7 +85,26 @@ class Staging:
         base = str(self.repository.input_commit(workspace_input.ref).id)
 
         def write(writer: ObjectWriter) -> str:
-            own = self._upload(writer, workspace_dir, spec, changes, progress)
+            _check_names(spec, changes)
+            with open_workspace(workspace_dir) as files:
+                uploader = Uploader(self.repository, writer, files, progress)
+                own = _overlay(spec, changes, uploader.upload)
+            return self._tree(writer, plan, base, own)
+
+        return self._stage(workspace_input, execution, plan, len(changes.written), write)
+
+    def stage_copy(
+        self, source_ref: str, workspace_input: WorkspaceInput, spec: WorkspaceSpec, execution: TaskExecution
+    ) -> StagedWorkspace:
+        """See `ports.ReusableStore.stage_copy`. The written files get the entries that they have in the source."""
+        plan = self._plan(workspace_input, execution)
+        changes = changes_for(execution, plan)
+        base = str(self.repository.input_commit(workspace_input.ref).id)
+        _check_names(spec, changes)
+        leaves = leaves_to_copy(self.repository, source_ref, [spec.root + path for path in changes.written])
+        own = _overlay(spec, changes, lambda path: leaves[spec.root + path])
+
+        def write(writer: ObjectWriter) -> str:
             return self._tree(writer, plan, base, own)
 
         return self._stage(workspace_input, execution, plan, len(changes.written), write)
@@ -144,24 +164,6 @@ class Staging:
         plan: Plan = execution.plan or plan_without_engine(read_history(self.repository, workspace_input))
         return writing(plan, workspace_input)
 
-    def _upload(
-        self,
-        writer: ObjectWriter,
-        workspace_dir: Path,
-        spec: WorkspaceSpec,
-        changes: Changes,
-        progress: TransferProgress,
-    ) -> dict[str, Leaf | None]:
-        """Store the written files. Returns the new entry of each changed path of the repository."""
-        for path in changes.written:
-            check_git_name(spec.root + path, prefix=spec.root)
-        own: dict[str, Leaf | None] = {spec.root + path: None for path in changes.deleted}
-        with open_workspace(workspace_dir) as files:
-            uploader = Uploader(self.repository, writer, files, progress)
-            for path in changes.written:
-                own[spec.root + path] = uploader.upload(path)
-        return own
-
     def _tree(self, writer: ObjectWriter, plan: WritePlan, base: str, own: Overlay) -> str:
         reader = ObjectReader(self.repository)
         match plan:
@@ -190,3 +192,15 @@ class Staging:
         if found is not None:
             raise conflict(found, plan)
         return merged.overlay
+
+
+def _check_names(spec: WorkspaceSpec, changes: Changes) -> None:
+    for path in changes.written:
+        check_git_name(spec.root + path, prefix=spec.root)
+
+
+def _overlay(spec: WorkspaceSpec, changes: Changes, leaf_of: Callable[[str], Leaf]) -> Overlay:
+    """The new entry of each changed path of the repository. `leaf_of` has that of a written path."""
+    own: dict[str, Leaf | None] = {spec.root + path: None for path in changes.deleted}
+    own.update((spec.root + path, leaf_of(path)) for path in changes.written)
+    return own

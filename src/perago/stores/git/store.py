@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from perago.ports import (
     AttemptLiveness,
     Clock,
+    CommitEntry,
     FileDigests,
     ListedFile,
     LogEntry,
@@ -24,7 +25,7 @@ from perago.stores.git.examine import Examination
 from perago.stores.git.history import read_history
 from perago.stores.git.import_export import Import, create_repository, export
 from perago.stores.git.locks import Patience
-from perago.stores.git.log import changes, log
+from perago.stores.git.log import changes, commits_since, log
 from perago.stores.git.materialize import Layout, check_layout, find_file, lay_out, list_files, list_layout, plan_layout
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
@@ -139,8 +140,7 @@ class GitStore:
         """Store the changed files, and commit them on top of the plan's head. No branch contains the commit yet."""
         total = len(execution.changes.written) if execution.changes is not None else 0
         progress = self._progress(Phase.STAGE, total, execution)
-        staging = Staging(self._repository, self._references, self._clock)
-        return staging.stage(workspace_dir, workspace_input, workspace_spec, execution, progress)
+        return self._staging.stage(workspace_dir, workspace_input, workspace_spec, execution, progress)
 
     def publish_workspace(
         self,
@@ -177,8 +177,23 @@ class GitStore:
 
     def stage_run(self, workspace_input: WorkspaceInput, run_ref: str, execution: TaskExecution) -> StagedWorkspace:
         """Commit what leads from the input to the run's commit on top of the plan's head. Reads no file's content."""
-        staging = Staging(self._repository, self._references, self._clock)
-        return staging.stage_run(workspace_input, run_ref, execution)
+        return self._staging.stage_run(workspace_input, run_ref, execution)
+
+    # ---- of an index of history and a cache of runs; see `perago.ports.ReusableStore`
+
+    def commits_since(self, repository: str, known: Callable[[str], bool]) -> Iterator[CommitEntry]:  # noqa: ARG002 - named by the contract
+        """All commits of all branches, without known ones and what comes before those. Reads no trees."""
+        return commits_since(self._repository, self._references.heads(), known)
+
+    def stage_copy(
+        self,
+        source_ref: str,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        execution: TaskExecution,
+    ) -> StagedWorkspace:
+        """Commit files of another commit, and the deletions, on top of the plan's head. Reads no file's content."""
+        return self._staging.stage_copy(source_ref, workspace_input, workspace_spec, execution)
 
     # ---- for the commands
 
@@ -266,6 +281,10 @@ class GitStore:
             living_since=living_since,
             deep=deep,
         ).run()
+
+    @property
+    def _staging(self) -> Staging:
+        return Staging(self._repository, self._references, self._clock)
 
     def _progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> TransferProgress:
         return TransferProgress(self._observer, self._clock, phase, total_files=total_files, execution=execution)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from perago.errors import RepositoryNotFoundError
 from perago.ports import (
     AttemptLiveness,
+    CommitEntry,
     ForeseesDownload,
     ListedFile,
     LogEntry,
     Phase,
+    ReusableStore,
     RunAgeLimit,
     StoredFile,
     TransactionalStore,
@@ -39,7 +41,7 @@ from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.empty_directory import empty_directory
 
 
-class _Store(WorkspaceStore, ForeseesDownload, TransactionalStore, Protocol):
+class _Store(WorkspaceStore, ForeseesDownload, TransactionalStore, ReusableStore, Protocol):
     """The ports of `LakeFSStore`."""
 
 
@@ -115,6 +117,19 @@ class LakeFSRepository:
 
     def stage_run(self, workspace_input: WorkspaceInput, run_ref: str, execution: TaskExecution, /) -> StagedWorkspace:
         return self._store.stage_run(workspace_input, run_ref, execution)
+
+    def commits_since(self, repository: str, known: Callable[[str], bool], /) -> Iterator[CommitEntry]:
+        return self._store.commits_since(repository, known)
+
+    def stage_copy(
+        self,
+        source_ref: str,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        execution: TaskExecution,
+        /,
+    ) -> StagedWorkspace:
+        return self._store.stage_copy(source_ref, workspace_input, workspace_spec, execution)
 
     # ---- what the commands need
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from perago.errors import RuntimeConfigError, StoreError
+from perago.errors import RuntimeConfigError, SourceGoneError, StoreError
 from perago.files.credentials import Credentials
-from perago.ports import Clock, Event, FileDigests, ListedFile, Observer, Phase, SystemClock, ignore
+from perago.ports import Clock, CommitEntry, Event, FileDigests, ListedFile, Observer, Phase, SystemClock, ignore
 from perago.stores.lakefs.api.answers import Commit
 from perago.stores.lakefs.api.client import LakeFSClient
-from perago.stores.lakefs.api.commits import Commits, check_full_id, full_id
+from perago.stores.lakefs.api.commits import Commits, check_full_id, full_id, is_full_id
 from perago.stores.lakefs.clean import cleanup_staging
 from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.content.upload import Sent
-from perago.stores.lakefs.log import changes
+from perago.stores.lakefs.log import branch_heads, changes, commits_since, log_page
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, list_layout, plan_layout
 from perago.stores.lakefs.publication.branches import staging_name
 from perago.stores.lakefs.publication.fence import FenceMode
@@ -275,6 +275,33 @@ class LakeFSStore:
         check_full_id(run_ref, workspace_input.repository)
         return self._connection.run(self._stage(Path(), workspace_input, WorkspaceSpec(), execution, run_ref))
 
+    # ---- of an index of history and a cache of runs; see `perago.ports.ReusableStore`
+
+    def commits_since(self, repository: str, known: Callable[[str], bool]) -> Iterator[CommitEntry]:
+        """All commits of all branches, without known ones and what comes before those.
+
+        One call per 1,000 branches, and per 1,000 unknown commits. Calls `known` in the caller's thread.
+        """
+        client, run = self._connection.client, self._connection.run
+        heads = run(branch_heads(client, repository))
+        return commits_since(heads, known, lambda ref, amount: run(log_page(client, repository, ref, amount)))
+
+    def stage_copy(
+        self,
+        source_ref: str,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        execution: TaskExecution,
+    ) -> StagedWorkspace:
+        """Have the server copy files of another commit to a hidden branch, and commit them on top of the plan's head.
+
+        Three calls per file: to find it, to read its first byte, and to copy it. Raises as `stage_workspace`.
+        """
+        if not is_full_id(source_ref):
+            raise SourceGoneError(f"{source_ref!r} is not the full id of a commit of this server")
+        staging = self._stage(Path(), workspace_input, workspace_spec, execution, copy_ref=source_ref)
+        return self._connection.run(staging)
+
     # ---- for the commands
 
     def repository(self, name: str) -> LakeFSRepository:
@@ -315,6 +342,7 @@ class LakeFSStore:
         spec: WorkspaceSpec,
         execution: TaskExecution,
         run_ref: str | None = None,
+        copy_ref: str | None = None,
     ) -> StagedWorkspace:
         connection = self._connection
         memory = self._memory_of(execution)
@@ -330,8 +358,9 @@ class LakeFSStore:
             spec=spec,
             execution=execution,
             done=connection.progress(Phase.STAGE, total, execution).add,
-            sent=memory.sent,
+            sent=memory.sent if copy_ref is None else Sent(),  # a body that runs after all may make other content
             run_ref=run_ref,
+            copy_ref=copy_ref,
         )
         mover = connection.mover
         staging = Staging(connection.client, connection.commits, mover.mode, mover.merge_seconds)

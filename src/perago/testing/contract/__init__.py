@@ -20,6 +20,7 @@ _MODULES = (
     "store_publish",
     "store_races",
     "store_reads",
+    "store_reuse",
     "store_runs",
     "store_stage",
     "tree",
@@ -30,6 +31,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
 from perago.testing.contract.bench import Bench, Staged, Work  # noqa: E402 - after the registration of assert rewriting
 from perago.testing.contract.engine import EngineContract  # noqa: E402 - as above
 from perago.testing.contract.store import StoreContract  # noqa: E402 - as above
+from perago.testing.contract.store_reuse import ReusableStoreContract  # noqa: E402 - as above
 from perago.testing.contract.store_runs import TransactionalStoreContract  # noqa: E402 - as above
 from perago.testing.contract.tree import TreeContract  # noqa: E402 - as above
 from perago.testing.contract.workflow import WorkflowContract  # noqa: E402 - as above
@@ -37,6 +39,7 @@ from perago.testing.contract.workflow import WorkflowContract  # noqa: E402 - as
 __all__ = [
     "Bench",
     "EngineContract",
+    "ReusableStoreContract",
     "Staged",
     "StoreContract",
     "TransactionalStoreContract",

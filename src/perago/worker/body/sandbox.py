@@ -55,7 +55,7 @@ def sandbox_of(task: TaskDefinition, default: SandboxMode, *, in_process: str | 
         default: the mode of tasks that declare none.
         in_process: why the body shares a process with other code, which cannot be watched; None if it does not.
     """
-    if task.is_builtin or in_process is not None or (task.sandbox.mode or default) == "off":
+    if task.is_builtin or in_process is not None or task.sandbox.is_off(default):
         return "off"
     return task.sandbox.mode_on(default, lacks=lacks_for(network=task.sandbox.network))
 
@@ -74,7 +74,7 @@ def expect_sandbox(
         TaskDefinitionError: a path that a task reads or writes does not exist, or opens the workspaces of all.
     """
     for task in tasks:
-        if task.is_builtin or (task.sandbox.mode or default) == "off":
+        if task.is_builtin or task.sandbox.is_off(default):
             continue
         lacks = in_process or lacks_for(network=task.sandbox.network)
         fault = fault_of_sandbox(task.name, task.sandbox, default, lacks=lacks)

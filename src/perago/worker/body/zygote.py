@@ -32,6 +32,7 @@ def run_zygote(
         start_companion: starts a child that sends the orders, and returns its id. It gets the tasks by name, or None if
             they are not loaded here.
     """
+    from perago.tasks.caching import read_code
     from perago.worker.body.confinement import common_access
     from perago.worker.body.main import Randomness, adopt_path, load, run_body
     from perago.worker.process.messages import Load, read_message
@@ -51,8 +52,9 @@ def run_zygote(
         except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the caller reports it
             outbox.send(failure_of(exc, "the process received SIGTERM while it was loading modules"))
             return
-        if order.confines or any(task.sandbox.mode not in (None, "off") for task in tasks.values()):
+        if order.confines or not all(task.sandbox.is_off("off") for task in tasks.values()):
             common_access(frozenset(order.targets))
+        read_code(tasks.values())
         gc.collect()
         gc.freeze()  # a collection in a fork would only copy these objects
     companion = None if start_companion is None else start_companion(tasks)

@@ -17,11 +17,13 @@ from typing import Any, Literal, NoReturn
 from perago.attempt.body import BodyCall, invoke_in_process
 from perago.attempt.context import RunContext
 from perago.errors import PeragoError, required
+from perago.tasks.caching import read_code
 from perago.tasks.context import LOGGER_ROOT
 from perago.tasks.declare import TaskDefinition
 from perago.values import redaction
 from perago.values.json_text import JsonObject
 from perago.values.models import EngineTask, RuntimeTaskResult
+from perago.values.sandbox import SandboxRecord
 from perago.values.trace_context import trace_context_of
 from perago.worker.body.environment import withhold, without_credentials
 from perago.worker.body.main import OutboxMetrics, adopt_path, load
@@ -90,6 +92,7 @@ def _prepare(order: Configure, outbox: Outbox, tasks: Mapping[str, TaskDefinitio
         else:
             send_logs_to(outbox, {})  # with the levels that the modules have set
         expect_sandbox(tasks.values(), order.sandbox, Path(order.workspace_root))
+        read_code(tasks.values())
     except Terminated:
         raise
     except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the supervisor reports it
@@ -132,7 +135,9 @@ class _Executor:
             on_print=self._tell_line,
             max_lines=MAX_LINES,
             sandbox=configuration.sandbox,
+            on_sandbox=self._note_sandbox,
         )
+        self._reached: SandboxRecord | None = None
         self._printed_here = PrintedHere(orders)
         self._body: Offspring | None = None
 
@@ -169,12 +174,16 @@ class _Executor:
             trace=trace_context_of(order.trace),
             sandbox=sandbox_of(self._runner.tasks[attempt.task_def_name], self._sandbox),
         )
+        self._reached = None
         try:
-            return self._runner.run(attempt, context, self._link)
+            return self._runner.run(attempt, context, self._link, lambda: self._reached)
         except Terminated:
             raise
         except KeyboardInterrupt:
             return RuntimeTaskResult("FAILED", reason_for_incompletion="the body raised KeyboardInterrupt")
+
+    def _note_sandbox(self, _call: BodyCall, record: SandboxRecord) -> None:
+        self._reached = record.after(self._reached)
 
     def _invoke_body(self, call: BodyCall) -> JsonObject:
         is_confined = sandbox_of(call.task, self._sandbox) != "off"

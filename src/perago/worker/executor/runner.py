@@ -5,19 +5,23 @@ The store is opened for the first task with a workspace.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from perago.attempt.body import within_limit
 from perago.attempt.context import RunContext
 from perago.attempt.output import status_for_exception, with_place
 from perago.attempt.report import last_look
+from perago.attempt.reuse import RunCache
 from perago.attempt.run import run_attempt
 from perago.errors import EngineError, PeragoError, TaskInputError
 from perago.ports import (
     AttemptEngine,
     BranchQueue,
+    EarlierResults,
     Event,
     HandedOut,
     LoadRecord,
@@ -32,6 +36,7 @@ from perago.stores.table import provider_of
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import metric_groups
 from perago.tasks.taskdef import build_taskdef
+from perago.values.cache import RunCacheMode
 from perago.values.models import (
     Attempt,
     AttemptIdentity,
@@ -39,10 +44,13 @@ from perago.values.models import (
     RuntimeTaskResult,
 )
 from perago.values.record import InstanceRecord
+from perago.values.sandbox import SandboxRecord
 from perago.values.stores import StoreSettings
 from perago.values.trace_context import without_trace
 from perago.worker.executor.wire import Configure, DeclaredTask
 from perago.workspace.queue import host_queue
+
+_LOGGER = logging.getLogger("perago.worker")
 
 
 class ExecutorStore:
@@ -114,6 +122,8 @@ class AttemptRunner:
     Attributes:
         tasks: tasks by name.
         queue: where attempts wait for others that write their branch.
+        results: earlier results, for tasks with a cache; None if none are used.
+        run_cache: which of them; body_start: see `RunCache`.
     """
 
     tasks: Mapping[str, TaskDefinition]
@@ -122,6 +132,9 @@ class AttemptRunner:
     worker_id: str
     failure_reason_max_length: int
     queue: BranchQueue = no_queue
+    results: EarlierResults | None = None
+    run_cache: RunCacheMode = "off"
+    body_start: Literal["fork", "spawn"] = "fork"
 
     @classmethod
     def of(cls, configuration: Configure, tasks: Mapping[str, TaskDefinition]) -> AttemptRunner:
@@ -132,15 +145,25 @@ class AttemptRunner:
             worker_id=configuration.worker_id,
             failure_reason_max_length=configuration.failure_reason_max_length,
             queue=_queue_of(configuration),
+            results=_results_of(configuration) if any(task.cache for task in tasks.values()) else None,
+            run_cache=configuration.run_cache,
+            body_start=configuration.load.start,
         )
 
-    def run(self, attempt: HandedOut, context: RunContext, engine: AttemptEngine) -> RuntimeTaskResult:
+    def run(
+        self,
+        attempt: HandedOut,
+        context: RunContext,
+        engine: AttemptEngine,
+        reached: Callable[[], SandboxRecord | None] = lambda: None,
+    ) -> RuntimeTaskResult:
         """Run one attempt; raises only KeyboardInterrupt, after cleanup.
 
         The reason of a failure in the body names the place in its code.
 
         Args:
             context: the runner fills in what it knows itself.
+            reached: what the body and its guards were seen to reach for.
         """
         body_error = _BodyError(context.observer)
         task = self.tasks[attempt.task_def_name]
@@ -156,6 +179,7 @@ class AttemptRunner:
                 invoke_body=within_limit(context.invoke_body),
                 observer=body_error,
                 queue=self.queue,
+                cache=None if task.cache is None else self._cache(reached),
             ),
             workspace_root=self.workspace_root,
             open_store=lambda: self.store.open(body_error, task.controls.publish_seconds),
@@ -163,6 +187,11 @@ class AttemptRunner:
         )
         reason = with_place(result.reason_for_incompletion, body_error.error, max_length=self.failure_reason_max_length)
         return replace(result, reason_for_incompletion=reason)
+
+    def _cache(self, reached: Callable[[], SandboxRecord | None]) -> RunCache | None:
+        if self.results is None or self.run_cache == "off":
+            return None
+        return RunCache(results=self.results, mode=self.run_cache, body_start=self.body_start, reached=reached)
 
     def look(self, attempt: HandedOut, load_record: LoadRecord) -> RuntimeTaskResult | None:
         """Result of another try that has completed, or None; see `attempt.report.last_look`."""
@@ -194,6 +223,16 @@ def _queue_of(configuration: Configure) -> BranchQueue:
         return no_queue
     place, is_server = provider_of(configuration.store.kind).queue_key(configuration.store)
     return host_queue(directory, place, is_server=is_server)
+
+
+def _results_of(configuration: Configure) -> EarlierResults | None:
+    """The earlier results of an executor's store, as the host's indexes know them."""
+    if configuration.state_directory is None or configuration.store is None:
+        return None
+    from perago.index.results import earlier_results
+
+    place, is_server = provider_of(configuration.store.kind).queue_key(configuration.store)
+    return earlier_results(Path(configuration.state_directory), place, is_server=is_server, tell=_LOGGER.warning)
 
 
 def status_to_report(exc: BaseException, attempt: Attempt, load_record: LoadRecord) -> ResultStatus:

@@ -15,6 +15,7 @@ from perago.attempt.output import traceback_in_body
 from perago.ports import Event, Phase
 from perago.telemetry.facts import ALL_GROUPS, PhaseFact
 from perago.telemetry.instruments import Group
+from perago.values.cache import RunCacheMode
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, EngineTask, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
@@ -37,7 +38,8 @@ class Configure(Message):
         store: None without a store; then only free tasks can run. Secrets are sent only here.
         sandbox: the mode of tasks that declare none.
         free_tasks: how bodies of tasks without a workspace run: forked like all others, or warm, in the executor.
-        state_directory: the user's, for the host's queue; None if there is none.
+        state_directory: the user's, for the host's queue and its indexes; None if there is none.
+        run_cache: which earlier results tasks with a cache may use.
     """
 
     kind: Literal["configure"] = "configure"
@@ -49,6 +51,7 @@ class Configure(Message):
     sandbox: SandboxMode = "off"
     free_tasks: Literal["warm", "forked"] = "warm"
     state_directory: str | None = None
+    run_cache: RunCacheMode = "off"
 
 
 class Run(Message):

@@ -48,6 +48,7 @@ NOT_FINAL = {
     errors.HeadMovedError,
     errors.WorkspaceStorageError,
     errors.StoreError,
+    errors.SourceGoneError,
     errors.DirtyBranchError,
     errors.EngineError,
     errors.EngineUnavailableError,

@@ -147,6 +147,14 @@ class ObjectCalls(Api):
         except HttpFault as fault:
             raise unanswered("getObject", where, fault) from fault
 
+    async def check_bytes(self, repository: str, ref: str, stats: ObjectStats) -> None:
+        """Read an object's first byte. 410: its bytes are gone, which `stat_object`, HEAD and `stage_object` do not
+        notice, and `copy_object` answers with 500.
+        """
+        headers = {"Range": "bytes=0-0"} if stats.size else {}
+        request = Request("GET", self.object_url(repository, ref, stats.path), headers)
+        await self.call("getObject", request, expected=(200, 206))
+
     async def presigned_read_url(self, repository: str, ref: str, path: str) -> URL:
         """A URL of the block store for an object's bytes. It is a credential."""
         url = self.url(_at(repository, ref), {"path": path, "presign": True})

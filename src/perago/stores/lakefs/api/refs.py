@@ -106,11 +106,17 @@ class RefCalls(Api):
         return await self.get("getCommit", url, Commit.of)
 
     async def log_commits(
-        self, repository: str, ref: str, *, stop_at: str | None = None, amount: int = PAGE
+        self, repository: str, ref: str, *, stop_at: str | None = None, amount: int = PAGE, first_parent: bool = True
     ) -> AsyncIterator[list[Commit]]:
-        """The log of a ref along first parents, newest first, in pages of `amount`, down to and including `stop_at`."""
+        """The log of a ref, newest first, in pages of `amount`, down to and including `stop_at`.
+
+        The server walks each page anew from the ref.
+
+        Args:
+            first_parent: along first parents; else along all, ordered by the commits' times.
+        """
         path = f"{_ref(repository, ref)}/commits"
-        query = {"first_parent": True, "stop_at": stop_at, "amount": amount}
+        query = {"first_parent": first_parent, "stop_at": stop_at, "amount": amount}
         async for page in self.pages("logCommits", path, query, Commit.of):
             yield page
 

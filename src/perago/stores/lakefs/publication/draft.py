@@ -16,6 +16,7 @@ from perago.http.parallel import nothing
 from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.client import LakeFSClient, both, each
 from perago.stores.lakefs.api.commits import Commits
+from perago.stores.lakefs.content.copying import Copying
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.content.upload import Sent, Upload
 from perago.stores.lakefs.publication.branches import STAGING_PREFIX, content_name
@@ -95,6 +96,7 @@ class CommitDraft:
         done: called with the size of each uploaded file.
         is_ready: awaited beside the creation of the branch, before the first upload.
         before: what was uploaded of the same changes before.
+        copy_ref: full id of a commit that has the changed files, in place of the directory.
         uploaded: the objects of the changes, by name.
     """
 
@@ -109,6 +111,7 @@ class CommitDraft:
     done: Callable[[int], None]
     is_ready: Callable[[], Awaitable[object]] = nothing
     before: Sent = field(default_factory=Sent)
+    copy_ref: str | None = None
     uploaded: dict[str, ObjectStats] = field(default_factory=dict, init=False)
     _creating: list[asyncio.Future[None]] = field(default_factory=list, init=False)
 
@@ -137,14 +140,21 @@ class CommitDraft:
         """Create a branch at a commit, and put the changes and the fence on it. Returns the changes."""
         preparing = both(self.create(branch, source), self.is_ready())
         has_fence, _ = await both(self.has_fence(await self.commits.get(self.repository, source)), preparing)
-        upload = Upload(self.transfer, branch, self.directory, self.root, self.done, self.before)
-        uploaded, _ = await both(
-            upload.run(self.changes.written, self.changes.deleted), nothing() if has_fence else self.put_fence(branch)
-        )
+        uploaded, _ = await both(self._put_changes(branch), nothing() if has_fence else self.put_fence(branch))
         own: dict[str, Entry | None] = {self.root + path: None for path in self.changes.deleted}
         self.uploaded.update((self.root + path, stats) for path, stats in uploaded.items())
         own.update((name, Entry.of(stats)) for name, stats in self.uploaded.items())
         return own
+
+    async def _put_changes(self, branch: str) -> dict[str, ObjectStats]:
+        """Put the changes on a branch. Returns the object for each written path."""
+        written, deleted = self.changes.written, self.changes.deleted
+        upload = Upload(self.transfer, branch, self.directory, self.root, self.done, self.before)
+        if self.copy_ref is None:
+            return await upload.run(written, deleted)
+        copying = Copying(self.transfer, branch, self.copy_ref, self.root, self.done)
+        copied, _ = await both(copying.run(written), upload.run((), deleted))
+        return copied
 
     async def put_back(self, restoration: Restoration) -> None:
         """Restore other commits' entries on the staging branch, and delete the paths that they do not have."""

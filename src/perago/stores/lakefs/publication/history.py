@@ -51,6 +51,17 @@ def stamp_of(commit: Commit) -> Stamp | None:
     return _stamp_at(commit, _STAMP) if is_own else None
 
 
+def counting_stamp_of(commit: Commit) -> Stamp | None:
+    """The commit's stamp, unless it is for another parent: then somebody copied the commit."""
+    stamp = stamp_of(commit)
+    return stamp if stamp is not None and commit.parents[:1] == (stamp.expected_head,) else None
+
+
+def parents_of(commit: Commit) -> tuple[str, ...]:
+    """The parents, without the staged commit that a publication or an import has merged."""
+    return commit.parents[:1] if EXPECTED_PARENT in commit.metadata else commit.parents
+
+
 def carries_stamp(commit: Commit) -> bool:
     """Whether the commit has a stamp at all, even an unreadable or copied one.
 
@@ -96,6 +107,11 @@ def seal_message(stamp: Stamp) -> str:
 
 def subject_of(commit: Commit) -> str:
     return commit.message.lstrip("\n").partition("\n")[0].strip()
+
+
+def body_of(commit: Commit) -> str:
+    """A commit's message without its subject."""
+    return commit.message.lstrip("\n").partition("\n")[2].strip()
 
 
 def _message(subject: str, stamp: Stamp) -> str:

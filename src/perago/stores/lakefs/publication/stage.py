@@ -62,6 +62,7 @@ class StagingJob:
         done: called with the size of each uploaded file.
         sent: what the execution has staged before; replaced by what it stages now.
         run_ref: full id of a run's commit, whose content is staged in place of a directory's.
+        copy_ref: full id of a commit that has the written files, in place of the directory.
     """
 
     transfer: Transfer
@@ -73,6 +74,7 @@ class StagingJob:
     done: Callable[[int], None]
     sent: Sent = field(default_factory=Sent)
     run_ref: str | None = None
+    copy_ref: str | None = None
 
     def changes(self, plan: WritePlan) -> Changes:
         """The changes that the plan's commit makes."""
@@ -89,7 +91,7 @@ class Staging:
     wait_seconds: float
 
     async def stage(self, job: StagingJob) -> StagedWorkspace:
-        """See `ports.StageWorkspace` and `ports.TransactionalStore.stage_run`."""
+        """See `ports.StageWorkspace`, `ports.TransactionalStore.stage_run` and `ports.ReusableStore.stage_copy`."""
         plan = await self._plan(job.workspace_input, job.execution)
         stamp = stamp_for(job.execution, plan)
         draft = await self._draft(job, plan)
@@ -134,6 +136,7 @@ class Staging:
             done=job.done,
             is_ready=is_ready,
             before=job.sent,
+            copy_ref=job.copy_ref,
         )
 
     async def _carry_out(self, plan: WritePlan, stamp: Stamp, draft: CommitDraft, job: StagingJob) -> Commit:

@@ -1,0 +1,219 @@
+"""One attempt of a task whose results may be used again: takes an earlier result, or computes one and keeps its key.
+
+A hit is published like what a body made. Only its content comes from the commit that has it, and nothing is laid out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from perago.attempt.cache_key import cache_key, code_of, parts_of
+from perago.attempt.differences import KeyFacts, have_other_files, in_words, nearest
+from perago.attempt.phases import Phases
+from perago.attempt.publication import PublicationTarget, Settled
+from perago.attempt.reuse import Hit, Miss, RunCache, choose, proof_of
+from perago.attempt.stamp import describe_params
+from perago.errors import SourceGoneError, StoreError, WorkspaceStorageError, required
+from perago.ports import (
+    Clock,
+    CommitEntry,
+    EarlierResult,
+    ListedFile,
+    ListWorkspace,
+    Phase,
+    ReusableStore,
+    StageWorkspace,
+)
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.sources.parts import forget_parts
+from perago.values.cache import CacheKey, CacheSpec, Untold
+from perago.values.history import Stamp
+from perago.values.json_text import JsonObject
+from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.sandbox import SandboxMode
+from perago.values.spec import WorkspaceSpec
+
+_NO_DIRECTORY = Path()
+"""A hit lays out no files and uploads none."""
+
+_SHORT_COMMIT = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedAttempt:
+    """The cache's part of one attempt.
+
+    Attributes:
+        spec: filled with the values of params.
+        target: the branch that it publishes to.
+        drafted: the execution with a result, as it is stamped without a cache.
+        compute: runs the body and publishes what it made; stamps it as it is told.
+        sandbox: the mode in which the body runs.
+    """
+
+    task: TaskDefinition
+    spec: WorkspaceSpec
+    params: BaseModel
+    workspace_input: WorkspaceInput
+    store: ReusableStore
+    list_workspace: ListWorkspace
+    cache: RunCache
+    target: PublicationTarget
+    drafted: Callable[[JsonObject], TaskExecution]
+    compute: Callable[[PublicationTarget, Callable[[Stamp], Stamp], Callable[[], Settled | None]], Settled]
+    sandbox: SandboxMode
+    phases: Phases
+    clock: Clock
+
+    def complete(self, *, is_first: bool) -> Settled:
+        """Take an earlier result, or compute one.
+
+        Args:
+            is_first: no other delivery, and no other try, was before. Otherwise something went wrong, or somebody asks
+                for it again, and the body runs.
+        """
+        key = self._key()
+        if isinstance(key, Untold):
+            self._tell(Miss(f"{key.why}, so that it has no key"))
+            return self.compute(self.target, lambda stamp: stamp, lambda: None)
+        if self.cache.recomputes or not is_first:
+            self._tell(Miss("it is to be computed again"))
+            return self._computed(key, lambda: None)
+        repository = self.workspace_input.repository
+        taken = self._taken(key)
+        if taken is not None:
+            return taken
+        with self.cache.results.computing(repository, key.digest, self.target.is_cancelled) as has_waited:
+            taken = self._taken(key) if has_waited else None
+            return taken or self._computed(key, lambda: self._taken(key, tells=False))
+
+    def _key(self) -> CacheKey | Untold:
+        if self._loads_anew:
+            forget_parts()
+        with self.phases(Phase.DECIDE) as span:
+            inputs = self.list_workspace(self.workspace_input, self.spec.laid_out)
+            key = cache_key(self.task, self.spec, self.params, inputs, os.environ)
+            span.note(files=len(inputs), cache="no key" if isinstance(key, Untold) else "key")
+        return key
+
+    @property
+    def _loads_anew(self) -> bool:
+        """Whether the body's process loads the code, and not one that has loaded it before."""
+        return (self.task.controls.body_start or self.cache.body_start) == "spawn"
+
+    def _taken(self, key: CacheKey, *, tells: bool = True) -> Settled | None:
+        """The attempt, completed with an earlier result; None if there is none.
+
+        Args:
+            tells: whether a miss is told.
+        """
+        found = self._found(key)
+        if isinstance(found, Hit):
+            try:
+                self._tell(found)
+                return self._published(found.result)
+            except SourceGoneError as exc:
+                found = Miss(f"what {found.result.commit[:_SHORT_COMMIT]} made is not there any more: {exc}")
+        if tells:
+            self._tell(found)
+        return None
+
+    def _found(self, key: CacheKey) -> Hit | Miss:
+        repository = self.workspace_input.repository
+        try:
+            earlier = self.cache.results.with_key(self.store, repository, key.digest)
+            if not earlier:
+                return Miss(self._why_none(key))
+        except (StoreError, WorkspaceStorageError) as exc:
+            return Miss(f"the history could not be read: {exc}")
+        return choose(self.task, earlier, self.cache.mode, self.clock.now())
+
+    def _why_none(self, key: CacheKey) -> str:
+        """In what the key differs from the nearest one of before."""
+        now = KeyFacts(parts_of(key) or {}, describe_params(self.params))
+        found = nearest(self.cache.results.of_task(self.workspace_input.repository, self.task.name), now)
+        if found is None:
+            return "the history has no result of this task with a key"
+        entry, others = found
+        told = in_words(others, other_files=have_other_files(KeyFacts(_parts(entry), None), now))
+        return f"since {entry.id[:_SHORT_COMMIT]}: {told or 'its result may not be used any more'}"
+
+    def _published(self, found: EarlierResult) -> Settled:
+        """Put the outputs of an earlier result on the branch.
+
+        Raises:
+            SourceGoneError: they are not there any more.
+        """
+        with self.phases(Phase.DIFF) as span:
+            changes = self._changes(found)
+            span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
+        result = required(found.stamp.result, "a result with a key is whole")
+
+        def stage(_: Path, target: WorkspaceInput, spec: WorkspaceSpec, execution: TaskExecution) -> StagedWorkspace:
+            return self.store.stage_copy(found.outputs, target, spec, execution)
+
+        target = self._target(stage, found.origin)
+        drafted = self.drafted(result)
+        stamp = required(drafted.stamp, "what is drafted has a stamp")
+        taken = replace(
+            stamp,
+            cache_key=found.stamp.cache_key,
+            cache_parts=found.stamp.cache_parts,
+            cache_proof=found.stamp.cache_proof,
+            cached_from=found.origin,
+            sandbox=found.stamp.sandbox,
+        )
+        outcome = target.finish(replace(drafted, stamp=taken, changes=changes), _NO_DIRECTORY, written_bytes=0)
+        return outcome, result
+
+    def _target(self, stage: StageWorkspace, origin: str) -> PublicationTarget:
+        return replace(self.target, ports=replace(self.target.ports, stage_workspace=stage), cached_from=origin)
+
+    def _changes(self, found: EarlierResult) -> Changes:
+        """What leads from the outputs that the input has to the earlier ones."""
+        made = self.spec.made
+        before = self.list_workspace(self.workspace_input, made)
+        try:
+            after = self.list_workspace(self.workspace_input.model_copy(update={"ref": found.outputs}), made)
+        except StoreError as exc:
+            raise SourceGoneError(str(exc)) from exc
+        return difference(before, after)
+
+    def _computed(self, key: CacheKey, look_again: Callable[[], Settled | None]) -> Settled:
+        """Run the body, and keep the key with its result, unless an equal one has been published meanwhile."""
+
+        def keyed(stamp: Stamp) -> Stamp:
+            if self._loads_anew:
+                forget_parts()
+                if code_of(self.task) != key.code:  # it was changed while the body started
+                    return stamp
+            proof = proof_of(self.task.cache or CacheSpec(), self.sandbox, self.cache.reached())
+            return replace(stamp, cache_key=key.digest, cache_parts=parts_of(key), cache_proof=proof)
+
+        return self.compute(replace(self.target, seals_noop=True), keyed, look_again)
+
+    def _tell(self, found: Hit | Miss) -> None:
+        with self.phases(Phase.DECIDE) as span:
+            match found:
+                case Hit(result):
+                    span.note(cache="hit", cached_from=result.origin)
+                case Miss(why):
+                    span.note(cache="miss", why=why)
+
+
+def _parts(entry: CommitEntry) -> JsonObject:
+    return {} if entry.stamp is None else entry.stamp.cache_parts or {}
+
+
+def difference(before: Mapping[str, ListedFile], after: Mapping[str, ListedFile]) -> Changes:
+    """The changes that lead from one listing to another."""
+    return Changes(
+        added=tuple(sorted(after.keys() - before.keys())),
+        modified=tuple(sorted(path for path in after.keys() & before.keys() if after[path] != before[path])),
+        deleted=tuple(sorted(before.keys() - after.keys())),
+    )

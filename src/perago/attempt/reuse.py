@@ -1,0 +1,109 @@
+"""Whether a result of before stands for the one that is asked for, and why not.
+
+The facts come from the history; the decision is a plain function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pydantic import ValidationError
+
+from perago.ports import EarlierResult, EarlierResults
+from perago.tasks.declare import TaskDefinition
+from perago.values.cache import CacheSpec, Proof, RunCacheMode
+from perago.values.sandbox import SandboxMode, SandboxRecord
+
+_WORTH: dict[RunCacheMode, tuple[Proof, ...]] = {"proven": ("proven",), "observed": ("proven", "observed"), "off": ()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCache:
+    """The cache, as the process that runs an attempt has it.
+
+    Attributes:
+        mode: what it takes for proof.
+        recomputes: use no earlier result, but keep this one for later.
+        body_start: how bodies start whose tasks do not say it; those that are spawned load the code when they start.
+        reached: what the body and its guards were seen to reach for; None if nobody looked.
+    """
+
+    results: EarlierResults
+    mode: RunCacheMode
+    body_start: Literal["fork", "spawn"] = "fork"
+    recomputes: bool = False
+    reached: Callable[[], SandboxRecord | None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An earlier result that stands for this one."""
+
+    result: EarlierResult
+
+
+@dataclass(frozen=True)
+class Miss:
+    """There is none; `why` in words."""
+
+    why: str
+
+
+def choose(task: TaskDefinition, earlier: Sequence[EarlierResult], mode: RunCacheMode, now: datetime) -> Hit | Miss:
+    """The newest of the results with the key that may be used.
+
+    Args:
+        earlier: newest first.
+        mode: what this process takes for proof.
+    """
+    cache = task.cache or CacheSpec()
+    why = "there is no result for these files, params and this code"
+    for result in earlier:
+        fault = _fault(task, cache, result, mode, now)
+        if fault is None:
+            return Hit(result)
+        why = f"the result of {result.commit[:12]} is not used: {fault}"
+    return Miss(why)
+
+
+def _fault(
+    task: TaskDefinition, cache: CacheSpec, found: EarlierResult, mode: RunCacheMode, now: datetime
+) -> str | None:
+    """Why a result with the key is not used."""
+    proof, stamp = found.stamp.cache_proof, found.stamp
+    if proof not in _WORTH[mode] and not (cache.is_trusted and proof == "trusted"):
+        return _of_proof(proof, mode)
+    if cache.max_age is not None and (found.made is None or now - found.made > cache.max_age):
+        return f"it is older than {cache.max_age}"
+    if stamp.result is None or not stamp.result_exact:
+        return "its stamp does not have the whole result"
+    try:
+        task.output_model.model_validate(stamp.result)
+    except ValidationError:
+        return f"it is no {task.output_model.__name__} any more"
+    return None
+
+
+def _of_proof(proof: str | None, mode: RunCacheMode) -> str:
+    if proof == "observed":
+        return f"its sandbox only noted what it read, and PERAGO_RUN_CACHE is {mode!r}"
+    if proof == "trusted":
+        return 'nobody but its author said what it depends on, and the task no longer says cache="trusted"'
+    return "it read what no key has, or nobody saw what it read"
+
+
+def proof_of(cache: CacheSpec, sandbox: SandboxMode, reached: SandboxRecord | None) -> Proof | None:
+    """Why a result depends on nothing but its key; None if that is not known.
+
+    Args:
+        sandbox: the mode in which the body ran.
+        reached: what it and its guards were seen to reach for; None if nobody looked.
+    """
+    if cache.is_trusted:
+        return "trusted"
+    if sandbox == "enforce":
+        return "proven"
+    return "observed" if sandbox == "report" and reached is not None and not reached.reached else None

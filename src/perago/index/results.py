@@ -1,0 +1,117 @@
+"""The earlier results of a repository, as this host's index knows them. See `ports.EarlierResults`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from perago.errors import RuntimeConfigError
+from perago.files.lock import FileLock
+from perago.files.private_directory import make_private
+from perago.index.history import HistoryIndex, index_path
+from perago.ports import Clock, CommitEntry, EarlierResult, ReusableStore, SystemClock
+
+MAX_LOOKED_AT = 20
+"""Newest results with a key that are looked at. Others have the same key, so they rarely differ in what matters."""
+
+MAX_COMPARED = 200
+"""Newest results of a task that a miss is compared with, to say what has changed."""
+
+WAIT_SECONDS = 3_600.0
+"""Longest wait for a process that computes the same result. Then both compute it, and the first to publish wins."""
+
+_POLL_SECONDS = 0.05
+_KEY_DIGITS = 32
+
+
+@dataclass(frozen=True)
+class IndexedResults:
+    """`EarlierResults` of the repositories of one store, with an index of each in a directory.
+
+    Attributes:
+        directory: created for this user only.
+        place: the server, or the repository on disk.
+        is_server: whether the place has several repositories.
+        tell: gets a line if an index was damaged.
+    """
+
+    directory: Path
+    place: str
+    is_server: bool
+    tell: Callable[[str], None] = lambda _line: None
+    clock: Clock = field(default_factory=SystemClock, compare=False)
+
+    def open(self, repository: str) -> HistoryIndex:
+        """The index of a repository."""
+        place = self.place if self.is_server else os.path.realpath(self.place)
+        return HistoryIndex(index_path(self.directory, place, repository if self.is_server else ""), tell=self.tell)
+
+    def with_key(self, store: ReusableStore, repository: str, key: str, /) -> list[EarlierResult]:
+        """See `EarlierResults`."""
+        with self.open(repository) as index:
+            index.refresh(partial(store.commits_since, repository))
+            found = [_result(index, entry) for entry in index.with_key(key, limit=MAX_LOOKED_AT)]
+        return [each for each in found if each is not None]
+
+    def of_task(self, repository: str, task: str, /) -> list[CommitEntry]:
+        """See `EarlierResults`."""
+        with self.open(repository) as index:
+            return index.of_task(task, limit=MAX_COMPARED)
+
+    def standing(self, repository: str, commit: str) -> str:
+        """Why a result is not used, in words."""
+        with self.open(repository) as index:
+            return f"its result is not used: it is {index.standing(commit)}"
+
+    @contextmanager
+    def computing(self, repository: str, key: str, is_cancelled: Callable[[], bool], /) -> Iterator[bool]:
+        """See `EarlierResults`."""
+        names = (self.place, repository if self.is_server else "", key)
+        name = hashlib.sha256("\0".join(names).encode()).hexdigest()[:_KEY_DIGITS]
+        held, has_waited = None, False
+        with suppress(OSError, RuntimeConfigError):
+            make_private(self.directory, "the directory of the indexes of history")
+            path, deadline = self.directory / f"computing-{name}", self.clock.monotonic() + WAIT_SECONDS
+            while (held := FileLock.try_acquire(path)) is None:
+                has_waited = True
+                if self.clock.monotonic() > deadline or is_cancelled():
+                    break
+                self.clock.sleep(_POLL_SECONDS)
+        try:
+            yield has_waited
+        finally:
+            if held is not None:
+                with suppress(OSError):
+                    path.unlink()
+                held.release()
+
+
+def _result(index: HistoryIndex, entry: CommitEntry) -> EarlierResult | None:
+    """What a commit has for its key; None if it may not be used because of the commit that it was taken from."""
+    stamp = entry.stamp
+    if stamp is None:
+        return None
+    source = entry if stamp.cached_from is None else index.commit(stamp.cached_from)
+    if stamp.cached_from is not None and index.standing(stamp.cached_from) in ("reverted", "distrusted"):
+        return None
+    return EarlierResult(
+        commit=entry.id,
+        outputs=stamp.completes or entry.id,
+        origin=stamp.cached_from or entry.id,
+        made=None if source is None else source.time,
+        stamp=stamp,
+    )
+
+
+def earlier_results(
+    state_directory: Path | None, place: str, *, is_server: bool, tell: Callable[[str], None] = lambda _line: None
+) -> IndexedResults | None:
+    """Those of a store, by the indexes in the user's state directory; None if the user has no such directory."""
+    if state_directory is None:
+        return None
+    return IndexedResults(state_directory / "index", place, is_server, tell)

@@ -1,0 +1,256 @@
+"""Tasks with a cache, by `perago run`, on git and on lakeFS: what is computed, and what is taken from the history."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cli_project import Said
+
+PACKAGE = {
+    "app/__init__.py": "",
+    "app/words.txt": "!",
+    "app/helper.py": '''
+"""Helps."""
+from pathlib import Path
+
+
+def shout(text):
+    """Louder."""
+    return text.upper() + Path(__file__).with_name("words.txt").read_text()
+''',
+    "app/tasks.py": """
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from perago import Flow, WorkspaceSpec, task, workflow
+from app.helper import shout
+
+
+class Params(BaseModel):
+    suffix: str = ""
+    more: dict[str, int] = {}
+
+
+class Result(BaseModel):
+    files: int
+
+
+@task(
+    name="cached_clean",
+    owner_email="ada@example.org",
+    workspace=WorkspaceSpec(include=["raw/**"], outputs=["clean/**"]),
+    cache=True,
+)
+def clean(workspace: Path, params: Params) -> Result:
+    paths = sorted((workspace / "raw").glob("*.txt"))
+    for path in paths:
+        (workspace / "clean" / path.name).write_text(shout(path.read_text()) + params.suffix)
+    return Result(files=len(paths))
+
+
+class Shard(BaseModel):
+    shard: str
+
+
+@task(
+    name="cached_shard",
+    owner_email="ada@example.org",
+    workspace=WorkspaceSpec(include=["raw/{shard}.txt"], outputs=["features/{shard}/**"]),
+    cache=True,
+)
+def shard(workspace: Path, params: Shard) -> Result:
+    text = (workspace / "raw" / f"{params.shard}.txt").read_text()
+    (workspace / "features" / params.shard / "text").write_text(shout(text))
+    return Result(files=1)
+
+
+class Shards(BaseModel):
+    shards: list[str]
+
+
+@workflow(name="cached_shards", owner_email="ada@example.org")
+def shards(flow: Flow, params: Shards) -> None:
+    flow.map(shard, over=params.shards, as_="shard")
+""",
+}
+RAW = {"raw/a.txt": "a", "raw/b.txt": "b", "other.txt": "other"}
+
+
+@dataclass
+class Place:
+    """A repository with raw files, and the commands on it, each in a process of its own, which reads the code anew."""
+
+    path: Path
+    options: tuple[str, ...]
+    files: Callable[[], dict[str, str]]
+
+    def perago(self, *arguments: str) -> Said:
+        command = [sys.executable, "-m", "perago", *arguments]
+        done = subprocess.run(command, cwd=self.path, capture_output=True, text=True, timeout=120, check=False)
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def run(self, *arguments: str, task: str = "app.tasks:clean") -> dict:
+        said = self.perago("run", task, *self.options, "--json", *arguments)
+        assert said.code == 0, said.err
+        return said.json
+
+    def ran(self, *arguments: str, **options: str) -> str:
+        """How a run completed."""
+        return self.run(*arguments, **options)["how"]
+
+    def edit(self, files: dict[str, str]) -> None:
+        """Commit files of the source directory by hand."""
+        for name, text in files.items():
+            path = self.path / "source" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        said = self.perago("import", "source", *self.options)
+        assert said.code == 0, said.err
+
+    def code(self, name: str, before: str, after: str) -> None:
+        path = self.path / name
+        text = path.read_text()
+        assert before in text
+        path.write_text(text.replace(before, after))
+
+
+@pytest.fixture(params=["git", "lakefs"])
+def place(request, project, perago):
+    if request.param == "git":
+        made = Place(
+            project.path,
+            ("--repo", "data.git", "--branch", "main"),
+            lambda: {path: project.show(path) for path in project.git("ls-tree", "-r", "--name-only", "main").split()},
+        )
+    else:
+        songs = request.getfixturevalue("songs")
+        made = Place(songs.path, songs.on_main, songs.files)
+    for name, text in PACKAGE.items():
+        (made.path / name).parent.mkdir(exist_ok=True)
+        (made.path / name).write_text(text)
+    made.edit(RAW)
+    return made
+
+
+CLEAN = {"clean/a.txt": "A!", "clean/b.txt": "B!"}
+
+
+def test_what_has_not_changed_is_not_computed_again(place):
+    first = place.run()
+    assert first["how"] == "published"
+    second = place.run()
+    assert (second["how"], second["cached_from"]) == ("cached", first["output"]["workspace"]["ref"])
+    assert second["output"] == first["output"]  # the branch has these outputs already
+    place.edit({"raw/a.txt": "changed"})
+    third = place.run()
+    assert third["how"] == "published"
+    assert place.files()["clean/a.txt"] == "CHANGED!"
+    place.edit({"raw/a.txt": "a"})
+    fourth = place.run()
+    assert (fourth["how"], fourth["cached_from"]) == ("cached", first["output"]["workspace"]["ref"])
+    assert fourth["output"]["result"] == first["output"]["result"]
+    assert {path: text for path, text in place.files().items() if path.startswith("clean/")} == CLEAN
+    assert place.ran("--no-cache") == "unchanged"
+
+
+def test_what_changes_no_result_is_no_miss(place):
+    place.run("--params", json.dumps({"suffix": "?", "more": {"x": 1, "y": 2}}))
+    place.edit({"other.txt": "another"})
+    place.code("app/helper.py", '"""Louder."""', '"""Much louder."""  # a comment')
+    place.code("app/tasks.py", 'owner_email="ada@', 'description="Cleans.", owner_email="grace@')
+    os.utime(place.path / "app" / "words.txt", (1, 1))
+    assert place.ran("--params", json.dumps({"more": {"y": 2, "x": 1}, "suffix": "?"})) == "cached"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda place: place.code("app/helper.py", "upper", "lower"), id="another module"),
+        pytest.param(lambda place: place.code("app/words.txt", "!", "!!"), id="a data file of the package"),
+        pytest.param(lambda place: place.code("app/tasks.py", "+ params.suffix", '+ params.suffix + "."'), id="code"),
+        pytest.param(lambda place: place.edit({"raw/c.txt": "c"}), id="a further file"),
+    ],
+)
+def test_what_may_change_a_result_is_a_miss(place, change):
+    place.run()
+    change(place)
+    assert place.ran() == "published"
+    assert place.ran() == "cached"
+
+
+def test_a_map_computes_the_items_that_changed(place):
+    params = ("--params", json.dumps({"shards": ["a", "b"]}))
+    first = place.perago("run", "app.tasks:shards", *place.options, *params)
+    assert first.code == 0, first.err
+    place.edit({"raw/b.txt": "bb"})
+    second = place.perago("run", "app.tasks:shards", *place.options, *params)
+    assert second.code == 0, second.err
+    assert second.err.count("cached from") == 1, second.err
+    files = place.files()
+    assert (files["features/a/text"], files["features/b/text"]) == ("A!", "BB!")
+
+
+def test_a_result_of_another_branch_is_taken(place):
+    first = place.run()
+    place.options = (*place.options[:-1], "other")
+    place.edit({})
+    found = place.run()
+    assert (found["how"], found["cached_from"]) == ("cached", first["output"]["workspace"]["ref"])
+
+
+def test_a_result_that_is_distrusted_is_computed_again(place):
+    first = place.run()
+    commit = first["output"]["workspace"]["ref"]
+    said = place.perago("distrust", commit[:12], *place.options)
+    assert (said.code, said.err.splitlines()[-1]) == (2, "error: Missing option '--reason'.")
+    said = place.perago("distrust", commit[:12], "--reason", "the sensor was broken", *place.options)
+    assert said.code == 0, said.err
+    told = place.perago("why", "app.tasks:clean", *place.options)
+    assert "The body would run: its result is not used: it is distrusted." in told.out
+    assert place.ran() == "unchanged"  # it ran, and made the same
+    assert place.ran() == "cached"
+    assert (
+        "distrusted: the result of " + commit[:12] + ": the sensor was broken"
+        in place.perago("log", *place.options).out
+    )
+    said = place.perago("distrust", commit, "--undo", *place.options)
+    assert said.code == 0, said.err
+    assert place.ran() == "cached"
+    nobodys = place.perago("import", "source", *place.options[:-1], "by-hand")
+    assert nobodys.code == 0, nobodys.err
+    said = place.perago("distrust", "by-hand", "--reason", "x", *place.options)
+    assert said.code == 2, said
+    assert "is of no task" in said.err
+
+
+def test_why_names_what_has_changed(place):
+    told = place.perago("why", "app.tasks:clean", *place.options)
+    assert told.out.strip() == "The body would run: the history has no result of this task with a key."
+    first = place.run()
+    commit = first["output"]["workspace"]["ref"]
+    assert place.perago("why", "app.tasks:clean", *place.options).out.strip() == (
+        f"It would take the result of commit {commit}."
+    )
+    place.edit({"raw/a.txt": "changed", "raw/c.txt": "c"})
+    place.code("app/helper.py", "upper", "lower")
+    params = ("--params", json.dumps({"suffix": "?"}))
+    told = place.perago("why", "app.tasks:clean", *place.options, *params, "--json").json
+    assert (told["takes"], told["since"]) == (None, commit)
+    assert [(each["part"], each["name"], each["how"]) for each in told["differences"]] == [
+        ("file", "raw/a.txt", "changed"),
+        ("file", "raw/c.txt", "added"),
+        ("param", "suffix", "changed"),
+        ("source", "app.helper", "changed"),
+    ]
+    ran = place.perago("run", "app.tasks:clean", *place.options, *params)
+    line = f"since {commit[:12]}: other files, param suffix: '' -> '?', source app.helper changed"
+    assert f"cache: the body runs: {line}" in ran.err

@@ -1,0 +1,102 @@
+"""Which earlier result stands for the one that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from perago import WorkspaceSpec, task
+from perago.attempt.reuse import Hit, Miss, choose, proof_of
+from perago.ports import EarlierResult
+from perago.values.cache import CacheSpec
+from perago.values.history import Stamp
+from perago.values.sandbox import SandboxRecord
+
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+
+
+class Params(BaseModel):
+    pass
+
+
+class Result(BaseModel):
+    rows: int
+
+
+def declared(**options):
+    @task(
+        name="t",
+        owner_email="ada@example.org",
+        workspace=WorkspaceSpec(outputs=["out/**"]),
+        **{"cache": True, **options},
+    )
+    def body(workspace: Path, params: Params) -> Result:
+        return Result(rows=0)
+
+    return body.__perago_task__
+
+
+def earlier(commit="a" * 40, age=timedelta(), **stamped):
+    stamp = Stamp(
+        task="t",
+        workflow_instance_id="w",
+        reference_task_name="t",
+        task_id="1",
+        retry_count=0,
+        scheduled_time=None,
+        poll_count=None,
+        execution_id="e",
+        input_ref="0",
+        params_digest="",
+        code_digest="",
+        result_digest="",
+    )
+    stamp = replace(stamp, **{"result": {"rows": 1}, "result_exact": True, "cache_proof": "proven", **stamped})
+    return EarlierResult(commit=commit, outputs=commit, origin=commit, made=NOW - age, stamp=stamp)
+
+
+def test_the_newest_that_may_be_used_is_taken():
+    found = [earlier("a" * 40, cache_proof=None), earlier("b" * 40), earlier("c" * 40)]
+    assert choose(declared(), found, "proven", NOW) == Hit(found[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "stamped", "mode", "is_used"),
+    [
+        ({}, {}, "proven", True),
+        ({}, {"cache_proof": "observed"}, "proven", False),
+        ({}, {"cache_proof": "observed"}, "observed", True),
+        ({}, {"cache_proof": None}, "observed", False),
+        ({}, {"cache_proof": "trusted"}, "observed", False),
+        ({"cache": "trusted"}, {"cache_proof": "trusted"}, "proven", True),
+        ({}, {"result": None}, "proven", False),
+        ({}, {"result_exact": False}, "proven", False),
+        ({}, {"result": {"lines": 1}}, "proven", False),
+    ],
+)
+def test_what_may_be_used(options, stamped, mode, is_used):
+    chosen = choose(declared(**options), [earlier(**stamped)], mode, NOW)
+    assert isinstance(chosen, Hit) is is_used
+    if isinstance(chosen, Miss):
+        assert chosen.why.startswith("the result of aaaaaaaaaaaa is not used: ")
+
+
+def test_what_is_too_old_is_not_used():
+    of_a_day = declared(max_age=timedelta(days=1))
+    assert isinstance(choose(of_a_day, [earlier(age=timedelta(hours=23))], "proven", NOW), Hit)
+    assert isinstance(choose(of_a_day, [earlier(age=timedelta(hours=25))], "proven", NOW), Miss)
+    assert isinstance(choose(of_a_day, [replace(earlier(), made=None)], "proven", NOW), Miss)
+
+
+def test_what_proves_a_result():
+    quiet = SandboxRecord(mode="report")
+    assert proof_of(CacheSpec(), "enforce", None) == "proven"
+    assert proof_of(CacheSpec(), "report", quiet) == "observed"
+    assert proof_of(CacheSpec(), "report", replace(quiet, reached=("/etc/shadow",))) is None
+    assert proof_of(CacheSpec(), "report", None) is None
+    assert proof_of(CacheSpec(), "off", None) is None
+    assert proof_of(CacheSpec(is_trusted=True), "off", None) == "trusted"
