@@ -18,7 +18,7 @@ from perago.attempt.phases import Phases
 from perago.attempt.publication import PublicationTarget, Settled
 from perago.attempt.reuse import Hit, Miss, RunCache, choose, proof_of
 from perago.attempt.stamp import describe_params
-from perago.errors import SourceGoneError, StoreError, WorkspaceStorageError, required
+from perago.errors import RuntimeConfigError, SourceGoneError, StoreError, WorkspaceStorageError, required
 from perago.ports import (
     Clock,
     CommitEntry,
@@ -129,7 +129,7 @@ class CachedAttempt:
             earlier = self.cache.results.with_key(self.store, repository, key.digest)
             if not earlier:
                 return Miss(self._why_none(key))
-        except (StoreError, WorkspaceStorageError) as exc:
+        except (StoreError, WorkspaceStorageError, RuntimeConfigError) as exc:  # the last: others could write the index
             return Miss(f"the history could not be read: {exc}")
         return choose(self.task, earlier, self.cache.mode, self.clock.now())
 

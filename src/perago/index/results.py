@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from perago.errors import RuntimeConfigError
 from perago.files.lock import FileLock
 from perago.files.private_directory import make_private
 from perago.index.history import HistoryIndex, index_path
+from perago.index.standing import Standing
 from perago.ports import Clock, CommitEntry, EarlierResult, ReusableStore, SystemClock
 
 MAX_LOOKED_AT = 20
@@ -25,6 +27,7 @@ MAX_COMPARED = 200
 WAIT_SECONDS = 3_600.0
 """Longest wait for a process that computes the same result. Then both compute it, and the first to publish wins."""
 
+_NOT_USED = (Standing.REVERTED, Standing.DISTRUSTED)
 _POLL_SECONDS = 0.05
 _KEY_DIGITS = 32
 
@@ -48,15 +51,18 @@ class IndexedResults:
 
     def open(self, repository: str) -> HistoryIndex:
         """The index of a repository."""
-        place = self.place if self.is_server else os.path.realpath(self.place)
-        return HistoryIndex(index_path(self.directory, place, repository if self.is_server else ""), tell=self.tell)
+        return HistoryIndex(index_path(self.directory, *self._names(repository)), tell=self.tell)
+
+    def _names(self, repository: str) -> tuple[str, str]:
+        """What tells a repository from others on this host."""
+        return (self.place, repository) if self.is_server else (os.path.realpath(self.place), "")
 
     def with_key(self, store: ReusableStore, repository: str, key: str, /) -> list[EarlierResult]:
         """See `EarlierResults`."""
         with self.open(repository) as index:
             index.refresh(partial(store.commits_since, repository))
-            found = [_result(index, entry) for entry in index.with_key(key, limit=MAX_LOOKED_AT)]
-        return [each for each in found if each is not None]
+            found = (_result(index, entry) for entry in index.with_key(key, limit=MAX_COMPARED))
+            return list(islice((each for each in found if each is not None), MAX_LOOKED_AT))
 
     def of_task(self, repository: str, task: str, /) -> list[CommitEntry]:
         """See `EarlierResults`."""
@@ -66,17 +72,17 @@ class IndexedResults:
     def standing(self, repository: str, commit: str) -> str:
         """Why a result is not used, in words."""
         with self.open(repository) as index:
-            return f"its result is not used: it is {index.standing(commit)}"
+            standing = index.standing(commit)
+        return "its result is not used" if standing is None else f"its result is not used: it is {standing}"
 
     @contextmanager
     def computing(self, repository: str, key: str, is_cancelled: Callable[[], bool], /) -> Iterator[bool]:
         """See `EarlierResults`."""
-        names = (self.place, repository if self.is_server else "", key)
-        name = hashlib.sha256("\0".join(names).encode()).hexdigest()[:_KEY_DIGITS]
+        name = hashlib.sha256("\0".join((*self._names(repository), key)).encode()).hexdigest()[:_KEY_DIGITS]
+        path, deadline = self.directory / f"computing-{name}", self.clock.monotonic() + WAIT_SECONDS
         held, has_waited = None, False
         with suppress(OSError, RuntimeConfigError):
             make_private(self.directory, "the directory of the indexes of history")
-            path, deadline = self.directory / f"computing-{name}", self.clock.monotonic() + WAIT_SECONDS
             while (held := FileLock.try_acquire(path)) is None:
                 has_waited = True
                 if self.clock.monotonic() > deadline or is_cancelled():
@@ -92,13 +98,14 @@ class IndexedResults:
 
 
 def _result(index: HistoryIndex, entry: CommitEntry) -> EarlierResult | None:
-    """What a commit has for its key; None if it may not be used because of the commit that it was taken from."""
+    """What a commit has for its key; None if it may not be used because of the commit that its result comes from."""
     stamp = entry.stamp
     if stamp is None:
         return None
-    source = entry if stamp.cached_from is None else index.commit(stamp.cached_from)
-    if stamp.cached_from is not None and index.standing(stamp.cached_from) in ("reverted", "distrusted"):
+    adopted = None if stamp.completes == stamp.input_ref else stamp.completes
+    if any(each is not None and index.standing(each) in _NOT_USED for each in (stamp.cached_from, adopted)):
         return None
+    source = entry if stamp.cached_from is None else index.commit(stamp.cached_from)
     return EarlierResult(
         commit=entry.id,
         outputs=stamp.completes or entry.id,
