@@ -187,6 +187,21 @@ def test_what_may_change_a_result_is_a_miss(place, change):
     assert place.ran() == "cached"
 
 
+def test_a_body_that_imports_what_no_key_has_proves_nothing(place):
+    (place.path / "app" / "hidden.py").write_text("SUFFIX = 1")
+    hidden = (
+        "import pickle\n    suffix = pickle.loads(b'capp.hidden\\nSUFFIX\\n.')\n    return text.upper() + str(suffix)"
+    )
+    place.code("app/helper.py", 'return text.upper() + Path(__file__).with_name("words.txt").read_text()', hidden)
+    first = place.run()
+    assert first["how"] == "published"
+    assert place.files()["clean/a.txt"] == "A1"
+    assert place.ran() == "unchanged"  # it ran again
+    (place.path / "app" / "hidden.py").write_text("SUFFIX = 2")
+    assert place.ran() == "published"
+    assert place.files()["clean/a.txt"] == "A2"
+
+
 def test_a_map_computes_the_items_that_changed(place):
     params = ("--params", json.dumps({"shards": ["a", "b"]}))
     first = place.perago("run", "app.tasks:shards", *place.options, *params)

@@ -366,6 +366,7 @@ def explore(
         cached: the tasks have a cache. A hit is a body that takes no time, which the interleavings have anyway; what
             differs is that each no-op is sealed.
     """
+    tree_record.cache_clear()  # a test may have broken the code that made these
     if name in transactional.SCENARIOS:
         rules, cfg, world_type = transactional.FIXED, transactional.SCENARIOS[name], OurRunsWorld
     elif name in trees.SCENARIOS:

@@ -192,7 +192,7 @@ class CachedAttempt:
                 forget_parts()
                 if code_of(self.task) != key.code:  # it was changed while the body started
                     return stamp
-            proof = proof_of(self.task.cache or CacheSpec(), self.sandbox, self.cache.reached())
+            proof = proof_of(self.task.cache or CacheSpec(), key.code, self.sandbox, self.cache.reached())
             return replace(stamp, cache_key=key.digest, cache_parts=parts_of(key), cache_proof=proof)
 
         return self.compute(replace(self.target, seals_noop=True), keyed, look_again)

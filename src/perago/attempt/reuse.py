@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from perago.ports import EarlierResult, EarlierResults
 from perago.tasks.declare import TaskDefinition
-from perago.values.cache import CacheSpec, Proof, RunCacheMode
+from perago.values.cache import CacheSpec, CodeParts, Proof, RunCacheMode
 from perago.values.sandbox import SandboxMode, SandboxRecord
 
 _WORTH: dict[RunCacheMode, tuple[Proof, ...]] = {"proven": ("proven",), "observed": ("proven", "observed"), "off": ()}
@@ -95,15 +95,18 @@ def _of_proof(proof: str | None, mode: RunCacheMode) -> str:
     return "it read what no key has, or nobody saw what it read"
 
 
-def proof_of(cache: CacheSpec, sandbox: SandboxMode, reached: SandboxRecord | None) -> Proof | None:
+def proof_of(cache: CacheSpec, code: CodeParts, sandbox: SandboxMode, reached: SandboxRecord | None) -> Proof | None:
     """Why a result depends on nothing but its key; None if that is not known.
 
     Args:
+        code: the code in the key.
         sandbox: the mode in which the body ran.
         reached: what it and its guards were seen to reach for; None if nobody looked.
     """
     if cache.is_trusted:
         return "trusted"
+    if reached is not None and cache.version is None and not code.sources.keys() >= {*reached.modules}:
+        return None  # a name that was computed where nobody could see it, such as in a pickle
     if sandbox == "enforce":
         return "proven"
     return "observed" if sandbox == "report" and reached is not None and not reached.reached else None

@@ -52,6 +52,8 @@ class SandboxRecord:
     Attributes:
         mode, reads, writes, network: as they took effect.
         reached: in words; more: how many more there were.
+        modules: source modules that it imported while it ran, by name. What a module imports from the beginning, its
+            source says.
     """
 
     mode: SandboxMode
@@ -60,13 +62,15 @@ class SandboxRecord:
     network: bool = False
     reached: tuple[str, ...] = ()
     more: int = 0
+    modules: tuple[str, ...] = ()
 
     def after(self, before: SandboxRecord | None) -> SandboxRecord:
         """This record with what was reached for before it, by a guard or the body of the same try."""
         if before is None:
             return self
         reached = tuple(dict.fromkeys((*before.reached, *self.reached)))
-        return replace(self, reached=reached, more=before.more + self.more)
+        modules = tuple(dict.fromkeys((*before.modules, *self.modules)))
+        return replace(self, reached=reached, more=before.more + self.more, modules=modules)
 
 
 def fault_of_sandbox(task: str, spec: SandboxSpec, default: SandboxMode, *, lacks: str | None) -> str | None:

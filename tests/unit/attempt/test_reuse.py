@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from perago import WorkspaceSpec, task
 from perago.attempt.reuse import Hit, Miss, choose, proof_of
 from perago.ports import EarlierResult
-from perago.values.cache import CacheSpec
+from perago.values.cache import CacheSpec, CodeParts
 from perago.values.history import Stamp
 from perago.values.sandbox import SandboxRecord
 
@@ -92,11 +92,24 @@ def test_what_is_too_old_is_not_used():
     assert isinstance(choose(of_a_day, [replace(earlier(), made=None)], "proven", NOW), Miss)
 
 
-def test_what_proves_a_result():
-    quiet = SandboxRecord(mode="report")
-    assert proof_of(CacheSpec(), "enforce", None) == "proven"
-    assert proof_of(CacheSpec(), "report", quiet) == "observed"
-    assert proof_of(CacheSpec(), "report", replace(quiet, reached=("/etc/shadow",))) is None
-    assert proof_of(CacheSpec(), "report", None) is None
-    assert proof_of(CacheSpec(), "off", None) is None
-    assert proof_of(CacheSpec(is_trusted=True), "off", None) == "trusted"
+CODE = CodeParts(sources={"app.tasks": "1", "app.helper": "2"})
+
+
+@pytest.mark.parametrize(
+    ("cache", "sandbox", "reached", "proof"),
+    [
+        (CacheSpec(), "enforce", None, "proven"),
+        (CacheSpec(), "enforce", SandboxRecord(mode="enforce", modules=("app.helper",)), "proven"),
+        (CacheSpec(), "enforce", SandboxRecord(mode="enforce", modules=("app.other",)), None),
+        (CacheSpec(version="3"), "enforce", SandboxRecord(mode="enforce", modules=("app.other",)), "proven"),
+        (CacheSpec(), "report", SandboxRecord(mode="report"), "observed"),
+        (CacheSpec(), "report", SandboxRecord(mode="report", reached=("/etc/shadow",)), None),
+        (CacheSpec(), "report", SandboxRecord(mode="report", modules=("app.other",)), None),
+        (CacheSpec(), "report", None, None),
+        (CacheSpec(), "off", None, None),
+        (CacheSpec(is_trusted=True), "off", None, "trusted"),
+        (CacheSpec(is_trusted=True), "report", SandboxRecord(mode="report", modules=("app.other",)), "trusted"),
+    ],
+)
+def test_what_proves_a_result(cache, sandbox, reached, proof):
+    assert proof_of(cache, CODE, sandbox, reached) == proof

@@ -177,6 +177,7 @@ def _for_everybody(directory: str) -> list[str]:
 
 
 _PACKAGES = ("site-packages", "dist-packages")
+_OF_PACKAGES = frozenset(_PACKAGES)
 
 
 @functools.cache
@@ -219,6 +220,16 @@ def _files_of_loaded() -> set[str]:
     """Of the modules that are loaded, wherever they came from."""
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     return {file for file in files if isinstance(file, str)}
+
+
+def source_modules(names: Iterable[str]) -> list[str]:
+    """Those of the loaded modules that come neither with the interpreter nor from an installed package."""
+    found = ((name, getattr(sys.modules.get(name), "__file__", None)) for name in sorted(names))
+    return [name for name, file in found if isinstance(file, str) and not _is_installed(file)][:MAX_MODULES]
+
+
+def _is_installed(file: str) -> bool:
+    return file in _interpreter() or not _OF_PACKAGES.isdisjoint(Path(file).parts)
 
 
 class _Modules:

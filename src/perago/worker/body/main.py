@@ -30,7 +30,7 @@ from perago.values import redaction
 from perago.values.models import AttemptIdentity
 from perago.values.redaction import mask_text
 from perago.values.trace_context import trace_context_of
-from perago.worker.body.confinement import confine
+from perago.worker.body.confinement import confine, source_modules
 from perago.worker.body.environment import explained, withhold
 from perago.worker.body.reach import Watch
 from perago.worker.process.messages import (
@@ -158,7 +158,7 @@ def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, 
     redaction.learn(redaction.secrets_of_environment(os.environ))
     outbox = Outbox(channel)
     outcome: Result | Failure
-    start, watch = None, Watch()
+    start, watch, loaded = None, Watch(), frozenset(sys.modules)
     try:
         order = Load.model_validate(read_message(channel))
         start = Start.model_validate(read_message(channel))
@@ -169,6 +169,7 @@ def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, 
             tasks = load(order, outbox)
         else:
             send_logs_to(outbox, {})  # with the levels that the modules have set
+        loaded = frozenset(sys.modules)
         task = tasks[start.task_name]
         with explained(task, (*watch.withheld, *withhold(task.environment))):
             outcome = Result(result=dict(_invoke(start, task, outbox, cancelled)))
@@ -181,8 +182,11 @@ def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, 
                 outcome = outcome.model_copy(update={"reason": outcome.reason + mask_text(watch.explain(exc))})
     if os.getpid() != owner:
         return
-    if watch.reached:
-        outbox.send(Outside(reached=[clean_text(mask_text(str(one))) for one in watch.reached], more=watch.more))
+    if start is not None and start.confinement is not None:
+        reached = [clean_text(mask_text(str(one))) for one in watch.reached]
+        modules = source_modules(sys.modules.keys() - loaded)
+        if reached or modules:
+            outbox.send(Outside(reached=reached, more=watch.more, modules=modules))
     outbox.flush_progress()
     outbox.send_outcome(outcome)
     threads = waiting_threads()

@@ -216,6 +216,7 @@ class BodyProcess:
             network=confinement.network,
             reached=tuple(outside.reached),
             more=outside.more,
+            modules=tuple(outside.modules),
         )
         self._on_sandbox(call, record)
 

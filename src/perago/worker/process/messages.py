@@ -180,11 +180,13 @@ class Outside(Message):
 
     Attributes:
         more: how many more there were.
+        modules: source modules that it imported while it ran, by name.
     """
 
     kind: Literal["outside"] = "outside"
     reached: list[str]
     more: int = 0
+    modules: list[str] = Field(default_factory=list)
 
 
 class Finishing(Message):
