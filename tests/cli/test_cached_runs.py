@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,6 +78,11 @@ class Shards(BaseModel):
     shards: list[str]
 
 
+@workflow(name="cached_whole", owner_email="ada@example.org", transactional=True)
+def whole(flow: Flow, params: Params) -> None:
+    flow.run(clean, suffix=params.suffix)
+
+
 @workflow(name="cached_shards", owner_email="ada@example.org")
 def shards(flow: Flow, params: Shards) -> None:
     flow.map(shard, over=params.shards, as_="shard")
@@ -144,7 +150,7 @@ def place(request, project, perago):
 CLEAN = {"clean/a.txt": "A!", "clean/b.txt": "B!"}
 
 
-def test_what_has_not_changed_is_not_computed_again(place):
+def test_what_has_not_changed_is_not_computed_again(place, monkeypatch):
     first = place.run()
     assert first["how"] == "published"
     second = place.run()
@@ -160,6 +166,8 @@ def test_what_has_not_changed_is_not_computed_again(place):
     assert fourth["output"]["result"] == first["output"]["result"]
     assert {path: text for path, text in place.files().items() if path.startswith("clean/")} == CLEAN
     assert place.ran("--no-cache") == "unchanged"
+    monkeypatch.setenv("PERAGO_RUN_CACHE", "off")
+    assert place.ran() == "unchanged"
 
 
 def test_what_changes_no_result_is_no_miss(place):
@@ -249,7 +257,7 @@ def test_a_result_that_is_distrusted_is_computed_again(place):
 
 def test_why_names_what_has_changed(place):
     told = place.perago("why", "app.tasks:clean", *place.options)
-    assert told.out.strip() == "The body would run: the history has no result of this task with a key."
+    assert told.out.strip() == "The body would run: the history has no earlier result of this task to compare with."
     first = place.run()
     commit = first["output"]["workspace"]["ref"]
     assert place.perago("why", "app.tasks:clean", *place.options).out.strip() == (
@@ -269,3 +277,34 @@ def test_why_names_what_has_changed(place):
     ran = place.perago("run", "app.tasks:clean", *place.options, *params)
     line = f"since {commit[:12]}: other files, param suffix: '' -> '?', source app.helper changed"
     assert f"cache: the body runs: {line}" in ran.err
+
+
+@pytest.mark.parametrize("place", ["git"], indirect=True)
+def test_what_a_person_reverts_is_computed_again(project, place):
+    """A publication, and a transactional run as a whole."""
+    for target in ("app.tasks:clean", "app.tasks:whole"):
+        place.edit({"raw/a.txt": target})
+        assert place.perago("run", target, *place.options).code == 0
+        revert(project)
+        assert "clean/a.txt" not in place.files() or place.files()["clean/a.txt"] != f"{target.upper()}!"
+        ran = place.perago("run", target, *place.options)
+        assert ran.code == 0, ran.err
+        assert "cached from" not in ran.err
+        assert "is taken" not in ran.err
+        assert place.files()["clean/a.txt"] == f"{target.upper()}!"
+
+
+def revert(project) -> None:
+    """As a person does, in a clone."""
+    clone = project.path / "clone"
+    options = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "safe.directory=*"]
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *options, *arguments], check=True, capture_output=True, timeout=60)
+
+    git("clone", "--quiet", "--branch", "main", str(project.path / "data.git"), str(clone))
+    parents = project.git("rev-list", "--parents", "-n", "1", "main").split()[1:]
+    mainline = ["-m", "1"] if len(parents) > 1 else []
+    git("-C", str(clone), "revert", "--no-edit", *mainline, "HEAD")
+    git("-C", str(clone), "push", "--quiet", "origin", "HEAD:main")
+    shutil.rmtree(clone)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from perago.attempt.stamp import describe_params
 from perago.ports import ListedFile
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.secrets import secrets_of
@@ -17,7 +22,7 @@ from perago.values.cache import CacheKey, CacheSpec, CodeParts, Untold
 from perago.values.credentials import CREDENTIALS
 from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.names import show_name
-from perago.values.redaction import is_secret_key
+from perago.values.redaction import is_secret_key, secrets_of_environment
 from perago.values.spec import Guardrail, WorkspaceSpec
 from perago.values.stamps import canonical_json, json_digest, storable
 from perago.workspace.digest import is_known
@@ -40,10 +45,10 @@ def cache_key(
     Returns:
         Untold if a part cannot be told. A smaller key would give results that depend on something else.
     """
-    cache = task.cache or CacheSpec()
+    declared = task.cache or CacheSpec()
     listed = _inputs(inputs)
-    given = _params(params, is_trusted=cache.is_trusted)
-    named = _variables(task.environment, environment, is_trusted=cache.is_trusted)
+    given = _params(params, is_trusted=declared.is_trusted)
+    named = _variables(task.environment, environment, is_trusted=declared.is_trusted)
     code = code_of(task)
     if isinstance(listed, Untold):
         return listed
@@ -95,13 +100,46 @@ def _inputs(inputs: Mapping[str, ListedFile]) -> str | Untold:
 
 
 def _params(params: BaseModel, *, is_trusted: bool) -> str | Untold:
-    if not is_trusted and any(True for _ in secrets_of(params)):
+    if is_trusted:  # also where they hold secrets, which are masked
+        return json_digest(describe_params(params))
+    if any(True for _ in secrets_of(params)):
         return Untold("params hold a secret, which no key may contain")
+    if _is_lossy(type(params)):
+        return Untold("params have a field with exclude=True or a serializer, so that their JSON form lacks something")
     try:
-        given = with_finite_numbers(params.model_dump(mode="json", by_alias=True, warnings=False))
-        return "sha256:" + hashlib.sha256(canonical_json(given).encode()).hexdigest()
+        given = with_finite_numbers(_ordered(params.model_dump(by_alias=True, warnings=False)))
+        return json_digest(given)
     except (PydanticSerializationError, ValueError, TypeError):
         return Untold("params have no JSON form")
+
+
+def _ordered(value: object) -> Any:
+    """A dumped value as JSON, with sets in an order that does not depend on the process."""
+    if isinstance(value, Mapping):
+        keys = to_jsonable_python(dict.fromkeys(value))
+        return dict(zip(keys, map(_ordered, value.values()), strict=True))
+    if isinstance(value, set | frozenset):
+        return sorted(map(_ordered, value), key=canonical_json)
+    if isinstance(value, list | tuple):
+        return [_ordered(item) for item in value]
+    return to_jsonable_python(value)
+
+
+@cache
+def _is_lossy(model: type[BaseModel]) -> bool:
+    """Whether a model, or one within it, leaves values out of its JSON form, or has a serializer that may."""
+    waiting: list[object] = [model.__pydantic_core_schema__]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            serializer = part.get("serialization")
+            is_own = isinstance(serializer, dict) and str(serializer.get("type", "")).startswith("function")
+            if part.get("serialization_exclude") or is_own:
+                return True
+            waiting += [inner for name, inner in part.items() if name != "metadata"]
+        elif isinstance(part, list | tuple):
+            waiting += part
+    return False
 
 
 def _workspace(spec: WorkspaceSpec) -> JsonObject:
@@ -117,21 +155,28 @@ def _variables(names: Iterable[str], environment: Mapping[str, str], *, is_trust
     for name in sorted(names):
         if name in CREDENTIALS:  # of the store or the engine: no result depends on which one it is
             digests[name] = "credential"
-        elif not is_secret_key(name):
+        elif not _holds_secret(name, environment.get(name)):
             digests[name] = json_digest(environment[name]) if name in environment else "unset"
         elif not is_trusted:
             return Untold(f"the variable {name} holds a secret, which no key may contain")
     return digests
 
 
+def _holds_secret(name: str, value: str | None) -> bool:
+    return is_secret_key(name) or (value is not None and any(True for _ in secrets_of_environment({name: value})))
+
+
 def code_of(task: TaskDefinition) -> CodeParts | Untold:
     """The code's part of the key."""
-    cache = task.cache or CacheSpec()
-    if cache.version is not None:
-        return CodeParts(sources={"cache_version": json_digest(cache.version)})
-    parts = code_parts(task, cache.depends)
-    if isinstance(parts, CodeParts) and not cache.is_trusted:
-        secret = next(filter(is_secret_key, parts.variables), None)
-        if secret is not None and secret not in CREDENTIALS:
-            return Untold(f"the variable {secret}, which the code reads, holds a secret, which no key may contain")
-    return parts
+    declared = task.cache or CacheSpec()
+    if declared.version is not None:
+        return CodeParts(sources={"cache_version": json_digest(declared.version)})
+    parts = code_parts(task, declared.depends)
+    if isinstance(parts, Untold):
+        return parts
+    secrets = [
+        name for name in parts.variables if name not in CREDENTIALS and _holds_secret(name, os.environ.get(name))
+    ]
+    if secrets and not declared.is_trusted:
+        return Untold(f"the variable {secrets[0]}, which the code reads, holds a secret, which no key may contain")
+    return replace(parts, variables={name: told for name, told in parts.variables.items() if name not in secrets})

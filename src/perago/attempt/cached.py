@@ -6,7 +6,7 @@ A hit is published like what a body made. Only its content comes from the commit
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from perago.attempt.cache_key import cache_key, code_of, parts_of
 from perago.attempt.differences import KeyFacts, have_other_files, in_words, nearest
 from perago.attempt.phases import Phases
 from perago.attempt.publication import PublicationTarget, Settled
-from perago.attempt.reuse import Hit, Miss, RunCache, choose, proof_of
+from perago.attempt.reuse import Hit, Miss, RunCache, Unproven, choose, proof_of
 from perago.attempt.stamp import describe_params
 from perago.errors import RuntimeConfigError, SourceGoneError, StoreError, WorkspaceStorageError, required
 from perago.ports import (
@@ -30,7 +30,6 @@ from perago.ports import (
     StageWorkspace,
 )
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.sources.parts import forget_parts
 from perago.values.cache import CacheKey, CacheSpec, Untold
 from perago.values.history import Stamp
 from perago.values.json_text import JsonObject
@@ -93,18 +92,11 @@ class CachedAttempt:
             return taken or self._computed(key, lambda: self._taken(key, tells=False))
 
     def _key(self) -> CacheKey | Untold:
-        if self._loads_anew:
-            forget_parts()
         with self.phases(Phase.DECIDE) as span:
             inputs = self.list_workspace(self.workspace_input, self.spec.laid_out)
             key = cache_key(self.task, self.spec, self.params, inputs, os.environ)
             span.note(files=len(inputs), cache="no key" if isinstance(key, Untold) else "key")
         return key
-
-    @property
-    def _loads_anew(self) -> bool:
-        """Whether the body's process loads the code, and not one that has loaded it before."""
-        return (self.task.controls.body_start or self.cache.body_start) == "spawn"
 
     def _taken(self, key: CacheKey, *, tells: bool = True) -> Settled | None:
         """The attempt, completed with an earlier result; None if there is none.
@@ -112,33 +104,38 @@ class CachedAttempt:
         Args:
             tells: whether a miss is told.
         """
-        found = self._found(key)
-        if isinstance(found, Hit):
+        earlier = self._earlier(key)
+        found = earlier if isinstance(earlier, Miss) else self._choose(earlier)
+        while isinstance(found, Hit):
+            self._tell(found)
             try:
-                self._tell(found)
                 return self._published(found.result)
             except SourceGoneError as exc:
-                found = Miss(f"what {found.result.commit[:_SHORT_COMMIT]} made is not there any more: {exc}")
+                gone = Miss(f"what {found.result.commit[:_SHORT_COMMIT]} made is not there any more: {exc}")
+            earlier = [] if isinstance(earlier, Miss) else [each for each in earlier if each != found.result]
+            found = self._choose(earlier) if earlier else gone
         if tells:
             self._tell(found)
         return None
 
-    def _found(self, key: CacheKey) -> Hit | Miss:
+    def _choose(self, earlier: Sequence[EarlierResult]) -> Hit | Miss:
+        return choose(self.task, earlier, self.cache.mode, self.clock.now())
+
+    def _earlier(self, key: CacheKey) -> Sequence[EarlierResult] | Miss:
+        """The results with the key, newest first; at least one."""
         repository = self.workspace_input.repository
         try:
             earlier = self.cache.results.with_key(self.store, repository, key.digest)
-            if not earlier:
-                return Miss(self._why_none(key))
+            return earlier or Miss(self._why_none(key))
         except (StoreError, WorkspaceStorageError, RuntimeConfigError) as exc:  # the last: others could write the index
             return Miss(f"the history could not be read: {exc}")
-        return choose(self.task, earlier, self.cache.mode, self.clock.now())
 
     def _why_none(self, key: CacheKey) -> str:
         """In what the key differs from the nearest one of before."""
         now = KeyFacts(parts_of(key) or {}, describe_params(self.params))
         found = nearest(self.cache.results.of_task(self.workspace_input.repository, self.task.name), now)
         if found is None:
-            return "the history has no result of this task with a key"
+            return "the history has no earlier result of this task to compare with"
         entry, others = found
         told = in_words(others, other_files=have_other_files(KeyFacts(_parts(entry), None), now))
         return f"since {entry.id[:_SHORT_COMMIT]}: {told or 'its result may not be used any more'}"
@@ -150,12 +147,15 @@ class CachedAttempt:
             SourceGoneError: they are not there any more.
         """
         with self.phases(Phase.DIFF) as span:
-            changes = self._changes(found)
+            changes, written_bytes = self._changes(found)
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         result = required(found.stamp.result, "a result with a key is whole")
 
         def stage(_: Path, target: WorkspaceInput, spec: WorkspaceSpec, execution: TaskExecution) -> StagedWorkspace:
-            return self.store.stage_copy(found.outputs, target, spec, execution)
+            try:
+                return self.store.stage_copy(found.outputs, target, spec, execution)
+            except StoreError as exc:  # nothing is published, and the body can still run
+                raise SourceGoneError(str(exc)) from exc
 
         target = self._target(stage, found.origin)
         drafted = self.drafted(result)
@@ -168,42 +168,47 @@ class CachedAttempt:
             cached_from=found.origin,
             sandbox=found.stamp.sandbox,
         )
-        outcome = target.finish(replace(drafted, stamp=taken, changes=changes), _NO_DIRECTORY, written_bytes=0)
+        outcome = target.finish(replace(drafted, stamp=taken, changes=changes), _NO_DIRECTORY, written_bytes)
         return outcome, result
 
     def _target(self, stage: StageWorkspace, origin: str) -> PublicationTarget:
         return replace(self.target, ports=replace(self.target.ports, stage_workspace=stage), cached_from=origin)
 
-    def _changes(self, found: EarlierResult) -> Changes:
-        """What leads from the outputs that the input has to the earlier ones."""
+    def _changes(self, found: EarlierResult) -> tuple[Changes, int]:
+        """What leads from the outputs that the input has to the earlier ones, and the bytes of what that writes."""
         made = self.spec.made
         before = self.list_workspace(self.workspace_input, made)
         try:
             after = self.list_workspace(self.workspace_input.model_copy(update={"ref": found.outputs}), made)
         except StoreError as exc:
             raise SourceGoneError(str(exc)) from exc
-        return difference(before, after)
+        changes = difference(before, after)
+        return changes, sum(after[path].size for path in changes.written)
 
     def _computed(self, key: CacheKey, look_again: Callable[[], Settled | None]) -> Settled:
         """Run the body, and keep the key with its result, unless an equal one has been published meanwhile."""
 
         def keyed(stamp: Stamp) -> Stamp:
-            if self._loads_anew:
-                forget_parts()
-                if code_of(self.task) != key.code:  # it was changed while the body started
-                    return stamp
+            if code_of(self.task) != key.code:
+                self._tell(Unproven("its files have changed since its key was made"))
+                return stamp
             proof = proof_of(self.task.cache or CacheSpec(), key.code, self.sandbox, self.cache.reached())
-            return replace(stamp, cache_key=key.digest, cache_parts=parts_of(key), cache_proof=proof)
+            if isinstance(proof, Unproven):
+                self._tell(proof)
+            known = None if isinstance(proof, Unproven) else proof
+            return replace(stamp, cache_key=key.digest, cache_parts=parts_of(key), cache_proof=known)
 
         return self.compute(replace(self.target, seals_noop=True), keyed, look_again)
 
-    def _tell(self, found: Hit | Miss) -> None:
+    def _tell(self, found: Hit | Miss | Unproven) -> None:
         with self.phases(Phase.DECIDE) as span:
             match found:
                 case Hit(result):
                     span.note(cache="hit", cached_from=result.origin)
                 case Miss(why):
                     span.note(cache="miss", why=why)
+                case Unproven(why):
+                    span.note(cache="unproven", why=why)
 
 
 def _parts(entry: CommitEntry) -> JsonObject:

@@ -131,6 +131,13 @@ class _Seen:
     record: InstanceRecord
     asking: fence.Applicant
 
+    @property
+    def is_first_delivery(self) -> bool:
+        """Whether neither the engine nor the history has an earlier delivery of this task."""
+        stamps = (commit.stamp for commit in self.history.commits)
+        published = any(stamp is not None and stamp.logical_task == self.asking.logical_task for stamp in stamps)
+        return not published and fence.is_first_delivery(self.record, self.asking)
+
     def stamped(self, execution: TaskExecution) -> TaskExecution:
         """The execution with this name, and the params of its workflow, in its stamp."""
         if execution.stamp is None:
@@ -206,7 +213,7 @@ class PublicationTarget:
                 try:
                     plan, seen = self._plan(decide)
                     if plan is None:
-                        return Due(fence.is_first_delivery(seen.record, seen.asking))
+                        return Due(seen.is_first_delivery)
                     return self._carry_out(plan, seen.stamped(execution), workspace_dir, place)
                 except HeadMovedError:
                     place.wait().lost(lost + 1)

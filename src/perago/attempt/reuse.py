@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
-
-from pydantic import ValidationError
 
 from perago.ports import EarlierResult, EarlierResults
 from perago.tasks.declare import TaskDefinition
 from perago.values.cache import CacheSpec, CodeParts, Proof, RunCacheMode
+from perago.values.json_text import JsonObject
 from perago.values.sandbox import SandboxMode, SandboxRecord
+
+SHOWN = 3
+"""Modules, or what a body reached for, in a sentence."""
 
 _WORTH: dict[RunCacheMode, tuple[Proof, ...]] = {"proven": ("proven",), "observed": ("proven", "observed"), "off": ()}
 
@@ -27,13 +28,11 @@ class RunCache:
     Attributes:
         mode: what it takes for proof.
         recomputes: use no earlier result, but keep this one for later.
-        body_start: how bodies start whose tasks do not say it; those that are spawned load the code when they start.
         reached: what the body and its guards were seen to reach for; None if nobody looked.
     """
 
     results: EarlierResults
     mode: RunCacheMode
-    body_start: Literal["fork", "spawn"] = "fork"
     recomputes: bool = False
     reached: Callable[[], SandboxRecord | None] = lambda: None
 
@@ -43,6 +42,13 @@ class Hit:
     """An earlier result that stands for this one."""
 
     result: EarlierResult
+
+
+@dataclass(frozen=True)
+class Unproven:
+    """A result that nobody can use again; `why` in words."""
+
+    why: str
 
 
 @dataclass(frozen=True)
@@ -80,11 +86,18 @@ def _fault(
         return f"it is older than {cache.max_age}"
     if stamp.result is None or not stamp.result_exact:
         return "its stamp does not have the whole result"
-    try:
-        task.output_model.model_validate(stamp.result)
-    except ValidationError:
+    if cache.version is not None and not _is_result(task, stamp.result):
         return f"it is no {task.output_model.__name__} any more"
     return None
+
+
+def _is_result(task: TaskDefinition, result: JsonObject) -> bool:
+    """Whether a result of other code is one of this code."""
+    try:
+        task.output_model.model_validate(result)
+    except Exception:  # noqa: BLE001 - a validator may raise anything
+        return False
+    return True
 
 
 def _of_proof(proof: str | None, mode: RunCacheMode) -> str:
@@ -95,8 +108,10 @@ def _of_proof(proof: str | None, mode: RunCacheMode) -> str:
     return "it read what no key has, or nobody saw what it read"
 
 
-def proof_of(cache: CacheSpec, code: CodeParts, sandbox: SandboxMode, reached: SandboxRecord | None) -> Proof | None:
-    """Why a result depends on nothing but its key; None if that is not known.
+def proof_of(
+    cache: CacheSpec, code: CodeParts, sandbox: SandboxMode, reached: SandboxRecord | None
+) -> Proof | Unproven:
+    """Why a result depends on nothing but its key, or why that is not known.
 
     Args:
         code: the code in the key.
@@ -105,8 +120,15 @@ def proof_of(cache: CacheSpec, code: CodeParts, sandbox: SandboxMode, reached: S
     """
     if cache.is_trusted:
         return "trusted"
-    if reached is not None and cache.version is None and not code.sources.keys() >= {*reached.modules}:
-        return None  # a name that was computed where nobody could see it, such as in a pickle
+    missing = [] if reached is None else [name for name in reached.modules if name not in code.sources]
+    if missing and cache.version is None:  # their names were computed where nobody could see it, such as in a pickle
+        return Unproven(
+            f"the body imported {', '.join(missing[:SHOWN])}, which its key does not have; name it in depends="
+        )
     if sandbox == "enforce":
         return "proven"
-    return "observed" if sandbox == "report" and reached is not None and not reached.reached else None
+    if sandbox != "report" or reached is None:
+        return Unproven("nobody saw what the body reads")
+    if reached.reached:
+        return Unproven(f"the body reached for what no key has: {', '.join(reached.reached[:SHOWN])}")
+    return "observed"

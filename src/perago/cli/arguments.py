@@ -139,10 +139,14 @@ class RunArguments:
                     "--ref": self.ref,
                     "--retries": self.retries or None,
                     "--resume": self.resume,
+                    "--no-cache": self.no_cache or None,
                 },
             )
         if self.dry_run:
-            self._refuse_beside("--dry-run", {"--resume": self.resume, "--retries": self.retries or None})
+            self._refuse_beside(
+                "--dry-run",
+                {"--no-cache": self.no_cache or None, "--resume": self.resume, "--retries": self.retries or None},
+            )
         if self.debug:
             self._refuse_beside("--debug", {"--timeout": self.timeout})
 

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 from perago.index.adding import CommitsSince, add_new
 from perago.index.database import SUFFIX, Database, transaction
 from perago.index.standing import Standing, standing_of
-from perago.index.tables import VERSION, DamagedIndexError, clean, read, text_in
+from perago.index.tables import END_TASK, VERSION, DamagedIndexError, clean, read, text_in
 from perago.ports import CommitEntry
 from perago.values.history import Stamp
 
@@ -90,6 +90,15 @@ class HistoryIndex:
                 (clean(task), limit),
             )
             return _stamped(connection, (text_in(commit_id) for (commit_id,) in rows), lambda stamp: (stamp.task, task))
+
+        return self._read(question)
+
+    def ends_of_run(self, run: str) -> list[str]:
+        """The commits that published a transactional run as a whole, by its id."""
+
+        def question(connection: Connection) -> list[str]:
+            rows = connection.execute("SELECT id FROM commits WHERE run = ? AND task = ?", (clean(run), END_TASK))
+            return [text_in(commit_id) for (commit_id,) in rows]
 
         return self._read(question)
 

@@ -83,7 +83,7 @@ class IndexedResults:
         held, has_waited = None, False
         with suppress(OSError, RuntimeConfigError):
             make_private(self.directory, "the directory of the indexes of history")
-            while (held := FileLock.try_acquire(path)) is None:
+            while (held := _acquired(path)) is None:
                 has_waited = True
                 if self.clock.monotonic() > deadline or is_cancelled():
                     break
@@ -97,13 +97,21 @@ class IndexedResults:
                 held.release()
 
 
+def _acquired(path: Path) -> FileLock | None:
+    try:
+        return FileLock.try_acquire(path)
+    except FileNotFoundError:  # its holder has just removed it
+        return None
+
+
 def _result(index: HistoryIndex, entry: CommitEntry) -> EarlierResult | None:
     """What a commit has for its key; None if it may not be used because of the commit that its result comes from."""
     stamp = entry.stamp
     if stamp is None:
         return None
     adopted = None if stamp.completes == stamp.input_ref else stamp.completes
-    if any(each is not None and index.standing(each) in _NOT_USED for each in (stamp.cached_from, adopted)):
+    ends = index.ends_of_run(stamp.logical_task[0])  # who reverts a transactional run reverts what its tasks have made
+    if any(each is not None and index.standing(each) in _NOT_USED for each in (stamp.cached_from, adopted, *ends)):
         return None
     source = entry if stamp.cached_from is None else index.commit(stamp.cached_from)
     return EarlierResult(

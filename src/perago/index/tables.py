@@ -29,6 +29,7 @@ CREATE TABLE commits (                  -- written last: a commit that is here i
     is_seal INTEGER
 );
 CREATE INDEX by_key ON commits (cache_key, rank) WHERE cache_key IS NOT NULL;
+CREATE INDEX ends ON commits (run) WHERE task = 'perago.end';
 CREATE INDEX by_task ON commits (task, rank) WHERE cache_key IS NOT NULL;
 CREATE TABLE bodies (                   -- separate from `commits`, so that queries read few pages
     number INTEGER PRIMARY KEY,
@@ -52,6 +53,9 @@ CREATE TABLE distrusted (
 VERSION = zlib.crc32(repr((_REVISION, SCHEMA, [field.name for field in fields(Stamp)])).encode()) & 0x7FFF_FFFF
 """Version of an index. A Perago with other fields in its stamps has another one, because it would drop those that it
 does not know."""
+
+END_TASK = "perago.end"
+"""Task in the stamp of a transactional run that is published as a whole."""
 
 _GREATEST = 2**62
 """Of all numbers here, far below what SQLite can store."""

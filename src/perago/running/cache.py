@@ -49,6 +49,5 @@ def cache_of_run(
         results=results,
         mode=mode,
         recomputes=recomputes,
-        body_start=config.body_start,
         reached=lambda: engine.sandbox_of(identity),
     )

@@ -58,7 +58,8 @@ def distrust(address: RepositoryAddress, branch: str, commit: str, reason: str, 
                 f"commit {named[:12]} is of no task, so that no result of it is ever used. `perago log` shows who made "
                 f"which commit"
             )
-        origin = named if made.cached_from is None or undo else made.cached_from
+        adopted = None if made.completes == made.input_ref else made.completes
+        origin = made.cached_from or adopted or named
         for tries in range(MAX_TRIES):
             head = head_of(repository, branch, address)
             stamp = _stamp(branch, head, origin, reason, undo=undo)

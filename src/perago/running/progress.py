@@ -90,6 +90,8 @@ def _describe_cache(attributes: Mapping[str, Any]) -> str | None:
             return f"cache: the result of commit {str(attributes['cached_from'])[:_SHORT_COMMIT]} is taken"
         case "miss":
             return f"cache: the body runs: {attributes['why']}"
+        case "unproven":
+            return f"cache: this result is not used again: {attributes['why']}"
         case _:
             return None
 

@@ -78,6 +78,8 @@ class _Found:
 
     def outlook(self, job: RunRequest, now: KeyFacts) -> Outlook:
         name, mode = self.workspace_input.repository, job.config.run_cache or "observed"
+        if mode == "off":
+            return Outlook(why="PERAGO_RUN_CACHE is off")
         store = required(
             self.repository if isinstance(self.repository, ReusableStore) else None, "each repository has a history"
         )
@@ -87,7 +89,7 @@ class _Found:
             return Outlook(takes=chosen.result.origin) if isinstance(chosen, Hit) else Outlook(why=chosen.why)
         near = nearest(self.results.of_task(name, job.task.name), now)
         if near is None:
-            return Outlook(why="the history has no result of this task with a key")
+            return Outlook(why="the history has no earlier result of this task to compare with")
         entry, others = near
         found = [*self._of_files(entry), *others]
         why = "" if found else self.results.standing(name, entry.id)

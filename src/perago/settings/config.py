@@ -19,6 +19,7 @@ from perago.errors import RuntimeConfigError
 from perago.files.credentials import Credentials, Origin
 from perago.settings import values
 from perago.settings.user_directories import user_cache_directory
+from perago.values.cache import RUN_CACHE_MODES, RunCacheMode
 from perago.values.credentials import (
     CONDUCTOR_KEY,
     CONDUCTOR_SECRET,
@@ -158,7 +159,7 @@ class RuntimeConfig(_Config):
     sandbox: Literal["enforce", "report", "off"] = "off"
     """What bodies may reach besides their workspace, where a task does not say it: `enforce` refuses all that was not
     laid out for them, `report` notes it, `off` does neither. See [What a body can reach](../sandbox.md)."""
-    run_cache: Literal["proven", "observed", "off"] | None = None
+    run_cache: Annotated[RunCacheMode | None, Setting(values.one_of(*RUN_CACHE_MODES))] = None
     """Which earlier results tasks with a cache may use: `proven`, those whose sandbox refused them everything else,
     `observed`, also those that were only seen to read nothing else, or `off`. Default: `observed` for runs here,
     `proven` for a worker on Linux, `observed` for others. See [Compute only what changed](../cache.md)."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from perago.tasks.code import MAX_BYTES, MAX_ENTRIES, MAX_FILES
 from perago.tasks.sources.untold import UntoldError
@@ -25,9 +25,21 @@ def file_digest(path: str | Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
+class PackageData(NamedTuple):
+    """The data files of a package.
+
+    Attributes:
+        digests: of each, as `<package>/<path>`.
+        places: their paths, and those of the directories that were listed.
+    """
+
+    digests: Mapping[str, str]
+    places: frozenset[str]
+
+
 @lru_cache(maxsize=1024)
-def data_of(package: str, folders: tuple[str, ...]) -> dict[str, str]:
-    """Digest of each data file of a package, as `<package>/<path>`. Read once per process; see `cache_clear`.
+def data_of(package: str, folders: tuple[str, ...]) -> PackageData:
+    """The data files of a package. Read once per process; see `cache_clear`.
 
     A link to a file counts by the content of that file. A link to a directory is not followed.
 
@@ -35,11 +47,14 @@ def data_of(package: str, folders: tuple[str, ...]) -> dict[str, str]:
         UntoldError: the package has more than `MAX_FILES`, `MAX_BYTES` or `MAX_ENTRIES`, or cannot be read.
     """
     found: dict[str, list[str]] = {}
+    places = set(folders)
     count = size = 0
     try:
         for name, path in entries_below(package, folders):
+            places.add(os.fspath(path.parent))
             if name.endswith(_NO_DATA) or not path.is_file():
                 continue
+            places.add(os.fspath(path))
             count, size = count + 1, size + path.stat().st_size
             if count > MAX_FILES or size > MAX_BYTES:
                 raise UntoldError(f"package {package!r} has more than {MAX_FILES} data files or {MAX_BYTES} bytes")
@@ -47,7 +62,7 @@ def data_of(package: str, folders: tuple[str, ...]) -> dict[str, str]:
     except OSError as exc:
         raise UntoldError(f"the data of package {package!r} cannot be read: {exc}") from exc
     # Two portions of a namespace package may have a file with the same name.
-    return {name: " ".join(sorted(digests)) for name, digests in sorted(found.items())}
+    return PackageData({name: " ".join(sorted(digests)) for name, digests in sorted(found.items())}, frozenset(places))
 
 
 def entries_below(package: str, folders: Iterable[str]) -> Iterator[tuple[str, Path]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,19 +36,19 @@ def code_parts(task: TaskDefinition, depends: Sequence[str] = ()) -> CodeParts |
     """The code that results of a task depend on.
 
     It begins at the modules of the function, its guards, and the models of params and result. From each, it follows the
-    import statements anywhere in the source, and imports nothing for it. Read once per process, except variables and
-    the values that functions hold; see `forget_parts`.
+    import statements anywhere in the source, and imports nothing for it. Reads files again only if they have changed.
 
     Args:
         depends: further modules, by name, and files, by absolute path. A package counts with all its modules. If there
             are any, imports of modules whose names are computed are taken to be among them.
 
     Returns:
-        Untold if a part cannot be told: a smaller key would find results that depend on something else.
+        Untold if a part cannot be told: a smaller key would find results that depend on something else. So it is if a
+        module has changed since the first call: it is not known then which process has loaded which.
     """
     try:
         held, modules = _held_by(task)
-        found = _found_from(functions_of(task), tuple(sorted(modules)), tuple(depends))
+        found = _found_now(functions_of(task), tuple(sorted(modules)), tuple(depends))
     except UntoldError as exc:
         return Untold(exc.why)
     if isinstance(found, Untold):
@@ -56,33 +57,91 @@ def code_parts(task: TaskDefinition, depends: Sequence[str] = ()) -> CodeParts |
         sources={**found.sources, **held},
         libraries=found.libraries,
         variables={name: _value_of(name) for name in found.variables},
-        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        python=f"{sys.version_info.major}.{sys.version_info.minor} on {sys.platform} {platform.machine()}",
     )
 
 
 def forget_parts() -> None:
     """Read everything again for the next tasks, as `code.forget_digests` does."""
-    for cached in (_found_from, read_syntax, definitions_in, data_of):
-        cached.cache_clear()
+    _found_at_first.cache_clear()
+    _latest.clear()
+    _forget_files()
     forget_libraries()
     importlib.invalidate_caches()  # where Python keeps what it has seen in directories
 
 
+def _forget_files() -> None:
+    for cached in (read_syntax, definitions_in, data_of):
+        cached.cache_clear()
+
+
+_State = tuple[int, int, int] | None
+
+
 @dataclass(frozen=True)
 class _Found:
-    """What was found in files."""
+    """What was found in files.
+
+    Attributes:
+        states: of the files that were read, and of the directories that were listed.
+    """
 
     sources: Mapping[str, str]
     libraries: Mapping[str, str]
     variables: Sequence[str]
+    states: Mapping[str, _State]
+
+    @property
+    def is_as_it_was(self) -> bool:
+        return all(_state(path) == state for path, state in self.states.items())
+
+    @property
+    def loaded(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """What a process has loaded of it. Data files are read by each body."""
+        return {name: digest for name, digest in self.sources.items() if "/" not in name}, self.libraries
+
+
+def _state(path: str) -> _State:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - hundreds of them for each key
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+_Of = tuple[tuple[Callable[..., object], ...], tuple[str, ...], tuple[str, ...]]
+_latest: dict[_Of, _Found] = {}
+
+
+def _found_now(
+    functions: tuple[Callable[..., object], ...], modules: tuple[str, ...], depends: tuple[str, ...]
+) -> _Found | Untold:
+    first = _found_at_first(functions, modules, depends)
+    if isinstance(first, Untold):
+        return first
+    latest = _latest.get((functions, modules, depends), first)
+    if latest.is_as_it_was:
+        return latest
+    _forget_files()
+    fresh = _found_in_files(modules, depends)
+    if isinstance(fresh, Untold):
+        return fresh
+    if fresh.loaded != first.loaded:
+        return Untold("its modules have changed since this process loaded them")
+    _latest[functions, modules, depends] = fresh
+    return fresh
 
 
 @lru_cache(maxsize=1024)
-def _found_from(
+def _found_at_first(
     functions: tuple[Callable[..., object], ...],  # noqa: ARG001 - modules that are loaded anew have others
     modules: tuple[str, ...],
     depends: tuple[str, ...],
 ) -> _Found | Untold:
+    return _found_in_files(modules, depends)
+
+
+def _found_in_files(modules: Sequence[str], depends: Sequence[str]) -> _Found | Untold:
     search = _Search(takes_computed_imports=bool(depends))
     try:
         for name in modules:
@@ -101,6 +160,7 @@ class _Search:
     Attributes:
         takes_computed_imports: whether the task's author has named what is imported by a computed name.
         is_deeper: of each module that was looked at, whether its submodules are looked at one by one.
+        places: the files that were read, and the directories that were listed.
     """
 
     takes_computed_imports: bool
@@ -109,6 +169,7 @@ class _Search:
     variables: set[str] = field(default_factory=set)
     tops: set[str] = field(default_factory=set)
     is_deeper: dict[str, bool] = field(default_factory=dict)
+    places: set[str] = field(default_factory=set)
     waiting: list[tuple[str, bool]] = field(default_factory=list)
 
     def begin_at(self, name: str) -> None:
@@ -125,6 +186,7 @@ class _Search:
     def add(self, name: str) -> None:
         """Look at what the task's author has named."""
         if name.startswith("/"):
+            self.places.add(name)
             self.sources[name] = _digest_of(name)
             return
         module = find_module(name)
@@ -137,8 +199,16 @@ class _Search:
         sources = dict(self.sources)
         for top in sorted(self.tops):
             package = find_module(top)
-            sources |= data_of(top, package.folders) if package is not None else {}
-        return _Found(dict(sorted(sources.items())), versions_of(self.packages), sorted(self.variables))
+            if package is not None:
+                data = data_of(top, package.folders)
+                sources |= data.digests
+                self.places |= data.places
+        return _Found(
+            dict(sorted(sources.items())),
+            versions_of(self.packages),
+            sorted(self.variables),
+            {place: _state(place) for place in sorted(self.places)},
+        )
 
     def _reach(self, name: str, is_member: bool) -> None:
         """Look at a module behind its parents, as an import does.
@@ -178,6 +248,7 @@ class _Search:
 
     def _read(self, module: Module) -> None:
         file = module.file or ""
+        self.places.add(file)
         if not file.endswith(".py"):
             self.sources[module.name] = _digest_of(file)
             return

@@ -10,6 +10,7 @@ import functools
 import os
 import stat
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
@@ -223,13 +224,20 @@ def _files_of_loaded() -> set[str]:
 
 
 def source_modules(names: Iterable[str]) -> list[str]:
-    """Those of the loaded modules that come neither with the interpreter nor from an installed package."""
-    found = ((name, getattr(sys.modules.get(name), "__file__", None)) for name in sorted(names))
+    """Those of the loaded modules that come neither with Python or Perago nor from an installed package."""
+    others = (name for name in sorted(names) if name.partition(".")[0] != "perago")
+    found = ((name, getattr(sys.modules.get(name), "__file__", None)) for name in others)
     return [name for name, file in found if isinstance(file, str) and not _is_installed(file)][:MAX_MODULES]
 
 
 def _is_installed(file: str) -> bool:
-    return file in _interpreter() or not _OF_PACKAGES.isdisjoint(Path(file).parts)
+    return not _OF_PACKAGES.isdisjoint(Path(file).parts) or file in _standard_library()
+
+
+@functools.cache
+def _standard_library() -> Places:
+    paths = sysconfig.get_paths()
+    return Places(each for name in ("stdlib", "platstdlib") for each in (paths[name], os.path.realpath(paths[name])))
 
 
 class _Modules:

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from perago.attempt.body import within_limit
 from perago.attempt.context import RunContext
@@ -123,7 +122,7 @@ class AttemptRunner:
         tasks: tasks by name.
         queue: where attempts wait for others that write their branch.
         results: earlier results, for tasks with a cache; None if none are used.
-        run_cache: which of them; body_start: see `RunCache`.
+        run_cache: which of them.
     """
 
     tasks: Mapping[str, TaskDefinition]
@@ -134,7 +133,6 @@ class AttemptRunner:
     queue: BranchQueue = no_queue
     results: EarlierResults | None = None
     run_cache: RunCacheMode = "off"
-    body_start: Literal["fork", "spawn"] = "fork"
 
     @classmethod
     def of(cls, configuration: Configure, tasks: Mapping[str, TaskDefinition]) -> AttemptRunner:
@@ -147,7 +145,6 @@ class AttemptRunner:
             queue=_queue_of(configuration),
             results=_results_of(configuration) if any(task.cache for task in tasks.values()) else None,
             run_cache=configuration.run_cache,
-            body_start=configuration.load.start,
         )
 
     def run(
@@ -191,7 +188,7 @@ class AttemptRunner:
     def _cache(self, reached: Callable[[], SandboxRecord | None]) -> RunCache | None:
         if self.results is None or self.run_cache == "off":
             return None
-        return RunCache(results=self.results, mode=self.run_cache, body_start=self.body_start, reached=reached)
+        return RunCache(results=self.results, mode=self.run_cache, reached=reached)
 
     def look(self, attempt: HandedOut, load_record: LoadRecord) -> RuntimeTaskResult | None:
         """Result of another try that has completed, or None; see `attempt.report.last_look`."""

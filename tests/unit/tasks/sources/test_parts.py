@@ -455,7 +455,7 @@ def test_the_standard_library_and_perago_do_not_count(project):
     parts = project.parts()
     assert {*parts.sources} == {project.app, f"{project.app}.tasks"}
     assert "perago" not in parts.libraries
-    assert parts.python == f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert parts.python.startswith(f"{sys.version_info.major}.{sys.version_info.minor} on {sys.platform} ")
 
 
 def test_a_module_that_hides_one_of_the_standard_library_counts(project):
@@ -1209,11 +1209,29 @@ def test_a_task_that_was_typed_at_a_prompt_is_untold(project):
     assert done.stdout.strip() == "'the function has no source file'"
 
 
-def test_parts_are_read_once(project):
+def test_what_a_process_has_loaded_is_told_no_more_once_it_has_changed(project):
     before = project.parts()
-    project.write("APP/tasks.py", "changed = True\n")
     assert code_parts(project.task()) == before
+    project.write("APP/tasks.py", HEAD + TASK + "changed = True\n")
+    changed = code_parts(project.task())
+    assert changed == Untold("its modules have changed since this process loaded them")
     assert project.parts() != before
+    project.write("APP/tasks.py", HEAD + TASK + "changed = True  # by a comment\n")
+    assert isinstance(code_parts(project.task()), CodeParts)
+
+
+def test_what_a_body_reads_is_told_as_it_is_now(project):
+    table = project.write("APP/table.csv", "1")
+    rules = project.write("rules.csv", "1")
+    told = [project.parts(str(rules))]
+    table.write_text("two")
+    told.append(code_parts(project.task(), [str(rules)]))
+    rules.write_text("three")
+    told.append(code_parts(project.task(), [str(rules)]))
+    project.write("APP/deeper/other.csv", "")
+    told.append(code_parts(project.task(), [str(rules)]))
+    assert all(isinstance(each, CodeParts) for each in told), told
+    assert len({str(each) for each in told}) == 4
 
 
 def test_a_second_call_takes_no_time(project):
