@@ -301,4 +301,4 @@ def test_tables_made_by_hand_are_the_schema():
         connection.executescript(SCHEMA)
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE sql IS NOT NULL")}
     tables = {"commits", "bodies", "parents", "replaced", "reverted", "distrusted"}
-    assert names == tables | {"by_key", "by_task"}
+    assert names == tables | {"by_key", "by_task", "ends"}
