@@ -62,7 +62,7 @@ def distrust(address: RepositoryAddress, branch: str, commit: str, reason: str, 
         origin = made.cached_from or adopted or named
         for tries in range(MAX_TRIES):
             head = head_of(repository, branch, address)
-            stamp = _stamp(branch, head, origin, reason, undo=undo)
+            stamp = stamp_of_distrust(branch, head, origin, reason, undo=undo)
             try:
                 return _publish(
                     repository,
@@ -92,7 +92,8 @@ def _publish(repository: Repository, target: WorkspaceInput, stamp: Stamp) -> st
         repository.cleanup_staging(staged)
 
 
-def _stamp(branch: str, head: str, commit: str, reason: str, *, undo: bool) -> Stamp:
+def stamp_of_distrust(branch: str, head: str, commit: str, reason: str, *, undo: bool = False) -> Stamp:
+    """The stamp of a seal that says so. The store adds the head, and the commit that is sealed."""
     name, result = uuid.uuid4().hex, {"reason": reason}
     return Stamp(
         task=TASK,

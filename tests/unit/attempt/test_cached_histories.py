@@ -24,12 +24,11 @@ from perago.attempt.reuse import RunCache
 from perago.attempt.run import run_attempt
 from perago.index.history import HistoryIndex
 from perago.index.results import IndexedResults
-from perago.ports import CommitEntry, ignore
+from perago.ports import CommitEntry, ListedFile, ignore
+from perago.running.distrust import stamp_of_distrust
 from perago.tasks.code import forget_digests
 from perago.tasks.sources.parts import forget_parts
 from perago.testing import MemoryEngine, MemoryStore
-from perago.values.history import Stamp
-from perago.values.stamps import json_digest
 
 HISTORIES = int(os.environ.get("PERAGO_TEST_CACHE_HISTORIES", "60"))
 STEPS = 14
@@ -224,7 +223,8 @@ class World:
         assert made is not None
         origin = made.cached_from or chosen
         head = self.store.head(self.branch)
-        self.store.commit(self.branch, {}, stamp=mark(self.branch, head, origin))
+        said = stamp_of_distrust(self.branch, head, origin, "wrong")
+        self.store.commit(self.branch, {}, stamp=replace(said.on(head), completes=origin))
         self.spoiled.add(origin)
 
     # ---- runs
@@ -312,28 +312,6 @@ class World:
         return {"files": made, "depends": everything}
 
 
-def mark(branch: str, head: str, commit: str) -> Stamp:
-    name = uuid.uuid4().hex
-    return Stamp(
-        task="perago.distrust",
-        workflow_instance_id=name,
-        reference_task_name="perago.distrust",
-        task_id=name,
-        retry_count=0,
-        scheduled_time=None,
-        poll_count=None,
-        execution_id=name,
-        input_ref=head,
-        branch=branch,
-        expected_head=head,
-        params_digest=json_digest({}),
-        code_digest="",
-        result_digest=json_digest({}),
-        completes=commit,
-        distrusts=commit,
-    )
-
-
 EDITS: list[tuple[Callable[[World], None], int]] = [
     (World.run, 10),
     (World.edit_input, 3),
@@ -401,7 +379,10 @@ def without(name: str) -> Callable[[pytest.MonkeyPatch], None]:
 
 def without_executable_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = cache_key._inputs  # noqa: SLF001 - to plant a bug in it
-    plain = lambda inputs: honest({path: file._replace(executable=False) for path, file in inputs.items()})  # noqa: E731
+
+    def plain(inputs: Mapping[str, ListedFile]) -> object:
+        return honest({path: file._replace(executable=False) for path, file in inputs.items()})
+
     monkeypatch.setattr(cache_key, "_inputs", plain)
 
 

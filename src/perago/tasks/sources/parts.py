@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import PurePosixPath
 
 from perago.tasks.code import functions_of
 from perago.tasks.declare import TaskDefinition
@@ -273,9 +274,9 @@ def _submodules(package: Module) -> Iterator[str]:
         return
     try:
         for path, _ in entries_below(package.name, package.folders):
-            name, ending = os.path.splitext(path)  # noqa: PTH122 - the path in a package, not of a file
-            parts = name.split("/")
-            if ending == ".py" and all(map(str.isidentifier, parts)):
+            within = PurePosixPath(path)
+            parts = within.with_suffix("").parts
+            if within.suffix == ".py" and all(map(str.isidentifier, parts)):
                 yield ".".join([package.name, *(parts[:-1] if parts[-1] == "__init__" else parts)])
     except OSError as exc:
         raise UntoldError(f"package {package.name!r} cannot be read: {exc}") from exc
