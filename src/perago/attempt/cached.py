@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from perago.attempt.cache_key import cache_key, code_of, parts_of
-from perago.attempt.differences import KeyFacts, have_other_files, in_words, nearest
+from perago.attempt.differences import KeyFacts, facts_of, have_other_files, in_words, nearest
 from perago.attempt.phases import Phases
 from perago.attempt.publication import PublicationTarget, Settled
 from perago.attempt.reuse import Hit, Miss, RunCache, Unproven, choose, proof_of
@@ -21,7 +21,6 @@ from perago.attempt.stamp import describe_params
 from perago.errors import RuntimeConfigError, SourceGoneError, StoreError, WorkspaceStorageError, required
 from perago.ports import (
     Clock,
-    CommitEntry,
     EarlierResult,
     ListedFile,
     ListWorkspace,
@@ -137,7 +136,8 @@ class CachedAttempt:
         if found is None:
             return "the history has no earlier result of this task to compare with"
         entry, others = found
-        told = in_words(others, other_files=have_other_files(KeyFacts(_parts(entry), None), now))
+        before = required(facts_of(entry), "what is compared has a key")
+        told = in_words(others, other_files=have_other_files(before, now))
         return f"since {entry.id[:_SHORT_COMMIT]}: {told or 'its result may not be used any more'}"
 
     def _published(self, found: EarlierResult) -> Settled:
@@ -209,10 +209,6 @@ class CachedAttempt:
                     span.note(cache="miss", why=why)
                 case Unproven(why):
                     span.note(cache="unproven", why=why)
-
-
-def _parts(entry: CommitEntry) -> JsonObject:
-    return {} if entry.stamp is None else entry.stamp.cache_parts or {}
 
 
 def difference(before: Mapping[str, ListedFile], after: Mapping[str, ListedFile]) -> Changes:

@@ -13,7 +13,7 @@ from typing import Any
 
 from perago.ports import WorkspaceStore
 from perago.testing.contract.framework import pytest
-from perago.values.history import CommitFacts, History, Plan, Publish, Seal, Stamp
+from perago.values.history import CommitFacts, Complete, History, Plan, Publish, Seal, Stamp
 from perago.values.models import AttemptIdentity, Changes, EngineTask, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 from perago.values.stamps import json_digest
@@ -328,3 +328,17 @@ def executables(root: Path) -> set[str]:
 
 def _regular_files(root: Path) -> Iterator[Path]:
     return (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def lacking_something(whole: TaskExecution, base: str, unknown_commit: str) -> dict[str, TaskExecution]:
+    """Executions that cannot be staged, by what they lack.
+
+    Args:
+        base: the commit that `whole` would be published on.
+    """
+    return {
+        "no stamp": replace(whole, stamp=None),
+        "no changes": replace(whole, changes=None),
+        "nothing to write": replace(whole, plan=Complete(base)),
+        "no such head": replace(whole, plan=Publish(unknown_commit)),
+    }

@@ -19,11 +19,11 @@ from perago.errors import (
     StoreError,
 )
 from perago.ports import MAX_MESSAGE, CommitEntry, ReusableStore
-from perago.testing.contract.bench import EVERYTHING, MAIN, Bench, Edits, Staged, StoreHooks, Work
+from perago.testing.contract.bench import EVERYTHING, MAIN, Bench, Edits, Staged, StoreHooks, Work, lacking_something
 from perago.testing.contract.framework import pytest
 from perago.testing.contract.store_merge import CONFLICTS, MERGED
 from perago.testing.contract.store_runs import Run
-from perago.values.history import Complete, Merge, Plan, Publish, Seal
+from perago.values.history import Merge, Plan, Publish, Seal
 from perago.values.models import Changes, TaskExecution
 from perago.values.spec import WorkspaceSpec
 
@@ -409,13 +409,7 @@ class ReusableStoreContract(StoreHooks):
         source = Source.publish(bench, {"a": b"1"}, {"b": b"2"})
         base = bench.commit({"a": b"1"})
         whole = source.execution(base, Publish(base))
-        lacking = {
-            "no stamp": replace(whole, stamp=None),
-            "no changes": replace(whole, changes=None),
-            "nothing to write": replace(whole, plan=Complete(base)),
-            "no such head": replace(whole, plan=Publish(self.unknown_commit)),
-        }
-        for kind, execution in lacking.items():
+        for kind, execution in lacking_something(whole, base, self.unknown_commit).items():
             with pytest.raises(StoreError):
                 source.stage_as(base, execution)
             assert bench.staged() == [], kind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from perago.errors import (
@@ -14,11 +14,11 @@ from perago.errors import (
     StoreError,
 )
 from perago.ports import TransactionalStore
-from perago.testing.contract.bench import EVERYTHING, MAIN, Bench, Edits, Staged, StoreHooks, Work
+from perago.testing.contract.bench import EVERYTHING, MAIN, Bench, Edits, Staged, StoreHooks, Work, lacking_something
 from perago.testing.contract.framework import pytest
 from perago.testing.contract.store_merge import CONFLICTS, MERGED
 from perago.testing.contract.store_races import WRITERS, at_once
-from perago.values.history import Complete, Merge, Plan, Publish, Seal
+from perago.values.history import Merge, Plan, Publish, Seal
 from perago.values.models import Changes, TaskExecution
 from perago.values.spec import WorkspaceSpec
 
@@ -268,13 +268,7 @@ class TransactionalStoreContract(StoreHooks):
         run = Run.begin(bench)
         ref = run.publish({"b": b"2"})
         whole = run.execution(ref, Publish(base))
-        lacking = {
-            "no stamp": replace(whole, stamp=None),
-            "no changes": replace(whole, changes=None),
-            "nothing to write": replace(whole, plan=Complete(base)),
-            "no such head": replace(whole, plan=Publish(self.unknown_commit)),
-        }
-        for kind, execution in lacking.items():
+        for kind, execution in lacking_something(whole, base, self.unknown_commit).items():
             with pytest.raises(StoreError):
                 run.stage_as(ref, execution)
             assert bench.staged() == [], kind
