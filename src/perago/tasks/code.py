@@ -75,15 +75,6 @@ def _digest_of(fn: FunctionType) -> str:
     return _hex(sorted((name, hashlib.sha256(path.read_bytes()).digest()) for name, path in files))
 
 
-def _covered(fn: FunctionType) -> list[tuple[str, Path]]:
-    """The files that the digest of a function covers, with their names in it; none of one without a file."""
-    own_file = _source_file(fn)
-    if own_file is None:
-        return []
-    files = _package_files(fn)
-    return [(own_file.name, own_file)] if files is None else files
-
-
 def _hex(parts: Iterable[tuple[str, bytes]]) -> str:
     digest = hashlib.sha256()
     for name, content in parts:
