@@ -58,6 +58,16 @@ def clean(workspace: Path, params: Params) -> Result:
     return Result(files=len(paths))
 
 
+@task(
+    name="cached_count",
+    owner_email="ada@example.org",
+    workspace=WorkspaceSpec(include=["raw/**"], read_only=True),
+    cache=True,
+)
+def count(workspace: Path, params: Params) -> Result:
+    return Result(files=len(list((workspace / "raw").iterdir())))
+
+
 class Shard(BaseModel):
     shard: str
 
@@ -208,6 +218,31 @@ def test_a_body_that_imports_what_no_key_has_proves_nothing(place):
     (place.path / "app" / "hidden.py").write_text("SUFFIX = 2")
     assert place.ran() == "published"
     assert place.files()["clean/a.txt"] == "A2"
+
+
+def test_a_read_only_task_takes_an_earlier_result(place):
+    first = place.run(task="app.tasks:count")
+    assert (first["how"], first["output"]["result"]) == ("read-only", {"files": 2})
+    second = place.run(task="app.tasks:count")
+    assert (second["how"], second["output"]) == (
+        "cached",
+        first["output"] | {"workspace": second["output"]["workspace"]},
+    )
+    assert "would take the result of commit" in place.perago("why", "app.tasks:count", *place.options).out
+    place.edit({"raw/c.txt": "c"})
+    third = place.run(task="app.tasks:count")
+    assert (third["how"], third["output"]["result"]) == ("read-only", {"files": 3})
+    assert place.run("--no-cache", task="app.tasks:count")["how"] == "read-only"
+
+
+def test_a_read_only_task_with_a_cache_reads_what_its_branch_does_not_have(place):
+    """Nobody can seal its result then, and it is computed all the same."""
+    place.perago("import", "source", *place.options[:-1], "elsewhere")
+    old = place.run(task="app.tasks:clean")["output"]["workspace"]["ref"]
+    options = ("--ref", old, *place.options[:-1], "elsewhere")
+    for _ in range(2):
+        said = place.perago("run", "app.tasks:count", "--json", *options)
+        assert (said.code, said.json["how"]) == (0, "read-only"), said.err
 
 
 def test_a_map_computes_the_items_that_changed(place):

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from perago.attempt.cache_key import cache_key, code_of, parts_of
 from perago.attempt.differences import KeyFacts, facts_of, have_other_files, in_words, nearest
 from perago.attempt.phases import Phases
-from perago.attempt.publication import PublicationTarget, Settled
+from perago.attempt.publication import PublicationResult, PublicationTarget, Settled
 from perago.attempt.reuse import Hit, Miss, RunCache, Unproven, choose, proof_of
 from perago.attempt.stamp import describe_params
 from perago.errors import RuntimeConfigError, SourceGoneError, StoreError, WorkspaceStorageError, required
@@ -146,10 +146,14 @@ class CachedAttempt:
         Raises:
             SourceGoneError: they are not there any more.
         """
+        result = required(found.stamp.result, "a result with a key is whole")
+        if self.spec.read_only:
+            with self.phases(Phase.DECIDE) as span:
+                span.note(how="cached")
+            return PublicationResult(self.workspace_input.ref, "cached"), result
         with self.phases(Phase.DIFF) as span:
             changes, written_bytes = self._changes(found)
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
-        result = required(found.stamp.result, "a result with a key is whole")
 
         def stage(_: Path, target: WorkspaceInput, spec: WorkspaceSpec, execution: TaskExecution) -> StagedWorkspace:
             try:

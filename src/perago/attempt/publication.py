@@ -11,7 +11,7 @@ an upload; if the head has moved by its turn, the store stages the same content 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, assert_never
@@ -190,6 +190,23 @@ class PublicationTarget:
         outcome = self._until_settled(decide, execution, workspace_dir, wait_first=changed and is_light)
         settled = outcome if isinstance(outcome, PublicationResult) else None
         return required(settled, "a publication is always decided")
+
+    def is_first_delivery(self) -> bool:
+        """Whether the engine knows no earlier delivery of this task, and no other try of it."""
+        with self.phases(Phase.DECIDE):
+            record = self.ports.load_record(self.attempt)
+            return fence.is_first_delivery(record, self.applicant.in_tree(record))
+
+    def recorded(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult:
+        """Complete with the input. Seals a result with a key, so that it is found again, if the branch has the input."""
+
+        def decide(history: History, _record: InstanceRecord, asking: fence.Applicant) -> Plan:
+            return Seal(history.head, asking.input_ref)
+
+        if execution.stamp is not None and execution.stamp.cache_key is not None:
+            with suppress(PublishFenceError, HeadMovedError):
+                self._until_settled(decide, execution, workspace_dir, wait_first=True)
+        return PublicationResult(self.workspace_input.ref, "unchanged")
 
     def _until_settled(
         self,

@@ -193,7 +193,8 @@ class AttemptRun:
             refs: the commits that the input names.
         """
         with self._directory() as directory:
-            if self.spec.read_only:
+            has_cache = not (self.context.cache is None or ports.reusable is None or self.task.cache is None)
+            if self.spec.read_only and not has_cache:
                 work = self._work(workspace_input, call, directory, ports.download_workspace, ports.list_workspace)
                 return completed(workspace_output(workspace_input, workspace_input.ref, work.result))
             if ports.foresee_download is not None and self.task.cache is None:
@@ -210,7 +211,9 @@ class AttemptRun:
                 is_cancelled=self.context.is_cancelled,
             )
             execution = draft.execution(self.attempt, self.context, {})
-            begun = target.begin(execution, directory.workspace)
+            begun = (
+                Due(target.is_first_delivery()) if self.spec.read_only else target.begin(execution, directory.workspace)
+            )
             if not isinstance(begun, Due):
                 return self._completed(workspace_input, begun, {})
             drafted = partial(draft.execution, self.attempt, self.context)
@@ -225,9 +228,11 @@ class AttemptRun:
                 made = drafted(work.result)
                 stamp = stamped(required(made.stamp, "what is drafted has a stamp"))
                 made = replace(made, stamp=stamp, changes=work.changes)
+                if self.spec.read_only:
+                    return target.recorded(made, directory.workspace), work.result
                 return target.finish(made, directory.workspace, work.written_bytes), work.result
 
-            if self.context.cache is None or ports.reusable is None or self.task.cache is None:
+            if self.context.cache is None or ports.reusable is None or not has_cache:
                 return self._completed(workspace_input, *compute(target, lambda stamp: stamp, lambda: None))
             from perago.attempt.cached import CachedAttempt  # it reads code, which takes more than a small attempt
 

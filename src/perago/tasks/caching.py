@@ -69,13 +69,13 @@ def check_cache(
     """
     if cache is None:
         return
-    if workspace is None or not workspace.outputs:
+    if workspace is None or not (workspace.outputs or workspace.read_only):
         raise definition_fault(
             fn,
-            "it has a cache, but declares no outputs, so that nobody can say what its result is",
+            "it has a cache, but neither declares outputs nor is read_only, so that nobody can say what its result is",
             'declare them, such as workspace=WorkspaceSpec(include=["raw/**"], outputs=["clean/**"]), or remove cache',
         )
-    if workspace.isolation == "snapshot":
+    if workspace.isolation == "snapshot" and not workspace.read_only:
         raise definition_fault(
             fn,
             'it has a cache, and isolation "snapshot", which takes what others write among its outputs for its own',

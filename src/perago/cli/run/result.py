@@ -137,7 +137,7 @@ class RunResult:
                     f"completed with that commit and its result."
                 )
             case "cached" if self.ref == self.run.input_data["workspace"]["ref"]:
-                return f"Nothing to do: commit {self.ref} has the outputs of an earlier run with the same inputs."
+                return f"Nothing to do: commit {self.cached_from} has the result of a run with the same inputs."
             case "cached":
                 return (
                     f"Published commit {self.ref} on branch {self.branch}, with the result and the outputs of commit "
@@ -199,7 +199,7 @@ def _how(job: RunRequest, run: LocalRun, ref: str | None, watch: RunObserver) ->
     if job.task.workspace is None:
         return "free"
     if job.task.workspace.read_only:
-        return "read-only"
+        return "cached" if watch.how == "cached" else "read-only"
     is_unchanged = ref == run.input_data["workspace"]["ref"] and watch.how != "cached"
     return "unchanged" if is_unchanged else watch.how
 
