@@ -198,7 +198,7 @@ class PublicationTarget:
             return fence.is_first_delivery(record, self.applicant.in_tree(record))
 
     def recorded(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult:
-        """Complete with the input. Seals a result with a key, so that it is found again, if the branch has the input."""
+        """Complete with the input. If the branch has it, a result with a key is sealed, so that it is found again."""
 
         def decide(history: History, _record: InstanceRecord, asking: fence.Applicant) -> Plan:
             return Seal(history.head, asking.input_ref)
