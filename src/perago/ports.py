@@ -256,6 +256,14 @@ class ReusableStore(Protocol):
         """
         ...
 
+    def changes_of(self, repository: str, commits: Sequence[CommitEntry], /) -> list[Changes]:
+        """The names that each commit changed since its first parent, in the order of the commits.
+
+        Raises:
+            RepositoryNotFoundError, RefNotFoundError: the repository, or a commit, does not exist.
+        """
+        ...
+
     def stage_copy(
         self,
         source_ref: str,

@@ -199,7 +199,7 @@ class AttemptRun:
                 return completed(workspace_output(workspace_input, workspace_input.ref, work.result))
             if ports.foresee_download is not None and self.task.cache is None:
                 ports.foresee_download(workspace_input, self.spec.laid_out)
-            draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.context.clock)
+            draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.spec, self.context.clock)
             target = PublicationTarget(
                 ports=ports,
                 attempt=self.attempt,

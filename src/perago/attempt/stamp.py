@@ -21,6 +21,7 @@ from perago.values.history import Stamp
 from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.models import Attempt, AttemptIdentity, TaskExecution, WorkspaceInput
 from perago.values.redaction import mask_json_alike
+from perago.values.spec import WorkspaceSpec
 from perago.values.stamps import json_digest, storable
 
 
@@ -34,6 +35,7 @@ class StampDraft:
         params_digest: digest of the masked `params`, so that it reveals nothing about a secret.
         started: RFC 3339, UTC; started_monotonic: the same moment on the monotonic clock, in seconds.
         traceparent: the attempt's trace context, or None.
+        selection: prefix and patterns of its workspace; None if they are too large for a stamp.
     """
 
     task: str
@@ -48,6 +50,7 @@ class StampDraft:
     started: str
     started_monotonic: float
     traceparent: str | None
+    selection: JsonObject | None
 
     @classmethod
     def begin(
@@ -56,8 +59,12 @@ class StampDraft:
         call: BodyCall,
         identity: AttemptIdentity,
         workspace_input: WorkspaceInput,
+        spec: WorkspaceSpec,
         clock: Clock,
     ) -> StampDraft:
+        """Args:
+        spec: with the params' values in its patterns.
+        """
         params = describe_params(call.params)
         return cls(
             task=task.name,
@@ -72,6 +79,7 @@ class StampDraft:
             started=clock.now().isoformat(timespec="milliseconds"),
             started_monotonic=clock.monotonic(),
             traceparent=None if call.context.trace is None else call.context.trace.traceparent,
+            selection=storable(selection_of(spec))[0],
         )
 
     def execution(self, attempt: Attempt, context: RunContext, result: JsonObject) -> TaskExecution:
@@ -112,7 +120,13 @@ class StampDraft:
             duration_ms=round((clock.monotonic() - self.started_monotonic) * 1000),
             worker=worker_id,
             traceparent=self.traceparent,
+            selection=self.selection,
         )
+
+
+def selection_of(spec: WorkspaceSpec) -> JsonObject:
+    """The prefix and the patterns of a workspace, without those that have their default."""
+    return spec.model_dump(mode="json", include={"prefix", "include", "exclude", "outputs"}, exclude_defaults=True)
 
 
 def of_workflow(stamp: Stamp, params: JsonObject | None) -> Stamp:

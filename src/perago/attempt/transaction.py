@@ -172,7 +172,7 @@ class _RunEnd:
             metrics=None,
             context=self.context.of_task(self.task, self.identity),
         )
-        draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.context.clock)
+        draft = StampDraft.begin(self.task, call, self.identity, workspace_input, WorkspaceSpec(), self.context.clock)
         target = self._target(draft, workspace_input, params)
         try:
             with phases(Phase.PARSE):

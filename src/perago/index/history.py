@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,13 +15,33 @@ from typing import Self, TypeVar
 from perago.index.adding import CommitsSince, add_new
 from perago.index.database import SUFFIX, Database, transaction
 from perago.index.standing import Standing, standing_of
-from perago.index.tables import END_TASK, VERSION, DamagedIndexError, clean, read, text_in
+from perago.index.tables import (
+    END_TASK,
+    VERSION,
+    CommitChanges,
+    DamagedIndexError,
+    clean,
+    read,
+    read_changes,
+    text_in,
+    write_changes,
+)
 from perago.ports import CommitEntry
 from perago.values.history import Stamp
 
 T = TypeVar("T")
 
 _KEY_DIGITS = 32
+
+_LINE = """
+WITH RECURSIVE line (id, depth) AS (
+    SELECT :start, 1
+    UNION ALL
+    SELECT parent, depth + 1 FROM line JOIN commits USING (id) JOIN parents USING (number)
+    WHERE position = 0 AND depth < :limit
+)
+SELECT line.id FROM line JOIN commits USING (id) ORDER BY depth
+"""
 
 
 class HistoryIndex:
@@ -68,6 +88,35 @@ class HistoryIndex:
         """A commit by its full id."""
         return self._read(partial(read, commit_id=commit_id))
 
+    def line(self, start: str, *, limit: int) -> list[CommitEntry]:
+        """A commit and its first parents, newest first; fewer than `limit` if they end, or the index ends."""
+
+        def question(connection: Connection) -> list[CommitEntry]:
+            rows = connection.execute(_LINE, {"start": clean(start), "limit": limit})
+            found = (read(connection, text_in(commit_id)) for (commit_id,) in rows)
+            return [entry for entry in found if entry is not None]
+
+        return self._read(question)
+
+    def changes(self, commits: Iterable[str]) -> dict[str, CommitChanges]:
+        """What commits changed, by id, as far as it was kept."""
+
+        def question(connection: Connection) -> dict[str, CommitChanges]:
+            found = {commit_id: read_changes(connection, commit_id) for commit_id in commits}
+            return {commit_id: changes for commit_id, changes in found.items() if changes is not None}
+
+        return self._read(question)
+
+    def keep_changes(self, changes: Mapping[str, CommitChanges]) -> None:
+        """Keep what commits changed, by id."""
+
+        def question(connection: Connection) -> None:
+            with transaction(connection, "IMMEDIATE"):
+                for commit_id, found in changes.items():
+                    write_changes(connection, commit_id, found)
+
+        self._database.ask(question)
+
     def with_key(self, key: str, *, limit: int) -> list[CommitEntry]:
         """The effective publications and seals with a cache key, newest first."""
 
@@ -99,6 +148,17 @@ class HistoryIndex:
         def question(connection: Connection) -> list[str]:
             rows = connection.execute("SELECT id FROM commits WHERE run = ? AND task = ?", (clean(run), END_TASK))
             return [text_in(commit_id) for (commit_id,) in rows]
+
+        return self._read(question)
+
+    def newest_of_run(self, run: str) -> CommitEntry | None:
+        """The newest commit of a run, by its id."""
+
+        def question(connection: Connection) -> CommitEntry | None:
+            found = connection.execute(
+                "SELECT id FROM commits WHERE run = ? ORDER BY rank DESC LIMIT 1", (clean(run),)
+            ).fetchone()
+            return None if found is None else read(connection, text_in(found[0]))
 
         return self._read(question)
 

@@ -11,6 +11,7 @@ from sqlite3 import Connection
 from perago.index.claims import judgements_of, replaced_by, reverted_by
 from perago.ports import CommitEntry
 from perago.values.history import Stamp
+from perago.values.models import Changes
 from perago.values.stamps import from_pairs, to_pairs
 
 _REVISION = 1
@@ -29,9 +30,14 @@ CREATE TABLE commits (                  -- written last: a commit that is here i
     is_seal INTEGER
 );
 CREATE INDEX by_key ON commits (cache_key, rank) WHERE cache_key IS NOT NULL;
-CREATE INDEX ends ON commits (run) WHERE task = 'perago.end';
+CREATE INDEX by_run ON commits (run, rank);
 CREATE INDEX by_task ON commits (task, rank) WHERE cache_key IS NOT NULL;
 CREATE TABLE bodies (                   -- separate from `commits`, so that queries read few pages
+    number INTEGER PRIMARY KEY,
+    body TEXT NOT NULL,                 -- JSON
+    checksum INTEGER NOT NULL
+);
+CREATE TABLE changes (                  -- of those commits that somebody has asked about
     number INTEGER PRIMARY KEY,
     body TEXT NOT NULL,                 -- JSON
     checksum INTEGER NOT NULL
@@ -61,6 +67,45 @@ _GREATEST = 2**62
 """Of all numbers here, far below what SQLite can store."""
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
+MAX_PATHS = 1_000
+"""Paths that are kept of what a commit changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitChanges:
+    """What a commit changed since its first parent.
+
+    Attributes:
+        added, modified, deleted: number of paths.
+        written, removed: their names; at most `MAX_PATHS` of each are kept.
+    """
+
+    added: int
+    modified: int
+    deleted: int
+    written: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    @classmethod
+    def of(cls, changes: Changes) -> CommitChanges:
+        return cls(
+            added=len(changes.added),
+            modified=len(changes.modified),
+            deleted=len(changes.deleted),
+            written=(*changes.added, *changes.modified),
+            removed=changes.deleted,
+        )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (*self.written, *self.removed)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `paths` has all of them."""
+        return len(self.paths) == self.added + self.modified + self.deleted
 
 
 class DamagedIndexError(Exception):
@@ -148,6 +193,39 @@ def read(connection: Connection, commit_id: str) -> CommitEntry | None:
             stamp=None if pairs is None else from_pairs(pairs),
         )
     except (TypeError, ValueError, OverflowError) as exc:
+        raise DamagedIndexError from exc
+
+
+def write_changes(connection: Connection, commit_id: str, found: CommitChanges) -> None:
+    """Write what a commit changed. Does nothing if the index does not have the commit."""
+    names = found.written[:MAX_PATHS], found.removed[:MAX_PATHS]
+    body = json.dumps([found.added, found.modified, found.deleted, *names], separators=(",", ":"))
+    connection.execute(
+        "INSERT OR REPLACE INTO changes SELECT number, ?, ? FROM commits WHERE id = ?",
+        (body, zlib.crc32(f"{commit_id}\n{body}".encode()), clean(commit_id)),
+    )
+
+
+def read_changes(connection: Connection, commit_id: str) -> CommitChanges | None:
+    """What a commit changed; None if the index does not have it.
+
+    Raises:
+        DamagedIndexError: it differs from what was written.
+    """
+    row = connection.execute(
+        "SELECT body, checksum FROM changes JOIN commits USING (number) WHERE id = ?", (clean(commit_id),)
+    ).fetchone()
+    if row is None:
+        return None
+    body, checksum = row
+    if zlib.crc32(f"{commit_id}\n{text_in(body)}".encode()) != checksum:
+        raise DamagedIndexError
+    try:
+        added, modified, deleted, written, removed = json.loads(body)
+        return CommitChanges(
+            added=added, modified=modified, deleted=deleted, written=tuple(written), removed=tuple(removed)
+        )
+    except (TypeError, ValueError) as exc:
         raise DamagedIndexError from exc
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -156,13 +156,7 @@ class MemoryStore:
 
     def changes_of_run(self, workspace_input: WorkspaceInput, run_ref: str) -> Changes:
         """The paths that differ from the input to a commit of the run's branch."""
-        before, after = self._input_commit(workspace_input).tree, self._commits.get(run_ref).tree
-        paths = sorted(changed(before, after))
-        return Changes(
-            added=tuple(path for path in paths if path not in before),
-            modified=tuple(path for path in paths if path in before and path in after),
-            deleted=tuple(path for path in paths if path not in after),
-        )
+        return _changes(self._input_commit(workspace_input).tree, self._commits.get(run_ref).tree)
 
     def stage_run(self, workspace_input: WorkspaceInput, run_ref: str, execution: TaskExecution) -> StagedWorkspace:
         """Commit what leads from the input to a commit of the run's branch on top of the plan's head, on no branch."""
@@ -175,6 +169,12 @@ class MemoryStore:
         """All commits of all branches, without known ones and what comes before those."""
         self._check_repository(repository)
         return map(self._entry, self._commits.unknown(known))
+
+    def changes_of(self, repository: str, commits: Sequence[CommitEntry]) -> list[Changes]:
+        """The names that each commit changed since its first parent."""
+        self._check_repository(repository)
+        found = [self._commits.get(entry.id) for entry in commits]
+        return [_changes(self._commits.parent_tree(commit), commit.tree) for commit in found]
 
     def stage_copy(
         self,
@@ -403,6 +403,15 @@ class MemoryStore:
         if found is not None:
             raise conflict(found, plan)
         return merged.overlay
+
+
+def _changes(before: Tree, after: Tree) -> Changes:
+    paths = sorted(changed(before, after))
+    return Changes(
+        added=tuple(path for path in paths if path not in before),
+        modified=tuple(path for path in paths if path in before and path in after),
+        deleted=tuple(path for path in paths if path not in after),
+    )
 
 
 def _files(tree: Tree, root: str = "") -> Tree:

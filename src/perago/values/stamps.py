@@ -137,6 +137,7 @@ _KINDS = {
     "result": _OBJECT,
     "abandoned": _LIST,
     "cache_parts": _OBJECT,
+    "selection": _OBJECT,
 }
 _CODECS = {field.name: _KINDS.get(field.name, _TEXT) for field in fields(Stamp)}
 _REQUIRED_BUT_NULLABLE = ("scheduled_time", "poll_count")

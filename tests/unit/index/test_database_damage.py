@@ -300,5 +300,5 @@ def test_tables_made_by_hand_are_the_schema():
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(SCHEMA)
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE sql IS NOT NULL")}
-    tables = {"commits", "bodies", "parents", "replaced", "reverted", "distrusted"}
-    assert names == tables | {"by_key", "by_task", "ends"}
+    tables = {"commits", "bodies", "changes", "parents", "replaced", "reverted", "distrusted"}
+    assert names == tables | {"by_key", "by_task", "by_run"}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import platform
+import sqlite3
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perago.index.history import HistoryIndex, index_path
 from perago.index.standing import Standing
+from perago.index.tables import CommitChanges
+from perago.values.models import Changes
 from servers.machine import slowness
 from tests.unit.index.made_history import entry, id_of, line, on_top, since, stamp
 
@@ -123,3 +128,47 @@ def test_ten_thousand_commits_take_seconds_and_megabytes(index, tmp_path):
     assert spent < CPU_SECONDS * slowness()
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < MOST_BYTES
     print(f"{spent:.2f} s")
+
+
+def test_a_line_is_a_commit_and_its_first_parents_newest_first(index):
+    commits = line(7)
+    side = entry("side", commits[2].id)
+    merge = entry("merge", commits[6].id, side.id, seconds=9)
+    index.refresh(since([*commits, side, merge]))
+    assert index.line(merge.id, limit=3) == [merge, commits[6], commits[5]]
+    assert index.line(merge.id, limit=99) == [merge, *reversed(commits)]
+    assert index.line(side.id, limit=99) == [side, commits[2], commits[1], commits[0]]
+    assert index.line(id_of("x"), limit=9) == []
+
+
+def test_what_commits_changed_is_kept_up_to_a_limit(index, monkeypatch):
+    commits = line(3)
+    index.refresh(since(commits))
+    few = CommitChanges.of(Changes(added=("a", "b"), modified=("c",), deleted=("d\udcff",)))
+    monkeypatch.setattr("perago.index.tables.MAX_PATHS", 3)
+    many = CommitChanges.of(Changes(added=("a", "b", "c", "d"), deleted=("e",)))
+    index.keep_changes({commits[0].id: few, commits[1].id: many, id_of("x"): few})
+    found = index.changes([*(commit.id for commit in commits), id_of("x")])
+    assert found == {commits[0].id: few, commits[1].id: replace(many, written=("a", "b", "c"))}
+    assert found[commits[0].id].is_whole
+    assert not found[commits[1].id].is_whole
+
+
+def test_a_run_is_known_by_its_newest_commit(index):
+    commits = line(3)
+    index.refresh(since(commits))
+    assert index.newest_of_run("run-1") == commits[2]
+    assert index.newest_of_run("run-2") is None
+
+
+@pytest.mark.parametrize("body", ["[1,0,0,[\"b\"],[]]", "[]", "rubbish", "[1,0,0,7,7]"])
+def test_changes_that_were_damaged_are_forgotten(tmp_path, body):
+    told: list[str] = []
+    commits, path = line(2), tmp_path / "a.sqlite"
+    with HistoryIndex(path, tell=told.append) as index:
+        index.refresh(since(commits))
+        index.keep_changes({commits[0].id: CommitChanges.of(Changes(added=("a",)))})
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE changes SET body = ?", (body,))
+        assert index.changes([commits[0].id]) == {}
+    assert len(told) == 1

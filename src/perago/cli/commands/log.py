@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ from perago.running.text import json_line, printable, shorten
 
 if TYPE_CHECKING:
     from perago.ports import LogEntry
+    from perago.stores.provider import RepositoryAddress
     from perago.values.history import Stamp
     from perago.workflows.transaction import Published
 
@@ -37,14 +39,21 @@ _SHORT = 12
     show_default=True,
     help="Show at most this many commits.",
 )
+@click.option("--path", "paths", metavar="PATTERN", multiple=True, help="Only commits that changed it. Repeatable.")
+@click.option("--task", metavar="NAME", help="Only those of this task or transactional workflow.")
+@click.option("--run", metavar="ID", help="Only those of this run or instance.")
+@click.option("--author", metavar="NAME", help="Only those of authors whose name has this in it.")
+@click.option("--since", metavar="TIME", help="Only those since then: a date, a time, or how long ago, such as 7d.")
+@click.option("--until", metavar="TIME", help="Only those until then.")
 @json_option
-def command(repo: str, branch: str, limit: int, as_json: bool) -> None:
+def command(repo: str, branch: str, limit: int, as_json: bool, **given: Any) -> None:
     """Show the history of a branch: what each task published, its input, params and result.
 
     A seal is an empty commit that says which commit a task completed with.
     """
     with before_start():
-        entries = log_of(parse_address(repo), branch, limit)
+        address = parse_address(repo)
+        entries = _wanted(address, branch, limit, given) if any(given.values()) else log_of(address, branch, limit)
     if as_json:
         print_json([as_object(entry) for entry in entries])
         return
@@ -52,8 +61,19 @@ def command(repo: str, branch: str, limit: int, as_json: bool) -> None:
     for entry in entries:
         for line in describe_entry(entry):
             tell(shorten(line, columns))
-    if entries and entries[-1].parents:
+    if entries and entries[-1].parents and (len(entries) == limit or not any(given.values())):
         note(f"There are older commits; -n {limit * 5} shows more of them.")
+
+
+def _wanted(address: RepositoryAddress, branch: str, limit: int, given: Mapping[str, Any]) -> list[LogEntry]:
+    from perago.asking.log import Wanted, as_log_entry, read_time, steps_of
+    from perago.asking.past import open_past
+
+    now = datetime.now(UTC)
+    since, until = (None if given[name] is None else read_time(given[name], now) for name in ("since", "until"))
+    wanted = Wanted(**{**given, "since": since, "until": until})
+    with open_past(address) as past:
+        return [as_log_entry(step) for step in islice(steps_of(past, past.head(branch), wanted), limit)]
 
 
 def describe_entry(entry: LogEntry) -> list[str]:

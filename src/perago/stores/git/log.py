@@ -59,7 +59,26 @@ def changes(repository: BareRepository, before: str, after: str) -> Changes:
         RefNotFoundError: there is no such commit.
     """
     old, new = (str(repository.input_commit(ref).tree_id) for ref in (before, after))
-    found = compare(ObjectReader(repository), old, new)
+    return _changes(ObjectReader(repository), old, new)
+
+
+def changes_of(repository: BareRepository, commits: Sequence[CommitEntry]) -> list[Changes]:
+    """The names that each commit changed since its first parent.
+
+    Raises:
+        RefNotFoundError: a commit does not exist.
+    """
+    reader, found = ObjectReader(repository), list[Changes]()
+    for entry in commits:
+        commit = repository.input_commit(entry.id)
+        parent = parent_of(commit)
+        before = None if parent is None else str(repository.commit(parent).tree_id)
+        found.append(_changes(reader, before, str(commit.tree_id)))
+    return found
+
+
+def _changes(reader: ObjectReader, old: str | None, new: str) -> Changes:
+    found = compare(reader, old, new)
     return Changes(
         added=tuple(sorted(name for name, change in found.items() if change.before is None)),
         modified=tuple(sorted(name for name, change in found.items() if change.before and change.after)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from perago.ports import (
@@ -25,7 +25,7 @@ from perago.stores.git.examine import Examination
 from perago.stores.git.history import read_history
 from perago.stores.git.import_export import Import, create_repository, export
 from perago.stores.git.locks import Patience
-from perago.stores.git.log import changes, commits_since, log
+from perago.stores.git.log import changes, changes_of, commits_since, log
 from perago.stores.git.materialize import Layout, check_layout, find_file, lay_out, list_files, list_layout, plan_layout
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
@@ -180,6 +180,10 @@ class GitStore:
         return self._staging.stage_run(workspace_input, run_ref, execution)
 
     # ---- of an index of history and a cache of runs; see `perago.ports.ReusableStore`
+
+    def changes_of(self, repository: str, commits: Sequence[CommitEntry]) -> list[Changes]:  # noqa: ARG002 - named by the contract
+        """The names that each commit changed since its first parent."""
+        return changes_of(self._repository, commits)
 
     def commits_since(self, repository: str, known: Callable[[str], bool]) -> Iterator[CommitEntry]:  # noqa: ARG002 - named by the contract
         """All commits of all branches, without known ones and what comes before those. Reads no trees."""

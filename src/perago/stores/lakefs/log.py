@@ -120,6 +120,19 @@ async def changes(client: LakeFSClient, repository: str, before: str, after: str
     return Changes(added=added, modified=modified, deleted=deleted)
 
 
+async def changes_of(client: LakeFSClient, repository: str, commits: Sequence[CommitEntry]) -> list[Changes]:
+    """The names that each commit changed since its first parent. The first commit of a repository is empty.
+
+    Raises:
+        RepositoryNotFoundError, RefNotFoundError: there is no such repository or commit.
+    """
+
+    async def of(commit: CommitEntry) -> Changes:
+        return await changes(client, repository, commit.parents[0], commit.id) if commit.parents else Changes()
+
+    return await each(commits, of, AT_ONCE)
+
+
 async def _entry(client: LakeFSClient, repository: str, commit: Commit) -> LogEntry:
     parent = commit.parents[0] if commit.parents else None
     counts: Counter[str] = Counter()

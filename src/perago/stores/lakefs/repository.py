@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -120,6 +120,9 @@ class LakeFSRepository:
 
     def commits_since(self, repository: str, known: Callable[[str], bool], /) -> Iterator[CommitEntry]:
         return self._store.commits_since(repository, known)
+
+    def changes_of(self, repository: str, commits: Sequence[CommitEntry], /) -> list[Changes]:
+        return self._store.changes_of(repository, commits)
 
     def stage_copy(
         self,

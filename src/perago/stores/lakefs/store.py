@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from perago.stores.lakefs.clean import cleanup_staging
 from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.content.upload import Sent
-from perago.stores.lakefs.log import branch_heads, changes, commits_since, log_page
+from perago.stores.lakefs.log import branch_heads, changes, changes_of, commits_since, log_page
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, list_layout, plan_layout
 from perago.stores.lakefs.publication.branches import staging_name
 from perago.stores.lakefs.publication.fence import FenceMode
@@ -285,6 +285,10 @@ class LakeFSStore:
         client, run = self._connection.client, self._connection.run
         heads = run(branch_heads(client, repository))
         return commits_since(heads, known, lambda ref, amount: run(log_page(client, repository, ref, amount)))
+
+    def changes_of(self, repository: str, commits: Sequence[CommitEntry]) -> list[Changes]:
+        """The names that each commit changed since its first parent. One call per commit and 1,000 names."""
+        return self._connection.run(changes_of(self._connection.client, repository, commits))
 
     def stage_copy(
         self,

@@ -133,6 +133,16 @@ class ReusableStoreContract(StoreHooks):
         assert facts.time in (None, publication.time)
         assert publication.time.utcoffset() == timedelta(0)
 
+    def test_a_commit_says_what_it_changed_since_its_first_parent(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1", "d/e": b"2", "f": b"3"})
+        ref = bench.publish(base, {"a": b"4", "b": b"5", "f": None})
+        seal = bench.seal(ref, ref, ref, bench.newest(base).stamp)
+        found = read(bench)
+        changes = _store(bench).changes_of(bench.hooks.repository(bench.store), [found[seal], found[ref], found[base]])
+        assert changes[0] == Changes()
+        assert changes[1] == Changes(added=("b",), modified=("a",), deleted=("f",))
+        assert {"a", "d/e", "f"} <= {*changes[2].added}
+
     def test_a_message_has_neither_subject_nor_stamp(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})
         ref = bench.publish(base, {"b": b"2"}, params={"text": "x" * 10_000})

@@ -1,0 +1,79 @@
+"""Which commit made each file of a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from perago.asking.past import Past, Step
+from perago.errors import StoreError
+from perago.ports import CommitEntry
+from perago.running.history import published_run
+
+MAX_FILES = 10_000
+"""Files that one question is answered for."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A file, and the newest commit that changed it.
+
+    Attributes:
+        whole: the commit that brought it to the branch as part of something: somebody's merge, or a transactional run
+            that was published as a whole; None if that is the commit itself.
+    """
+
+    path: str
+    entry: CommitEntry
+    whole: CommitEntry | None = None
+
+
+def origins(past: Past, ref: str, paths: Iterable[str]) -> list[Origin]:
+    """Where files of a commit come from, in the order of their names.
+
+    A file whose commit is not on the line any more, such as in a shallow clone, is left out.
+
+    Args:
+        ref: full id of the commit, which has the files.
+    """
+    found: dict[str, Origin] = {}
+    waiting: list[tuple[str, frozenset[str], CommitEntry | None]] = [(ref, frozenset(paths), None)]
+    while waiting:
+        start, sought, whole = waiting.pop()
+        left = set(sought)
+        for step in past.steps(start):
+            mine = left & _changed(past, step, left)
+            left -= mine
+            for inner, brought in _brought(past, step.entry, mine):
+                waiting.append((inner, brought, whole or step.entry))
+                mine -= brought
+            for path in mine:
+                found[path] = Origin(path, step.entry, whole)
+            if not left:
+                break
+        if whole is not None:  # it was there before that part of the history begins
+            found.update({path: Origin(path, whole) for path in left})
+    return [found[path] for path in sorted(found)]
+
+
+def _changed(past: Past, step: Step, sought: Collection[str]) -> set[str]:
+    """Which of some paths a commit changed."""
+    kept = set(step.changes.paths)
+    return kept if step.changes.is_whole or kept >= set(sought) else set(past.whole(step).paths)
+
+
+def _brought(past: Past, entry: CommitEntry, changed: Collection[str]) -> Iterable[tuple[str, frozenset[str]]]:
+    """What a commit has brought unchanged from elsewhere: other heads, each with the paths that come from there."""
+    run = None if entry.stamp is None else published_run(entry.stamp)
+    heads = [run.ref] if run is not None else entry.parents[1:] if entry.stamp is None else ()
+    left = set(changed)
+    for head in heads:
+        if left and past.entry(head) is not None:
+            try:
+                others = past.repository.changes(head, entry.id)
+            except StoreError:  # the run's branch is gone, and its commits with it
+                continue
+            brought = frozenset(left.difference(others.added, others.modified, others.deleted))
+            left -= brought
+            if brought:
+                yield head, brought

@@ -1,0 +1,185 @@
+"""What a commit was made from, and what was made of it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from perago.asking.blame import origins
+from perago.asking.past import Past, Step
+from perago.errors import StoreError
+from perago.ports import CommitEntry
+from perago.values.history import Stamp
+from perago.values.spec import WorkspaceSpec
+from perago.workspace.patterns import Selection
+
+MAX_FILES = 10_000
+"""Files of an input whose origin is looked for."""
+
+MAX_COMMITS = 200
+"""Commits in one answer."""
+
+MAX_BRANCHES = 50
+"""Branches that are looked through for what was made of a commit."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A commit that others were made from, or that was made of others.
+
+    Attributes:
+        paths: the files by which it is linked, sorted.
+    """
+
+    entry: CommitEntry
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """A commit, and what it was made from.
+
+    Attributes:
+        sources: the commits that made the files which its task read, newest first.
+        unread: files that it could read and that are not among those of `sources`, because there are too many.
+    """
+
+    entry: CommitEntry
+    sources: tuple[Link, ...] = ()
+    unread: int = 0
+
+
+@dataclass
+class _Line:
+    """The writers of the files of a line that stem from one commit; positions count from that commit on."""
+
+    positions: dict[str, int] = field(default_factory=dict)
+    writers: dict[str, list[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(list))
+
+    def writer(self, path: str, position: int) -> str | None:
+        """The commit that a file stems from at a position; None if from another one than those looked for."""
+        written = self.writers.get(path, [])
+        at = bisect_right(written, position, key=lambda each: each[0])
+        return written[at - 1][1] if at else None
+
+
+def read_by(stamp: Stamp) -> tuple[str, Selection] | None:
+    """What the task of a stamp could read: a prefix ("" or "a/b/"), and the names below it. None if it is not known."""
+    try:
+        spec = WorkspaceSpec.model_validate(stamp.selection or {})
+    except ValueError:
+        return None
+    laid_out = spec.laid_out
+    return spec.root, Selection(laid_out.include, laid_out.exclude)
+
+
+def reads(stamp: Stamp, paths: Collection[str]) -> list[str]:
+    """Those of some names of a repository that the task of a stamp could read."""
+    found = read_by(stamp)
+    if found is None:
+        return []
+    root, selection = found
+    return [path for path in paths if path.startswith(root) and selection.selects(path.removeprefix(root))]
+
+
+def made_from(past: Past, commit_id: str) -> list[MadeFrom]:
+    """What a commit was made from, then what those commits were made from, and so on; nearest first.
+
+    Args:
+        commit_id: full id.
+
+    Raises:
+        StoreError: the history does not have it, or cannot be read.
+    """
+    found: dict[str, MadeFrom] = {}
+    waiting = [commit_id]
+    while waiting and len(found) < MAX_COMMITS:
+        at = waiting.pop(0)
+        if at in found:
+            continue
+        entry = past.entry(at)
+        if entry is None:
+            continue
+        found[at] = _made_from(past, entry)
+        waiting += [link.entry.id for link in found[at].sources]
+    return list(found.values())
+
+
+def _made_from(past: Past, entry: CommitEntry) -> MadeFrom:
+    stamp = entry.stamp
+    if stamp is None:
+        return MadeFrom(entry)
+    try:
+        files = sorted(reads(stamp, past.repository.files(stamp.input_ref, "/")))
+    except StoreError:  # the input is gone
+        return MadeFrom(entry)
+    links: dict[str, tuple[CommitEntry, list[str]]] = {}
+    for origin in origins(past, stamp.input_ref, files[:MAX_FILES]):
+        links.setdefault(origin.entry.id, (origin.entry, []))[1].append(origin.path)
+    newest_first = sorted(links.values(), key=lambda link: link[0].time, reverse=True)
+    sources = tuple(Link(source, tuple(paths)) for source, paths in newest_first)
+    return MadeFrom(entry, sources, max(0, len(files) - MAX_FILES))
+
+
+def made_of(past: Past, commit_id: str, paths: Sequence[str] | None = None) -> list[MadeFrom]:
+    """What was made of a commit, and of that, and so on, on all branches that have it; oldest first.
+
+    Args:
+        commit_id: full id.
+        paths: only of these files of it. Default: all that it changed.
+    """
+    found: dict[str, MadeFrom] = {}
+    for branch in past.repository.branches()[:MAX_BRANCHES]:
+        for each in _made_on(past, past.head(branch), commit_id, paths):
+            found.setdefault(each.entry.id, each)
+            if len(found) >= MAX_COMMITS:
+                return list(found.values())
+    return list(found.values())
+
+
+def _made_on(past: Past, head: str, commit_id: str, paths: Sequence[str] | None) -> Iterator[MadeFrom]:
+    steps = _since(past, head, commit_id)
+    if not steps:
+        return
+    line, linked = _Line(), {commit_id: steps[0].entry}
+    for path in past.whole(steps[0]).written if paths is None else paths:
+        line.writers[path].append((0, commit_id))
+    line.positions[commit_id] = 0
+    for position, step in enumerate(steps[1:], 1):
+        line.positions[step.entry.id] = position
+        links = _links(line, step.entry)
+        if links:
+            linked[step.entry.id] = step.entry
+            sources = tuple(Link(linked[source], tuple(sorted(names))) for source, names in links.items())
+            yield MadeFrom(step.entry, sources)
+        changes = past.whole(step)
+        for path in changes.written if links else ():
+            line.writers[path].append((position, step.entry.id))
+        for path in line.writers.keys() & set(changes.removed if links else changes.paths):
+            line.writers[path].append((position, None))
+
+
+def _since(past: Past, head: str, commit_id: str) -> list[Step]:
+    """The commits of a line from a commit to a head, oldest first; empty if the line does not have it."""
+    steps = []
+    for step in past.steps(head):
+        steps.append(step)
+        if step.entry.id == commit_id:
+            return steps[::-1]
+    return []
+
+
+def _links(line: _Line, entry: CommitEntry) -> dict[str, list[str]]:
+    """By which files a commit was made of those that are looked for."""
+    stamp = entry.stamp
+    position = None if stamp is None else line.positions.get(stamp.input_ref)
+    if stamp is None or position is None:
+        return {}
+    links: dict[str, list[str]] = defaultdict(list)
+    for path in reads(stamp, line.writers.keys()):
+        writer = line.writer(path, position)
+        if writer is not None:
+            links[writer].append(path)
+    return links

@@ -1,0 +1,106 @@
+"""Which commits of a branch somebody asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from perago.asking.past import Past, Step
+from perago.errors import TaskInputError
+from perago.ports import CommitEntry, LogEntry
+from perago.running.history import published_run
+from perago.workspace.patterns import Selection
+
+_AGO = re.compile(r"(\d{1,6})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a commit must have; what is None or empty is not looked at.
+
+    Attributes:
+        paths: patterns, as for a workspace; one of them matches a path that the commit changed. A directory stands for
+            all below it.
+        task: name of the task; or of the workflow, if a transactional run was published as a whole.
+        run: id of the run or instance, or the beginning of one.
+        author: part of the author's name, in any case.
+        since, until: the range of its time.
+    """
+
+    paths: tuple[str, ...] = ()
+    task: str | None = None
+    run: str | None = None
+    author: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def has(self, entry: CommitEntry) -> bool:
+        """Whether a commit has all that but the paths."""
+        stamp = entry.stamp
+        if self.task is not None:
+            whole = None if stamp is None else published_run(stamp)
+            names = () if stamp is None else (stamp.task, None if whole is None else whole.workflow)
+            if self.task not in names:
+                return False
+        if self.run is not None and (stamp is None or not stamp.logical_task[0].startswith(self.run)):
+            return False
+        if self.author is not None and self.author.casefold() not in entry.author.casefold():
+            return False
+        return (self.since is None or entry.time >= self.since) and (self.until is None or entry.time <= self.until)
+
+
+def steps_of(past: Past, start: str, wanted: Wanted) -> Iterator[Step]:
+    """The commits of the line from `start` that somebody wants, newest first."""
+    if not wanted.paths:
+        for entry in past.line(start):
+            if wanted.has(entry):
+                yield from past.stepped([entry])
+        return
+    selection = Selection([path.strip("/") for path in wanted.paths])
+    for step in past.steps(start):
+        if wanted.has(step.entry) and touches(past, step, selection):
+            yield step
+
+
+def touches(past: Past, step: Step, selection: Selection) -> bool:
+    """Whether a commit changed a path of a selection."""
+    return any(map(selection.selects, step.changes.paths)) or (
+        not step.changes.is_whole and any(map(selection.selects, past.whole(step).paths))
+    )
+
+
+def as_log_entry(step: Step) -> LogEntry:
+    """A commit as `Repository.log` lists it."""
+    entry, changes = step.entry, step.changes
+    return LogEntry(
+        id=entry.id,
+        parents=entry.parents,
+        author=entry.author,
+        time=entry.time,
+        subject=entry.subject,
+        stamp=entry.stamp,
+        added=changes.added,
+        modified=changes.modified,
+        deleted=changes.deleted,
+    )
+
+
+def read_time(text: str, now: datetime) -> datetime:
+    """A time in ISO 8601, in this host's time zone unless it has one; or how long ago: `30m`, `12h`, `7d`, `2w`.
+
+    Raises:
+        TaskInputError: it is neither.
+    """
+    ago = _AGO.fullmatch(text.strip())
+    try:
+        if ago is not None:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        return datetime.fromisoformat(text.strip()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise TaskInputError(
+            f"{text!r} is no time; write a date such as 2026-11-29, a time such as 2026-11-29T12:00, or how long ago, "
+            f"such as 7d"
+        ) from None

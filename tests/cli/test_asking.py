@@ -1,0 +1,102 @@
+"""`perago log` with filters, `blame`, `lineage`, `diff` and `compare`, on git and on lakeFS."""
+
+from __future__ import annotations
+
+import pytest
+
+TASKS = """
+from pathlib import Path
+from pydantic import BaseModel
+from perago import WorkspaceSpec, task
+
+class Params(BaseModel):
+    least: int = 1
+
+class Result(BaseModel):
+    rows: int
+
+@task(name="asked_clean", owner_email="ada@example.org",
+      workspace=WorkspaceSpec(include=["raw/**"], outputs=["clean/**"]))
+def clean(workspace: Path, params: Params) -> Result:
+    lines = (workspace / "raw/a.csv").read_text().splitlines()[1:]
+    rows = [row for row in lines if int(row.split(",")[0]) >= params.least]
+    (workspace / "clean/a.csv").write_text("\\n".join(["id,name", *rows, ""]))
+    return Result(rows=len(rows))
+
+@task(name="asked_report", owner_email="ada@example.org",
+      workspace=WorkspaceSpec(include=["clean/**"], outputs=["report.txt"]))
+def report(workspace: Path, params: Params) -> Result:
+    rows = len((workspace / "clean/a.csv").read_text().splitlines()) - 1
+    (workspace / "report.txt").write_text(f"{rows}")
+    return Result(rows=rows)
+"""
+
+
+@pytest.fixture(params=["git", "lakefs"])
+def asked(request, project, perago):
+    """Three publications after somebody's import: clean, report, and clean with another param."""
+    if request.param == "git":
+        options = ("--repo", "data.git", "--branch", "main")
+    else:
+        songs = request.getfixturevalue("songs")
+        options = songs.on_main
+    (project.path / "asked.py").write_text(TASKS)
+    raw = project.path / "source" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    (raw / "a.csv").write_text("id,name\n1,x\n2,y\n3,z\n")
+    said = perago("import", "source", *options)
+    assert said.code == 0, said.err
+
+    def ran(task, params="{}"):
+        said = perago("run", f"asked:{task}", *options, "--params", params, "--json")
+        assert said.code == 0, said.err
+        return said.json["output"]["workspace"]["ref"]
+
+    refs = [ran("clean"), ran("report"), ran("clean", '{"least": 2}')]
+    return options, refs, lambda *arguments: perago(*arguments)
+
+
+def test_the_history_answers(asked):
+    options, (clean, report, again), perago = asked
+    repo = options[:2]
+
+    def commits(*arguments):
+        said = perago("log", *options, "--json", *arguments)
+        assert said.code == 0, said.err
+        return [each["commit"] for each in said.json]
+
+    assert commits("--path", "clean/**") == commits("--task", "asked_clean") == [again, clean]
+    assert commits("--path", "report.txt", "--path", "raw")[0] == report
+    assert commits("--task", "asked_clean", "-n", "1") == [again]
+    assert commits("--since", "1h", "--task", "asked_report") == [report]
+    assert commits("--until", "2020-01-01") == []
+    assert "is no time" in perago("log", *options, "--since", "soon").err
+
+    blamed = {each["path"]: each for each in perago("blame", "/", *options, "--json").json}
+    assert (blamed["clean/a.csv"]["commit"], blamed["report.txt"]["commit"]) == (again, report)
+    assert blamed["raw/a.csv"]["task"] is None
+    assert "asked_clean" in perago("blame", "clean", *options).out
+    assert "has no file" in perago("blame", "nowhere", *options).err
+
+    up = {each["commit"]: each["sources"] for each in perago("lineage", "report.txt", *options, "--json").json}
+    assert up[report] == [{"commit": clean, "paths": ["clean/a.csv"]}]
+    [source] = up[clean]
+    assert source["paths"] == ["raw/a.csv"]
+    down = perago("lineage", source["commit"], "--downstream", *options, "--json").json
+    assert [each["commit"] for each in down if each["commit"] in (clean, report, again)] == [clean, report, again]
+    assert perago("lineage", again, "--downstream", *options, "--json").json == []
+    assert f"from {clean[:12]}  clean/a.csv" in perago("lineage", report, *options).out
+
+    [difference] = perago("diff", report, again, *repo, "--key", "id", "--json").json
+    assert (difference["path"], difference["kind"], difference["rows"]["removed"]) == ("clean/a.csv", "modified", 1)
+    assert "1 row removed" in perago("diff", report, again, *repo).out
+    assert "do not differ" in perago("diff", report, again, *repo, "--path", "raw").err
+
+    table = perago("compare", clean, again, *repo).out
+    assert "params.least" in table
+    assert "result.rows" in table
+    assert "task" not in table
+    compared = perago("compare", clean, again, *repo, "--json").json
+    assert [each["facts"]["params.least"] for each in compared] == [1, 2]
+    assert "2 to 200" in perago("compare", clean, *repo).err
+    assert "has no commit and no run" in perago("compare", clean, "nothing", *repo).err

@@ -1,0 +1,71 @@
+"""Which commit made each file of a commit, compared with a search by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from perago.asking.blame import origins
+from perago.index.history import HistoryIndex
+from tests.unit.asking.made_repository import PATHS, MadeRepository, made_at_random
+
+
+@pytest.fixture
+def index(tmp_path):
+    with HistoryIndex(tmp_path / "a.sqlite", tell=pytest.fail) as opened:
+        yield opened
+
+
+def maker(made: MadeRepository, ref: str, path: str) -> str:
+    """The commit that made a file: from each commit to the first parent that has the same, where somebody merged."""
+    entries = {each.id: each for each in made.entries}
+    while True:
+        at = entries[ref]
+        parents = at.parents if at.stamp is None else at.parents[:1]
+        same = [parent for parent in parents if made.trees[parent].get(path) == made.trees[ref][path]]
+        if not same:
+            return ref
+        ref = same[0]
+
+
+@pytest.mark.property
+@pytest.mark.parametrize("seed", range(25))
+def test_each_file_is_of_the_newest_commit_that_changed_it(index, seed):
+    made = made_at_random(seed, 80)
+    past = made.past(index)
+    for branch in made.heads:
+        ref = past.head(branch)
+        found = origins(past, ref, made.trees[ref])
+        assert {origin.path: origin.entry.id for origin in found} == {
+            path: maker(made, ref, path) for path in made.trees[ref]
+        }
+
+
+def test_a_file_that_somebody_merged_is_of_who_made_it(index):
+    made = MadeRepository()
+    made.commit("main", {"a": 1})
+    made.heads["side"] = made.heads["main"]
+    theirs = made.commit("side", {"a": 1, "b": 2})
+    merge = made.commit("main", {"a": 1, "b": 2, "c": 3}, theirs.id)
+    [_, b, c] = origins(made.past(index), merge.id, ["a", "b", "c"])
+    assert (b.entry.id, b.whole and b.whole.id) == (theirs.id, merge.id)
+    assert (c.entry.id, c.whole) == (merge.id, None)
+
+
+def test_what_a_commit_changed_is_asked_of_the_store_once(index):
+    made = made_at_random(1, 300)
+    past = made.past(index)
+    ref = past.head("main")
+    origins(past, ref, made.trees[ref])
+    asked = made.asked
+    assert 0 < asked <= len(made.entries)
+    origins(past, ref, made.trees[ref])
+    assert made.asked == asked
+
+
+def test_a_file_in_a_commit_with_more_changes_than_an_index_keeps(index, monkeypatch):
+    monkeypatch.setattr("perago.index.tables.MAX_PATHS", 2)
+    made = MadeRepository()
+    first = made.commit("main", dict.fromkeys(PATHS, 1))
+    made.commit("main", dict.fromkeys(PATHS, 1) | {"new": 1})
+    past = made.past(index)
+    assert {origin.entry.id for origin in origins(past, past.head("main"), PATHS)} == {first.id}

@@ -1,0 +1,94 @@
+"""What a commit was made from, and what was made of it, compared with a search by hand."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+from perago.asking.lineage import made_from, made_of, reads
+from perago.index.history import HistoryIndex
+from tests.unit.asking.made_repository import MadeRepository, made_at_random
+from tests.unit.asking.test_blame import maker
+from tests.unit.index.made_history import stamp
+
+SEEDS = range(25)
+
+
+@pytest.fixture
+def index(tmp_path):
+    with HistoryIndex(tmp_path / "a.sqlite", tell=pytest.fail) as opened:
+        yield opened
+
+
+def links(found):
+    return {made.entry.id: {link.entry.id: link.paths for link in made.sources} for made in found}
+
+
+@pytest.mark.property
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_commit_was_made_from_those_whose_files_its_task_could_read(index, seed):
+    made = made_at_random(seed, 40)
+    past = made.past(index)
+    start = past.head("main")
+    expected, waiting = {}, [start]
+    entries = {each.id: each for each in made.entries}
+    while waiting:
+        at = waiting.pop()
+        if at not in expected:
+            sources = defaultdict(list)
+            task = entries[at].stamp
+            for path in sorted(reads(task, made.trees[task.input_ref])) if task is not None else ():
+                sources[maker(made, task.input_ref, path)].append(path)
+            expected[at] = {source: tuple(paths) for source, paths in sources.items()}
+            waiting += sources
+    assert links(made_from(past, start)) == expected
+
+
+@pytest.mark.property
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_was_made_of_a_commit_read_its_files_or_what_was_made_of_them(index, seed):
+    made = made_at_random(seed, 60)
+    past = made.past(index)
+    entries = {each.id: each for each in made.entries}
+    line = [past.head("main")]
+    while entries[line[-1]].parents:
+        line.append(entries[line[-1]].parents[0])
+    line.reverse()
+    start = line[seed % len(line)]
+
+    def writer(position: int, path: str) -> str | None:
+        """The commit on the line, up to a position, that changed a path last."""
+        for at in range(position, -1, -1):
+            before = made.trees[line[at - 1]].get(path) if at else None
+            if made.trees[line[at]].get(path) != before:
+                return line[at]
+        return None
+
+    derived, expected = {start}, {}
+    for commit in line[line.index(start) + 1 :]:
+        task = entries[commit].stamp
+        if task is None or task.input_ref not in line or line.index(task.input_ref) < line.index(start):
+            continue
+        at, sources = line.index(task.input_ref), defaultdict(list)
+        for path in sorted(reads(task, made.trees[task.input_ref])):
+            if (of := writer(at, path)) in derived:
+                sources[of].append(path)
+        if sources:
+            derived.add(commit)
+            expected[commit] = {source: tuple(paths) for source, paths in sources.items()}
+    found = {commit: sources for commit, sources in links(made_of(past, start)).items() if commit in line}
+    assert found == expected
+
+
+def test_what_a_stamp_of_an_earlier_version_read_is_taken_for_everything():
+    assert reads(stamp(), ["a", "b/c"]) == ["a", "b/c"]
+    assert reads(stamp(selection={"include": [7]}), ["a"]) == []
+
+
+def test_only_some_files_of_a_commit(index):
+    made = MadeRepository()
+    first = made.commit("main", {"a": 1, "b": 1})
+    of_a = made.commit("main", {"a": 1, "b": 1, "x": 1}, stamp=stamp(input_ref=first.id, selection={"include": ["a"]}))
+    made.commit("main", {"a": 1, "b": 1, "x": 1, "y": 1}, stamp=stamp(input_ref=first.id, selection={"include": ["b"]}))
+    assert [each.entry.id for each in made_of(made.past(index), first.id, ["a"])] == [of_a.id]

@@ -1,0 +1,106 @@
+"""Which commits of a branch somebody asks for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from perago.asking.log import Wanted, as_log_entry, read_time, steps_of
+from perago.errors import TaskInputError
+from perago.index.history import HistoryIndex
+from perago.workspace.patterns import Selection
+from tests.unit.asking.made_repository import MadeRepository, difference, made_at_random
+from tests.unit.index.made_history import BEGIN, stamp
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def index(tmp_path):
+    with HistoryIndex(tmp_path / "a.sqlite", tell=pytest.fail) as opened:
+        yield opened
+
+
+def line(made: MadeRepository, branch: str = "main"):
+    entries = {each.id: each for each in made.entries}
+    at = made.heads[branch]
+    while True:
+        yield entries[at]
+        if not entries[at].parents:
+            return
+        at = entries[at].parents[0]
+
+
+@pytest.mark.property
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("pattern", ["raw", "clean/a", "*/b", "model/**", "nowhere"])
+def test_commits_by_path_are_those_that_changed_it(index, seed, pattern):
+    made = made_at_random(seed, 150)
+    past = made.past(index)
+    selection = Selection([pattern])
+
+    def touches(entry):
+        before = made.trees[entry.parents[0]] if entry.parents else {}
+        changes = difference(before, made.trees[entry.id])
+        return any(map(selection.selects, (*changes.added, *changes.modified, *changes.deleted)))
+
+    found = [step.entry.id for step in steps_of(past, past.head("main"), Wanted(paths=(pattern,)))]
+    assert found == [entry.id for entry in line(made) if touches(entry)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({}, [3, 2, 1, 0]),
+        ({"task": "train"}, [2]),
+        ({"task": "pipeline"}, [3]),
+        ({"run": "run-1"}, [2]),
+        ({"run": "run"}, [3, 2]),
+        ({"author": "aDa"}, [3, 2, 0]),
+        ({"since": BEGIN + timedelta(seconds=1)}, [3, 2, 1]),
+        ({"until": BEGIN + timedelta(seconds=1)}, [1, 0]),
+        ({"author": "Bob", "task": "train"}, []),
+        ({"paths": ("b",), "author": "ada"}, [2]),
+    ],
+)
+def test_a_commit_has_all_that_is_wanted(index, wanted, found):
+    made = MadeRepository()
+    made.commit("main", {"a": 1})
+    made.commit("main", {"a": 2}, author="Bob")
+    made.commit("main", {"a": 2, "b": 1}, stamp=stamp())
+    published = {"workflow": "pipeline", "branch": "b", "ref": "c", "commits": 0, "tasks": []}
+    whole = stamp(task="perago.end", workflow_instance_id="run-2", result=published)
+    made.commit("main", {"a": 3, "b": 1}, stamp=whole)
+    past = made.past(index)
+    steps = list(steps_of(past, past.head("main"), Wanted(**wanted)))
+    assert [step.entry.id for step in steps] == [made.entries[number].id for number in found]
+
+
+def test_a_commit_is_listed_with_the_number_of_its_changes(index):
+    made = MadeRepository()
+    made.commit("main", {"a": 1, "b": 1})
+    last = made.commit("main", {"a": 2, "c": 1, "d": 1})
+    past = made.past(index)
+    newest = as_log_entry(next(steps_of(past, last.id, Wanted())))
+    assert (newest.id, newest.added, newest.modified, newest.deleted) == (last.id, 2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("7d", NOW - timedelta(days=7)),
+        (" 90m ", NOW - timedelta(minutes=90)),
+        ("2w", NOW - timedelta(weeks=2)),
+        ("2026-11-01T10:00+02:00", datetime(2026, 11, 1, 8, tzinfo=UTC)),
+        ("2026-11-01T10:00Z", datetime(2026, 11, 1, 10, tzinfo=UTC)),
+    ],
+)
+def test_times_are_read(text, time):
+    assert read_time(text, NOW) == time
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "7y", "999999w", "2026-13-01"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(TaskInputError, match="no time"):
+        read_time(text, NOW)
