@@ -714,6 +714,15 @@ class Repository(WorkspaceStore, Protocol):
         """
         ...
 
+    def create_branch(self, branch: str, commit: str) -> None:
+        """Create a branch at a commit, by its full id.
+
+        Raises:
+            HeadMovedError: there is a branch with this name, at another commit.
+            BranchNotFoundError: no branch can have this name. RefNotFoundError: there is no such commit.
+        """
+        ...
+
     def resolve(self, ref: str) -> str:
         """Full id of the commit named by a branch, a tag or the beginning of an id.
 

@@ -29,6 +29,12 @@ def report(workspace: Path, params: Params) -> Result:
     rows = len((workspace / "clean/a.csv").read_text().splitlines()) - 1
     (workspace / "report.txt").write_text(f"{rows}")
     return Result(rows=rows)
+
+@task(name="asked_cached", owner_email="ada@example.org", cache=True,
+      workspace=WorkspaceSpec(include=["raw/**"], outputs=["cached.txt"]))
+def cached(workspace: Path, params: Params) -> Result:
+    (workspace / "cached.txt").write_text((workspace / "raw/a.csv").read_text())
+    return Result(rows=1)
 """
 
 
@@ -100,3 +106,51 @@ def test_the_history_answers(asked):
     assert [each["facts"]["params.least"] for each in compared] == [1, 2]
     assert "2 to 200" in perago("compare", clean, *repo).err
     assert "has no commit and no run" in perago("compare", clean, "nothing", *repo).err
+
+
+def test_what_a_run_or_a_commit_did_is_undone(asked):
+    options, (clean, report, again), perago = asked
+    repo = options[:2]
+
+    def head():
+        return perago("log", *options, "-n", "1", "--json").json[0]
+
+    refused = perago("revert", clean, *options)
+    assert (refused.code, "clean/a.csv" in refused.err) == (3, True), refused.err
+    done = perago("revert", again, "--reason", "wrong param", *options, "--json")
+    assert done.code == 0, done.err
+    assert done.json["reverts"] == [again]
+    assert perago("diff", done.json["commit"], report, *repo, "--json").json == []
+    assert head()["commit"] == done.json["commit"]
+    assert f"reverted: {again[:12]}: wrong param" in perago("log", *options).out
+    assert perago("revert", again, *options).code == 3  # the revert has changed the file since
+    back = perago("revert", done.json["commit"], *options, "--json").json
+    assert perago("diff", back["commit"], again, *repo, "--json").json == []
+    run = next(each["stamp"] for each in perago("log", *options, "--json").json if each["commit"] == report)
+    undone = perago("revert", run["workflow_instance_id"], *options, "--json").json
+    assert (undone["reverts"], undone["changes"]) == ([report], {"added": 0, "modified": 0, "deleted": 1})
+    assert "has no commit and no run" in perago("revert", "nothing", *options).err
+
+
+def test_a_result_that_was_reverted_is_computed_again(asked):
+    options, _, perago = asked
+    ran = perago("run", "asked:cached", *options, "--json").json
+    assert perago("run", "asked:cached", *options, "--json").json["how"] == "cached"
+    assert perago("revert", ran["run_id"], *options).code == 0
+    assert perago("run", "asked:cached", *options, "--json").json["how"] == "published"
+
+
+def test_a_branch_begins_where_it_is_told(asked):
+    options, (clean, report, again), perago = asked
+    repo = options[:2]
+    said = perago("branch", "trial", "--from", report, *repo)
+    assert said.code == 0, said.err
+    assert perago("log", *repo, "--branch", "trial", "-n", "1", "--json").json[0]["commit"] == report
+    ran = perago("run", "asked:report", *repo, "--branch", "trial", "--param", "least=3", "--json")
+    assert ran.code == 0, ran.err
+    assert perago("log", *options, "-n", "1", "--json").json[0]["commit"] == again
+    taken = perago("branch", "trial", "--from", clean, *repo)
+    assert (taken.code, "is there already" in taken.err) == (2, True)
+    assert perago("branch", "no name", "--from", clean, *repo).code == 2
+    assert perago("branch", "other", "--from", "nowhere", *repo).code == 2
+    assert "branch other --from COMMIT" in perago("log", *repo, "--branch", "other").err

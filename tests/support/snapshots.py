@@ -135,6 +135,9 @@ class SnapshotStore(MemoryStore):
     def branches(self) -> list[str]:
         return [name for name in super().branches() if not name.startswith(RUN_BRANCHES)]
 
+    def create_branch(self, branch: str, commit: str) -> None:
+        raise NotImplementedError("snapshots have one branch")
+
     def resolve(self, ref: str) -> str:
         found = [name for name in self._commits.ids() if name.startswith(ref)]
         head = self.branch_head(ref)
@@ -304,9 +307,6 @@ class SnapshotAddress:
     def check_names(self, names, *, prefix):
         for name in names:
             check_object_name(name, FOR_IMPORT, prefix=prefix)
-
-    def branch_from_commit(self, branch, commit="COMMIT"):
-        return f"snapshots branch {self.path} {branch} {commit}"
 
 
 class SnapshotProvider:

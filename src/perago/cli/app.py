@@ -30,6 +30,8 @@ _COMMANDS = {
     "log": ("perago.cli.commands.log", "Show the history of a branch: tasks, inputs and results."),
     "blame": ("perago.cli.commands.lineage", "Say which commit made each file."),
     "lineage": ("perago.cli.commands.lineage", "Say what a file or a commit was made from, and what was made of it."),
+    "branch": ("perago.cli.commands.branching", "Create a branch at a commit."),
+    "revert": ("perago.cli.commands.branching", "Undo what a run or a commit has changed."),
     "diff": ("perago.cli.commands.compare", "Show the files in which two commits differ."),
     "compare": ("perago.cli.commands.compare", "Show params and results of commits or runs side by side."),
     "why": ("perago.cli.commands.why", "Say what a run of a task would compute, and why."),

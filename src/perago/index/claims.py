@@ -36,7 +36,8 @@ def reverted_by(entry: CommitEntry) -> frozenset[str]:
     """Ids of the commits that this one reverts, as its message spells them: possibly abbreviated."""
     names = _BY_GIT.findall(f"{entry.subject}\n{entry.message}")
     by_lakefs = _BY_LAKEFS.fullmatch(entry.subject.strip())
-    return frozenset(names if by_lakefs is None else (*names, by_lakefs[1]))
+    by_perago = () if entry.stamp is None else entry.stamp.reverts
+    return frozenset((*names, *by_perago, *(() if by_lakefs is None else (by_lakefs[1],))))
 
 
 def judgements_of(entry: CommitEntry) -> Iterator[Judgement]:

@@ -216,10 +216,6 @@ class RepositoryAddress(Protocol):
         """
         ...
 
-    def branch_from_commit(self, branch: str, commit: str = "COMMIT") -> str:
-        """The command that creates a branch from a commit."""
-        ...
-
 
 class StoreProvider(Protocol):
     """Everything that is specific to a store. Loading it loads no client of the store.

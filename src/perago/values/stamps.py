@@ -138,6 +138,7 @@ _KINDS = {
     "abandoned": _LIST,
     "cache_parts": _OBJECT,
     "selection": _OBJECT,
+    "reverts": _LIST,
 }
 _CODECS = {field.name: _KINDS.get(field.name, _TEXT) for field in fields(Stamp)}
 _REQUIRED_BUT_NULLABLE = ("scheduled_time", "poll_count")

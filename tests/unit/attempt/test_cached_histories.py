@@ -25,7 +25,7 @@ from perago.attempt.run import run_attempt
 from perago.index.history import HistoryIndex
 from perago.index.results import IndexedResults
 from perago.ports import CommitEntry, ListedFile, ignore
-from perago.running.distrust import stamp_of_distrust
+from perago.running.distrust import seal_of_distrust
 from perago.tasks.code import forget_digests
 from perago.tasks.sources.parts import forget_parts
 from perago.testing import MemoryEngine, MemoryStore
@@ -223,7 +223,7 @@ class World:
         assert made is not None
         origin = made.cached_from or chosen
         head = self.store.head(self.branch)
-        said = stamp_of_distrust(self.branch, head, origin, "wrong")
+        said = seal_of_distrust(self.branch, head, origin, "wrong").stamp
         self.store.commit(self.branch, {}, stamp=replace(said.on(head), completes=origin))
         self.spoiled.add(origin)
 

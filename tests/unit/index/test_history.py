@@ -161,7 +161,7 @@ def test_a_run_is_known_by_its_newest_commit(index):
     assert index.newest_of_run("run-2") is None
 
 
-@pytest.mark.parametrize("body", ["[1,0,0,[\"b\"],[]]", "[]", "rubbish", "[1,0,0,7,7]"])
+@pytest.mark.parametrize("body", ['[1,0,0,["b"],[]]', "[]", "rubbish", "[1,0,0,7,7]"])
 def test_changes_that_were_damaged_are_forgotten(tmp_path, body):
     told: list[str] = []
     commits, path = line(2), tmp_path / "a.sqlite"

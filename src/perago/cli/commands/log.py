@@ -84,6 +84,10 @@ def describe_entry(entry: LogEntry) -> list[str]:
     if stamp is None:
         return [f"{head}  {printable(entry.author)}: {printable(entry.subject)}", f"    files   {_counts(entry)}"]
     task = printable(stamp.task)
+    if stamp.reverts:
+        reason = printable(str((stamp.result or {}).get("reason") or ""))
+        undone = ", ".join(printable(commit[:_SHORT]) for commit in stamp.reverts)
+        return [f"{head}  reverted: {undone}{f': {reason}' if reason else ''}", f"    files   {_counts(entry)}"]
     for commit, word in ((stamp.distrusts, "distrusted"), (stamp.trusts, "trusted again")):
         if commit is not None:
             reason = printable(str((stamp.result or {}).get("reason") or ""))

@@ -18,6 +18,7 @@ from perago.cli.failure import (
 from perago.cli.output import note, print_json, result_on_stdout, say
 from perago.engines.local import LocalRun, WorkflowRun
 from perago.errors import StoreError, required
+from perago.running.repos.address import branching_command
 from perago.running.request import RunRequest, about_file, is_behind, resume_command
 from perago.running.text import reason_within
 from perago.running.watch import RunObserver, beside_note
@@ -157,7 +158,7 @@ class RunResult:
         if self.kept is not None:
             note(f"Its workspace was kept: {self.kept}")
         if self.exit_code == FENCE_REFUSED and arguments.ref is not None and self.repository is not None:
-            branching = self.repository.branch_from_commit("NEW", arguments.ref)
+            branching = branching_command(self.repository, "NEW", arguments.ref)
             note(
                 f"--ref {_quoted(arguments.ref)} is not the head of branch {self.branch}. Leave --ref out, or create a "
                 f"branch there with `{branching}` and name it with --branch"

@@ -114,6 +114,11 @@ def given_repository(repo: str | None) -> RepositoryAddress | None:
         return address
 
 
+def branching_command(address: RepositoryAddress, branch: str, ref: str = "COMMIT") -> str:
+    """The command that creates a branch."""
+    return shlex.join(["perago", "branch", branch, "--from", ref, "--repo", address.argument])
+
+
 def head_of(repository: Repository, branch: str, address: RepositoryAddress) -> str:
     """Full id of the commit that a branch points at.
 
@@ -128,7 +133,8 @@ def head_of(repository: Repository, branch: str, address: RepositoryAddress) -> 
     branches = repository.branches()
     there = f"it has {', '.join(map(repr, branches))}" if branches else "it has none yet"
     importing = shlex.join(["perago", "import", "DIR", "--repo", address.argument, "--branch", branch])
+    branching = branching_command(address, branch)
     raise BranchNotFoundError(
         f"repository {address.argument} has no branch {branch!r}; {there}. Create it from a directory with "
-        f"`{importing}`, or from a commit with `{address.branch_from_commit(branch)}`"
+        f"`{importing}`, or from a commit with `{branching}`"
     )

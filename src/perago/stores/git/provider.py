@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -140,9 +139,6 @@ class GitAddress:
 
         for name in names:
             check_git_name(name, FOR_IMPORT, prefix=prefix)
-
-    def branch_from_commit(self, branch: str, commit: str = "COMMIT") -> str:
-        return shlex.join(["git", "-C", str(self.path), "branch", branch, commit])
 
 
 class GitProvider:

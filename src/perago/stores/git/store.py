@@ -23,7 +23,7 @@ from perago.ports import (
 from perago.stores.git.clean import Swept, cleanup_staging, sweep
 from perago.stores.git.examine import Examination
 from perago.stores.git.history import read_history
-from perago.stores.git.import_export import Import, create_repository, export
+from perago.stores.git.import_export import Import, check_branch_name, create_repository, export
 from perago.stores.git.locks import Patience
 from perago.stores.git.log import changes, changes_of, commits_since, log
 from perago.stores.git.materialize import Layout, check_layout, find_file, lay_out, list_files, list_layout, plan_layout
@@ -204,6 +204,11 @@ class GitStore:
     def branch_head(self, branch: str) -> str | None:
         """Full id of the commit that a branch points at; None if there is no such branch."""
         return self._repository.find_branch_head(branch)
+
+    def create_branch(self, branch: str, commit: str) -> None:
+        """Create a branch at a commit, by its full id."""
+        check_branch_name(branch)
+        self._references.create_branch(branch, str(self._repository.input_commit(commit).id))
 
     def resolve(self, ref: str) -> str:
         """Full id of the commit named by a branch, a tag or the beginning of an id. See `resolve.resolve`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -205,10 +204,6 @@ class LakeFSAddress:
 
         for name in names:
             check_object_name(name, FOR_IMPORT, prefix=prefix)
-
-    def branch_from_commit(self, branch: str, commit: str = "COMMIT") -> str:
-        made = f"{self.argument}/{branch}"
-        return shlex.join(["lakectl", "branch", "create", made, "--source", f"{self.argument}/{commit}"])
 
     @contextmanager
     def _connect(

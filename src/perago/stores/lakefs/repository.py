@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from perago.errors import RepositoryNotFoundError
+from perago.errors import BranchNotFoundError, HeadMovedError, RepositoryNotFoundError
 from perago.ports import (
     AttemptLiveness,
     CommitEntry,
@@ -39,6 +39,8 @@ from perago.values.models import RUN_BRANCH_TTL_SECONDS, Changes, StagedWorkspac
 from perago.values.names import FOR_EXPORT
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.empty_directory import empty_directory
+
+_EXISTS, _NO_NAME = 409, 400
 
 
 class _Store(WorkspaceStore, ForeseesDownload, TransactionalStore, ReusableStore, Protocol):
@@ -171,6 +173,20 @@ class LakeFSRepository:
         self.check()
         pages = self._connection.client.list_branches(self.name)
         return sorted(branch.id for page in self._connection.drained(pages) for branch in page)
+
+    def create_branch(self, branch: str, commit: str) -> None:
+        """Create a branch at a commit, by its full id."""
+        try:
+            self._connection.run(self._connection.client.create_branch(self.name, branch, commit))
+        except LakeFSError as exc:
+            if exc.status == _EXISTS:
+                raise HeadMovedError(f"branch {branch!r} of {self.name!r} is at another commit") from exc
+            if exc.status == _NO_NAME:
+                raise BranchNotFoundError(f"{branch!r} is no name of a branch: {exc}; give another one") from exc
+            if exc.status not in NOT_THERE:
+                raise
+            self.check()
+            raise no_commit(self.name, commit) from exc
 
     def resolve(self, ref: str) -> str:
         """Full id of the commit named by a branch, a tag, an expression or the beginning of an id.
