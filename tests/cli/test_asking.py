@@ -7,7 +7,7 @@ import pytest
 TASKS = """
 from pathlib import Path
 from pydantic import BaseModel
-from perago import WorkspaceSpec, task
+from perago import MetricRecorder, MetricSpec, WorkspaceSpec, task
 
 class Params(BaseModel):
     least: int = 1
@@ -29,6 +29,14 @@ def report(workspace: Path, params: Params) -> Result:
     rows = len((workspace / "clean/a.csv").read_text().splitlines()) - 1
     (workspace / "report.txt").write_text(f"{rows}")
     return Result(rows=rows)
+
+@task(name="asked_train", owner_email="ada@example.org", metrics=MetricSpec(),
+      workspace=WorkspaceSpec(include=["raw/**"], outputs=["model.txt"]))
+def train(workspace: Path, params: Params, metrics: MetricRecorder) -> Result:
+    for epoch in range(3):
+        metrics.gauge("loss", 1 / (epoch + params.least), step=epoch * 10)
+    (workspace / "model.txt").write_text(str(params.least))
+    return Result(rows=1)
 
 @task(name="asked_cached", owner_email="ada@example.org", cache=True,
       workspace=WorkspaceSpec(include=["raw/**"], outputs=["cached.txt"]))
@@ -154,3 +162,13 @@ def test_a_branch_begins_where_it_is_told(asked):
     assert perago("branch", "no name", "--from", clean, *repo).code == 2
     assert perago("branch", "other", "--from", "nowhere", *repo).code == 2
     assert "branch other --from COMMIT" in perago("log", *repo, "--branch", "other").err
+
+
+def test_the_numbers_of_a_run_are_in_its_publication(asked):
+    options, _, perago = asked
+    first, second = (perago("run", "asked:train", *options, "--param", f"least={n}", "--json").json for n in (1, 2))
+    [newest, before] = perago("log", *options, "--task", "asked_train", "--json").json
+    assert before["stamp"]["series"] == {"loss": [[0, 1], [10, 0.5], [20, pytest.approx(1 / 3)]]}
+    assert newest["stamp"]["series"]["loss"][0] == [0, 0.5]
+    compared = perago("compare", first["run_id"], second["run_id"], *options[:2], "--json").json
+    assert [each["facts"]["loss, at last"] for each in compared] == [pytest.approx(1 / 3), 0.25]

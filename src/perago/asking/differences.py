@@ -176,6 +176,7 @@ def facts_of(entry: CommitEntry) -> dict[str, Any]:
         **dict(_flat("params", stamp.params if run is None else None)),
         **dict(_flat("workflow_params", stamp.workflow_params)),
         **dict(_flat("result", stamp.result if run is None else None)),
+        **{f"{name}, at last": points[-1][1] for name, points in (stamp.series or {}).items()},
         "input_ref": stamp.input_ref,
         "code_digest": stamp.code_digest,
         "worker": stamp.worker,

@@ -171,6 +171,7 @@ class CachedAttempt:
             cache_proof=found.stamp.cache_proof,
             cached_from=found.origin,
             sandbox=found.stamp.sandbox,
+            series=found.stamp.series,
         )
         outcome = target.finish(replace(drafted, stamp=taken, changes=changes), _NO_DIRECTORY, written_bytes)
         return outcome, result

@@ -54,6 +54,7 @@ from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import GuardPhase, check_files
 from perago.tasks.patterns import filled
 from perago.tasks.secrets import secrets_of
+from perago.tasks.series import SeriesRecorder
 from perago.values import redaction
 from perago.values.history import Stamp
 from perago.values.joins import WorkspaceJoin, input_refs
@@ -150,11 +151,12 @@ def run_attempt(
 
 @dataclass(frozen=True)
 class Work:
-    """The body's result as JSON, its changes, and the bytes that they write."""
+    """The body's result as JSON, its changes, the bytes that they write, and the numbers that it has recorded."""
 
     result: JsonObject
     changes: Changes
     written_bytes: int = 0
+    series: JsonObject | None = None
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ class AttemptRun:
                     return meanwhile
                 made = drafted(work.result)
                 stamp = stamped(required(made.stamp, "what is drafted has a stamp"))
-                made = replace(made, stamp=stamp, changes=work.changes)
+                made = replace(made, stamp=replace(stamp, series=work.series), changes=work.changes)
                 if self.spec.read_only:
                     return target.recorded(made, directory.workspace), work.result
                 return target.finish(made, directory.workspace, work.written_bytes), work.result
@@ -301,7 +303,7 @@ class AttemptRun:
             task=self.task,
             params=params,
             raw_params=raw_params,
-            metrics=self.context.metrics,
+            metrics=None if self.task.metrics is None else SeriesRecorder(self.context.metrics),
             context=self.context.of_task(self.task, self.identity),
         )
         return workspace_input, call
@@ -366,7 +368,8 @@ class AttemptRun:
             return Work(result, Changes())
         changes, written_bytes = self._diff(directory.workspace, manifest.with_absent(made))
         self._warn(Phase.MATERIALIZE, unmatched.without(changes.added).caution)
-        return Work(result, changes, written_bytes)
+        series = call.metrics.kept() if isinstance(call.metrics, SeriesRecorder) else None
+        return Work(result, changes, written_bytes, series)
 
     def _body(self, call: BodyCall, workspace: Path) -> JsonObject:
         call = replace(call, workspace=workspace)

@@ -65,13 +65,23 @@ class MetricRecorder:
 
     context: TaskContext | None = None
 
-    def gauge(self, name: str, value: float, *, labels: Mapping[str, str] | None = None) -> None:
-        """Record a current value.
+    def gauge(
+        self, name: str, value: float, *, labels: Mapping[str, str] | None = None, step: float | None = None
+    ) -> None:
+        """Record a current value. The values of a publication are kept with it, as a series.
+
+        Args:
+            step: where the value belongs in its series, such as the epoch. Default: the number of values before it.
 
         Raises:
-            ValueError: the name is invalid, or the value is not a number.
+            ValueError: the name is invalid, or a value is not a number.
         """
-        self._record("gauge", name, value, labels)
+        name, number = _checked_name(name), _checked_value(name, value)
+        at = None if step is None else _checked_value(name, step)
+        if math.isfinite(number) and (at is None or math.isfinite(at)):
+            self.deliver_gauge(name, number, self._exportable(name, labels), at)
+        else:
+            self._warn_once(name, "a value that is not finite")
 
     def histogram(self, name: str, value: float, *, labels: Mapping[str, str] | None = None) -> None:
         """Record one value of a distribution.
@@ -79,7 +89,11 @@ class MetricRecorder:
         Raises:
             ValueError: the name is invalid, or the value is not a number.
         """
-        self._record("histogram", name, value, labels)
+        name, number = _checked_name(name), _checked_value(name, value)
+        if math.isfinite(number):
+            self.deliver("histogram", name, number, self._exportable(name, labels))
+        else:
+            self._warn_once(name, "a value that is not finite")
 
     def timer(self, name: str, *, labels: Mapping[str, str] | None = None) -> AbstractContextManager[None]:
         """Record the duration of a `with` block in seconds, as a histogram, even if the block raises.
@@ -92,12 +106,9 @@ class MetricRecorder:
     def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
         """Deliver one checked value. Subclasses override it. May be called from any thread of the body."""
 
-    def _record(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str] | None) -> None:
-        name, number = _checked_name(name), _checked_value(name, value)
-        if math.isfinite(number):
-            self.deliver(instrument, name, number, self._exportable(name, labels))
-        else:
-            self._warn_once(name, "a value that is not finite")
+    def deliver_gauge(self, name: str, value: float, labels: Mapping[str, str], step: float | None) -> None:  # noqa: ARG002 - for subclasses
+        """Deliver one checked value of a gauge, with its step. Subclasses that need no step leave it as it is."""
+        self.deliver("gauge", name, value, labels)
 
     def _exportable(self, name: str, labels: Mapping[str, str] | None) -> dict[str, str]:
         given = dict(labels or {})

@@ -49,6 +49,7 @@ class Stamp:
         cache_proof: why the result depends on nothing else (`values.cache.Proof`); None if that is not known.
         cached_from: id of the commit whose result and outputs were taken; None if a body ran.
         distrusts, trusts: id of a commit whose result is not to be used again, or may be used again after all.
+        series: the numbers that its body recorded, each series by its name as a list of `[step, value]`, at most 200.
         reverts: ids of the commits that this one undoes.
         selection: prefix and patterns of the workspace, with the params' values in them; what has its default is left
             out. None if larger than 16 KiB.
@@ -90,6 +91,7 @@ class Stamp:
     cached_from: str | None = None
     distrusts: str | None = None
     trusts: str | None = None
+    series: JsonObject | None = None
     reverts: tuple[str, ...] = ()
     selection: JsonObject | None = None
 

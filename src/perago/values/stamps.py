@@ -139,6 +139,7 @@ _KINDS = {
     "cache_parts": _OBJECT,
     "selection": _OBJECT,
     "reverts": _LIST,
+    "series": _OBJECT,
 }
 _CODECS = {field.name: _KINDS.get(field.name, _TEXT) for field in fields(Stamp)}
 _REQUIRED_BUT_NULLABLE = ("scheduled_time", "poll_count")

@@ -141,8 +141,16 @@ class OutboxMetrics(MetricRecorder):
         self._outbox = outbox
 
     def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
+        self._send(instrument, name, value, labels)
+
+    def deliver_gauge(self, name: str, value: float, labels: Mapping[str, str], step: float | None) -> None:
+        self._send("gauge", name, value, labels, step)
+
+    def _send(
+        self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str], step: float | None = None
+    ) -> None:
         masked = {label: mask_text(text) for label, text in labels.items()}  # secrets of params are known only here
-        self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=masked))
+        self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=masked, step=step))
 
 
 def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, TaskDefinition] | None = None) -> None:

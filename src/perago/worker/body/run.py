@@ -334,8 +334,12 @@ class _Inbox:
         metrics = self._call.metrics
         if metrics is None:
             return
-        record = metrics.gauge if message.instrument == "gauge" else metrics.histogram
-        record(message.name, message.value, labels=message.labels)
+        if message.instrument == "histogram":
+            metrics.histogram(message.name, message.value, labels=message.labels)
+        elif message.step is None:
+            metrics.gauge(message.name, message.value, labels=message.labels)
+        else:
+            metrics.gauge(message.name, message.value, labels=message.labels, step=message.step)
 
 
 def load_order(

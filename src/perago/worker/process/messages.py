@@ -150,6 +150,7 @@ class Metric(Message):
     name: str
     value: float
     labels: dict[str, str] = Field(default_factory=dict)
+    step: float | None = None
 
 
 class Result(Message):
