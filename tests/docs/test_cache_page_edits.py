@@ -50,14 +50,19 @@ def count(workspace: Path, params: Params) -> Counts:
     return Counts(files=1)
 
 
-def peek(workspace: Path, params: Params) -> Counts:
+def peek(workspace):
     (workspace / "counts" / "a.txt").write_text(Path(__file__).parents[2].joinpath("beside.txt").read_text())
     return Counts(files=1)
 
 
-options = {"owner_email": "ada@example.org", "workspace": WORKSPACE, "cache": True}
-peek_where_it_is_seen = task(name="peek_seen", sandbox="report", **options)(peek)
-peek_where_it_is_refused = task(name="peek_refused", sandbox="enforce", **options)(peek)
+@task(name="seen", owner_email="ada@example.org", workspace=WORKSPACE, cache=True, sandbox="report")
+def peek_where_it_is_seen(workspace: Path, params: Params) -> Counts:
+    return peek(workspace)
+
+
+@task(name="refused", owner_email="ada@example.org", workspace=WORKSPACE, cache=True, sandbox="enforce")
+def peek_where_it_is_refused(workspace: Path, params: Params) -> Counts:
+    return peek(workspace)
 """
 HELPER = """
 from pathlib import Path
