@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Perago in a minute: a workflow of three tasks on real data, a task that fails a guard, and the history.
+# Perago in a minute: a workflow of three tasks on real data, run twice, a task that fails a guard, and the history.
 # Usage: examples/quickstart.sh [DIRECTORY]   (default: quickstart; recreated each time)
 set -euo pipefail
 
@@ -41,10 +41,11 @@ explain "Run a workflow: clean the notes, then summarise and classify side by si
   "its changes become one commit on the branch, which the next task gets. Classify is read-only and makes none."
 run perago run penguins.pipeline --params '{"neighbours": 7}' --repo penguins.git --branch main
 
-explain "Run one task by itself: classify with other params, on what the workflow published."
-run perago run penguins.classify --params '{"neighbours": 3}' --repo penguins.git --branch main
+explain "Run it again with another number of neighbours. Nothing that clean and summarise depend on has changed: their results" \
+  "are taken from the commits of the first run, and their bodies do not run. Classify does."
+run perago run penguins.pipeline --params '{"neighbours": 3}' --repo penguins.git --branch main
 
-explain "Clean again, but keep only birds of an island that does not exist. The task writes no table, a guard fails," \
+explain "Run one task by itself: clean, but keep only birds of an island that does not exist. The task writes no table, a guard fails," \
   "and nothing is published: the branch stays unchanged."
 if run perago run penguins.clean --params '{"islands": ["Atlantis"]}' --repo penguins.git --branch main; then
   echo "This should have failed." >&2

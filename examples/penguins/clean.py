@@ -28,9 +28,12 @@ class CleanResult(BaseModel):
     owner_email="penguins@example.org",
     description="Raw field notes in, one clean table per species out.",
     workspace=WorkspaceSpec(
+        include=["raw/**"],
+        outputs=["clean/**"],
         pre=[require_file("raw/penguins.csv")],
         post=[require_glob("clean/*.csv")],
     ),
+    cache=True,
 )
 def clean(workspace: Path, params: CleanParams, context: TaskContext) -> CleanResult:
     notes = read_rows(workspace / "raw" / "penguins.csv")
@@ -41,8 +44,6 @@ def clean(workspace: Path, params: CleanParams, context: TaskContext) -> CleanRe
             kept.append(penguin)
         context.progress(done, len(notes), "birds")
 
-    for old in (workspace / "clean").glob("*.csv"):
-        old.unlink()
     by_species: dict[str, int] = {}
     for species, group in groupby(sorted(kept, key=lambda penguin: penguin.species), lambda penguin: penguin.species):
         penguins = list(group)

@@ -27,9 +27,12 @@ class SummariseResult(BaseModel):
     owner_email="penguins@example.org",
     description="Clean tables in, one table of means and standard deviations out.",
     workspace=WorkspaceSpec(
+        include=["clean/*.csv"],
+        outputs=["reports/summary.csv"],
         pre=[require_glob("clean/*.csv")],
         post=[require_file("reports/summary.csv")],
     ),
+    cache=True,
 )
 def summarise(workspace: Path, params: SummariseParams) -> SummariseResult:
     penguins = read_penguins(workspace / "clean")

@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from perago import PostGuardrailViolation, invoke_workspace_task_body, load_module_task
+from perago.testing import MemoryWorkflow
 
 WORKSPACE = {"repository": "penguins", "branch": "main", "refType": "commit", "ref": "0" * 40}
 
@@ -50,10 +51,12 @@ def test_clean_keeps_every_bird_that_was_measured(run, workspace):
     assert "NA" not in {value for row in rows for value in row.values()}
 
 
-def test_clean_leaves_no_table_of_an_earlier_run(run, workspace):
-    run("clean")
-    assert run("clean", islands=["Torgersen"])["by_species"] == {"Adelie": 51}
-    assert [table.name for table in (workspace / "clean").iterdir()] == ["adelie.csv"]
+def test_clean_leaves_no_table_of_an_earlier_run(examples):
+    task = load_module_task("penguins.clean")
+    workflow = MemoryWorkflow({"raw/penguins.csv": (examples / "data" / "raw" / "penguins.csv").read_bytes()})
+    assert workflow.run(task).status == "COMPLETED"
+    assert workflow.run(task, {"islands": ["Torgersen"]}).result.model_dump()["by_species"] == {"Adelie": 51}
+    assert [path for path in workflow.files if path.startswith("clean/")] == ["clean/adelie.csv"]
 
 
 def test_an_island_that_is_not_there_leaves_no_table_and_a_guard_says_so(run, workspace):

@@ -43,6 +43,15 @@ def test_the_quickstart_publishes_what_it_says(quickstart, tmp_path):
     assert (tmp_path / "out" / "tables" / "reports" / "summary.csv").exists()
 
 
+def test_the_second_run_of_the_quickstart_says_what_it_took_and_from_where(quickstart, tmp_path):
+    done = quickstart(tmp_path / "out")
+    first, second = re.split(r"^Workflow penguins is done", done.stderr, flags=re.MULTILINE)[:2]
+    made = dict(re.findall(r"^(\w+): COMPLETED in .*\badded, commit (\w+)$", first, re.MULTILINE))
+    taken = dict(re.findall(r"^(\w+): COMPLETED in .*cached from (\w+),", second, re.MULTILINE))
+    assert taken == made
+    assert taken.keys() == {"clean_penguins", "summarise_penguins"}
+
+
 def test_the_quickstart_shows_the_guard_and_the_history_and_says_what_to_look_at(quickstart, examples, tmp_path):
     out = tmp_path / "out"
     done = quickstart(out)
