@@ -17,7 +17,7 @@ THERE = f"{fresh('there')}.git"
 """The worker's repository. Workers of other tests on the same server tell theirs by the name alone."""
 
 WORKFLOWS = int(os.environ.get("PERAGO_TEST_RERUN_WORKFLOWS", "0"))
-SEEDS = range(WORKFLOWS) if WORKFLOWS else (1, 2, 3)
+SEEDS = range(WORKFLOWS) if WORKFLOWS else (1, 2)
 """Workflows of modules/cli_random.py: by default a transactional one, one with sub-workflows, and one that is both."""
 
 pytestmark = pytest.mark.long

@@ -94,7 +94,7 @@ def _rarest(counter: Counter[str]) -> float:
 
 
 FIGURES = (
-    Figure("simulated schedules", SCHEDULES, _all, "make simulate SEEDS=10000", least={SHORT: 9_000, FULL: 10_000}),
+    Figure("simulated schedules", SCHEDULES, _all, "make simulate SEEDS=10000", least={SHORT: 4_000, FULL: 10_000}),
     Figure("of them broke a promise", BROKEN_SCHEDULES, _all, "make simulate SEEDS=10000", most=0),
     Figure(
         "simulated incidents of the rarest pair of kind and call",
@@ -124,7 +124,7 @@ FIGURES = (
         KILLS,
         _all,
         "PERAGO_TEST_KILLS=500 make test TESTS=tests/kills",
-        least={SHORT: 100, FULL: 500},
+        least={SHORT: 60, FULL: 500},
     ),
     Figure("real kills of workers under the nemesis", NEMESIS, _killed, "make nemesis MINUTES=4"),
     *(
