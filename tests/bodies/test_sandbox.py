@@ -65,6 +65,12 @@ def test_a_body_has_no_descriptor_by_mistake(confined):
     assert confined.run("confined_rows:have_no_stray_descriptor").value == "[]"
 
 
+def test_what_the_host_has_is_looked_for_once_for_all_bodies(confined):
+    """A spawned one looks for its modules itself, which may have changed."""
+    looks = confined.run("confined_rows:count_looks_at_the_host").value
+    assert looks == ([0, 1] if confined.body_start == "spawn" else [1, 1])
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [

@@ -27,6 +27,9 @@ ROWS = [
     "leave_persistent_fresh_processes",
     "leave_a_loader_half_read",
     "train",
+    "train_from_files",
+    "compile_a_model",
+    "keep_models_of_a_hub",
 ]
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
+from perago.worker.body.confinement import common_access, system_access
 
 _LIBRARY = ctypes.CDLL(None, use_errno=True)
 _PROCESS_VM_READV, _PIDFD_GETFD, _PIDFD_OPEN, _OPENAT2, _IO_URING_SETUP = 310, 438, 434, 437, 425
@@ -459,3 +460,9 @@ def have_no_stray_descriptor(workspace: Path, params: Params) -> Result:
         if not is_own and not led.startswith(("pipe:", "socket:", "anon_inode:", "/dev/null", "/proc/")):
             found.append(led)
     return Result(value=json.dumps(found))
+
+
+@row
+def count_looks_at_the_host(workspace: Path, params: Params) -> Result:
+    """Of this process and the one that it was forked from: for what the system has, and for modules."""
+    return Result(value=[found.cache_info().misses for found in (system_access, common_access)])

@@ -136,7 +136,7 @@ class CommonAccess:
 
 
 @functools.cache  # so that a process that forks bodies looks once
-def common_access(targets: frozenset[str], system: Allowed | None = None) -> CommonAccess:
+def common_access(targets: frozenset[str], system: Allowed | None) -> CommonAccess:
     """What is found at the first call; for the arguments see `confine`."""
     found = list(_importable(sys.path, {target.partition(":")[0].partition(".")[0] for target in targets}))
     importable = dict(reversed(found))  # the first one is imported

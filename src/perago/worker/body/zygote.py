@@ -55,7 +55,7 @@ def run_zygote(
             return
         confines = order.confines or not all(task.sandbox.is_off("off") for task in tasks.values())
         if confines:
-            common_access(frozenset(order.targets))
+            common_access(frozenset(order.targets), None)  # as its forks will ask
         read_code(tasks.values())
         gc.collect()
         gc.freeze()  # a collection in a fork would only copy these objects
