@@ -8,6 +8,7 @@ import json
 import mmap
 import multiprocessing
 import os
+import shutil
 import socket
 import sqlite3
 import stat
@@ -155,6 +156,32 @@ def _from_above(workspace: Path, path: str) -> str:
     return Path(workspace, *[".."] * 20, path.lstrip("/")).read_text()
 
 
+def _swapped(workspace: Path, directory: str) -> str:
+    """By a path below a rule, where something else stood when the rule was made."""
+    place = workspace / "swapped"
+    place.mkdir()
+    (place / "secret.txt").touch()
+    place.rename(workspace / "moved")
+    place.symlink_to(directory)
+    try:
+        return (place / "secret.txt").read_text()
+    finally:
+        place.unlink()
+        shutil.rmtree(workspace / "moved")
+
+
+_OUTLIVE = '(while kill -0 $$ 2>/dev/null; do sleep 0.01; done; exec cat "$0") &'
+
+
+def _by_orphan(path: str) -> str:
+    """By a program that outlives the one that has started it."""
+    command = ["setsid", "sh", "-c", 'sh -c "$0" "$1"; exit 0', _OUTLIVE, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    if done.stderr:
+        raise subprocess.CalledProcessError(1, command, stderr=done.stderr)
+    return done.stdout
+
+
 def _process_memory(pid: int) -> str:
     local = ctypes.create_string_buffer(16)
 
@@ -294,8 +321,10 @@ def attempts(workspace: Path, given: Params) -> dict[str, Callable[[], str]]:
         "a thread": lambda: _by_thread(file),
         "a fork": lambda: _by_child(file),
         "another Python": lambda: _by_fresh_child(file),
+        "an orphan": lambda: _by_orphan(file),
         "SQLite": lambda: str(sqlite3.connect(f"file:{file}?mode=ro", uri=True).execute("select 1").fetchall()),
         "a symbolic link": lambda: _through_link(workspace, file),
+        "a swapped directory": lambda: _swapped(workspace, given.directory),
         "a hard link": lambda: _through_hard_link(workspace, file),
         "a rename": lambda: _renamed(workspace, file),
         "from above": lambda: _from_above(workspace, file),

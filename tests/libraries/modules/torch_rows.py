@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from plain_rows import Params, Result, row
+from torch import distributed
 from torch.utils.data import DataLoader, Dataset
+
+from perago import WorkspaceSpec, task
 
 KEPT: list[Any] = []
 
@@ -129,6 +133,23 @@ def keep_models_of_a_hub(workspace: Path, params: Params) -> Result:
     state = torch.hub.load_state_dict_from_url("http://localhost/weights.pth", progress=False)  # it is there
     model.load_state_dict(state, strict=False)
     return Result(value=[round(each, 4) for each in model(torch.ones(2)).tolist()])
+
+
+@task(
+    name="reduce_alone",
+    owner_email="t@example.org",
+    workspace=WorkspaceSpec(),
+    network=True,
+    reads=["/sys/bus/pci", "/sys/devices"],
+)
+def reduce_alone(workspace: Path, params: Params) -> Result:
+    """In a group of one process."""
+    place = Path(tempfile.mkdtemp()) / "store"
+    distributed.init_process_group("gloo", init_method=f"file://{place}", rank=0, world_size=1)
+    ones = torch.ones(3)
+    distributed.all_reduce(ones)
+    distributed.destroy_process_group()
+    return Result(value=ones.tolist())
 
 
 @row

@@ -40,7 +40,7 @@ _KERNEL = (
 _NAME_SERVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf")
 _DEVICES = (
     *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts"),
-    *("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"),
+    *("/dev/dri", "/dev/kfd"),
 )
 KEPT = frozenset(
     {
@@ -158,7 +158,13 @@ def system_access() -> Allowed:
     """What any program needs of the system, as found at the first call."""
     allowed = [(path, READ) for path in (*_SYSTEM, *_KERNEL, *_NAME_SERVERS, *_for_everybody("/etc"))]
     shared = ("/dev/shm", ALL)  # noqa: S108 - the directory itself
-    return _followed([*allowed, shared, *((path, _DEVICE) for path in _DEVICES)])
+    return _followed([*allowed, shared, *((path, _DEVICE) for path in (*_DEVICES, *nvidia_devices("/dev")))])
+
+
+def nvidia_devices(directory: str) -> list[str]:
+    """Those of all its cards, and of what cards share."""
+    with os.scandir(directory) as entries:
+        return [entry.path for entry in entries if entry.name.startswith("nvidia")]
 
 
 @contextmanager
