@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from perago.worker.body.confinement import handed_over, nvidia_devices, take_over
+from perago.worker.body.sandbox import lacks_for
+from perago.worker.process import landlock
 from perago.worker.process.capabilities import Capability
+from perago.worker.process.landlock import ALL, READ
 from planted import SECRET, expect_all_refused, neighbours
 
 
@@ -31,6 +37,7 @@ def test_without_a_sandbox_the_same_ways_lead_there(plain, planted):
     seen = plain.run("confined_rows:reach_for_everything", **planted)
     open_to_all = {name for name, found in seen.value.items() if found.startswith("found")}
     names = {"open", "a program", "openat2", "a symbolic link", "another's environment", "TCP", "a signal"}
+    names |= {"an orphan", "a swapped directory"}
     assert names | {"an abstract socket", "the sibling attempt", "the repository"} <= open_to_all
     if _may_do_everything():
         assert {"process_vm_readv", "ptrace", "pidfd_getfd", "a file handle", "another's mappings"} <= open_to_all
@@ -63,6 +70,47 @@ def test_modules_beside_its_own_are_imported_late(confined):
 
 def test_a_body_has_no_descriptor_by_mistake(confined):
     assert confined.run("confined_rows:have_no_stray_descriptor").value == "[]"
+
+
+@pytest.mark.parametrize(
+    ("abi", "network", "lacks"),
+    [
+        (0, False, "this kernel offers no Landlock"),
+        (2, True, "version 2, and 3 is needed (Linux 6.2)"),
+        (3, True, None),
+        (3, False, "version 3, and 4 is needed (Linux 6.7)"),
+        (4, False, None),
+    ],
+)
+def test_what_a_kernel_lacks_is_told(monkeypatch, abi, network, lacks):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(landlock, "landlock_abi", lambda: abi)
+    said = lacks_for(network=network)
+    assert said is None if lacks is None else said is not None and lacks in said
+
+
+def test_a_system_without_landlock_is_told(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert lacks_for(network=True) == "it needs Landlock, which only Linux has"
+
+
+def test_all_graphics_cards_of_nvidia_are_allowed(tmp_path):
+    names = {"nvidia0", "nvidia11", "nvidiactl", "nvidia-uvm", "nvidia-caps"}
+    for name in (*names, "sda"):
+        (tmp_path / name).touch()
+    assert set(nvidia_devices(str(tmp_path))) == {str(tmp_path / name) for name in names}
+
+
+def test_each_process_takes_over_all_that_was_handed_over():
+    allowed = (("/etc/hosts", READ), ("/dev/shm", ALL), (os.fsdecode(b"/etc/n\xf6"), READ))
+    with handed_over(allowed) as handle:
+        assert [take_over(os.dup(handle)) for _ in range(2)] == [allowed, allowed]
+
+
+def test_what_the_host_has_is_looked_for_once_for_all_bodies(confined):
+    """A spawned one looks for its modules itself, which may have changed."""
+    looks = confined.run("confined_rows:count_looks_at_the_host").value
+    assert looks == ([0, 1] if confined.body_start == "spawn" else [1, 1])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from perago.worker.body.sandbox import ability
+
 TASK = """
 from pathlib import Path
 from pydantic import BaseModel, SecretStr
@@ -211,6 +213,12 @@ def test_check_tells_of_directories_that_cannot_even_be_looked_at(module, perago
         assert said.code == 2
         assert f"PERAGO_WORKSPACE_ROOT (the environment) is {root}, which cannot be written: {why}. Give" in said.err
         assert said.out == ""
+
+
+def test_check_shows_whether_this_host_can_enforce_a_sandbox(module, perago):
+    module("check_servers", TASK, BUILD.format(name="build", more=""))
+    for said in (perago("check", "check_servers"), perago("check", "check_servers", "--json")):
+        assert f"off; {ability()}" in " ".join(said.out.split())
 
 
 def test_check_shows_servers_without_their_secrets(module, perago, project):

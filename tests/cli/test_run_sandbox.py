@@ -75,6 +75,28 @@ def test_what_a_body_reads_besides_is_noted_in_its_record_and_told(body, perago,
     assert stamp_of(perago)["sandbox"] == "report"
 
 
+def test_what_is_noted_is_bounded_and_the_rest_is_counted(perago, repository, tmp_path):
+    for number in range(104):
+        (tmp_path / f"{number}.txt").write_text("beside")
+    reads_all = '"".join(path.read_text() for path in Path(params.file).glob("*.txt"))'
+    body = BODY.format(options='sandbox="report"').replace("Path(params.file).read_text()", reads_all)
+    (repository.path / "sandboxed.py").write_text(body)
+    said = perago("run", "sandboxed:read", "--repo", "data.git", "--branch", "main", "--param", f"file={tmp_path}")
+    assert said.code == 0, said.err
+    assert ", and 5 more" in said.err.replace("\n", " ")
+    noted = sandbox_of_newest_run(repository)
+    assert (len(noted["reached"]), noted["more"]) == (100, 5)  # the listing of the directory is one of them
+
+
+def test_connections_are_noted(perago, repository):
+    connects = "str(__import__('socket').socket().connect_ex(('127.0.0.1', 9)))"
+    body = BODY.format(options='sandbox="report"').replace("Path(params.file).read_text()", connects)
+    (repository.path / "sandboxed.py").write_text(body)
+    said = perago("run", "sandboxed:read", "--repo", "data.git", "--branch", "main", "--param", "file=x")
+    assert said.code == 0, said.err
+    assert sandbox_of_newest_run(repository)["reached"] == ["connect to 127.0.0.1:9"]
+
+
 @needs_landlock
 def test_a_body_reads_what_its_task_declares_and_the_record_has_it(body, perago, repository, outside):
     said = perago(*body(f'sandbox="enforce", reads=["{outside}"]'), "--param", f"file={outside}", "--json")

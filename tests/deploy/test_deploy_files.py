@@ -88,6 +88,8 @@ def test_the_config_map_with_the_secret_is_a_whole_configuration(tmp_path):
     config = _configured({**_image_environment(), **_pod_environment(tmp_path)}, tmp_path)
     assert config.conductor is not None
     assert config.lakefs_credentials()().items() >= SECRETS.items()
+    assert config.sandbox == _image_environment()["PERAGO_SANDBOX"] == "enforce"
+    assert "PERAGO_SANDBOX=enforce" in _unit("Environment")
     mounted = {it["name"]: it["mountPath"] for it in CONTAINER["volumeMounts"]}
     claims = {it["metadata"]["name"]: it for it in WORKER["StatefulSet"]["spec"]["volumeClaimTemplates"]}
     assert {*claims, *(it["name"] for it in POD["spec"]["volumes"])} == set(mounted)
@@ -175,6 +177,7 @@ def test_the_worker_of_compose_is_configured_and_gets_the_time_to_drain(tmp_path
     config = _configured(given, tmp_path)
     longest = config.shutdown_force_kill_after.total_seconds() + THREADS_SECONDS + AT_ONCE_SECONDS
     assert int(worker["stop_grace_period"].removesuffix("s")) > longest
+    assert config.sandbox == "enforce"
     lakefs = compose["services"]["lakefs"]["environment"]
     assert worker["environment"]["LAKECTL_CREDENTIALS_ACCESS_KEY_ID"] == lakefs["LAKEFS_INSTALLATION_ACCESS_KEY_ID"]
     name, *words = worker["command"]

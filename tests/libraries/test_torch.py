@@ -1,4 +1,4 @@
-"""PyTorch's DataLoader in bodies. Its wheel is too large for CI."""
+"""PyTorch in bodies: its DataLoader, compiler and hub. Its wheel is too large for CI."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from landlock import LACKS, REASON
 from library_support import PYTHON_PATH, ListenedWorker
 from places import PeragoRun
 
@@ -27,13 +28,30 @@ ROWS = [
     "leave_persistent_fresh_processes",
     "leave_a_loader_half_read",
     "train",
+    "train_from_files",
+    "compile_a_model",
+    "keep_models_of_a_hub",
+    "reduce_alone",
 ]
+
+
+@pytest.fixture(scope="module")
+def confined_run(body_start: str, tmp_path_factory: pytest.TempPathFactory) -> PeragoRun:
+    if LACKS:
+        pytest.skip(REASON)
+    return PeragoRun(tmp_path_factory.mktemp("confined"), body_start, PYTHON_PATH, sandbox="enforce")
 
 
 @pytest.fixture(scope="module")
 def worker(body_start: str, module_path: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListenedWorker]:
     with ListenedWorker(tmp_path_factory.mktemp("worker"), body_start, ["torch_rows"]) as worker:
         yield worker
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_confined_body_does_what_a_program_does(confined_run, expected, row):
+    seen, plain = confined_run.run(f"torch_rows:{row}"), expected(f"torch_rows:{row}")
+    assert (seen.reason, seen.value, seen.files) == ("", plain.value, plain.files)
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -8,6 +8,7 @@ import json
 import mmap
 import multiprocessing
 import os
+import shutil
 import socket
 import sqlite3
 import stat
@@ -22,6 +23,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
+from perago.worker.body.confinement import common_access, system_access
 
 _LIBRARY = ctypes.CDLL(None, use_errno=True)
 _PROCESS_VM_READV, _PIDFD_GETFD, _PIDFD_OPEN, _OPENAT2, _IO_URING_SETUP = 310, 438, 434, 437, 425
@@ -152,6 +154,32 @@ def _renamed(workspace: Path, path: str) -> str:
 
 def _from_above(workspace: Path, path: str) -> str:
     return Path(workspace, *[".."] * 20, path.lstrip("/")).read_text()
+
+
+def _swapped(workspace: Path, directory: str) -> str:
+    """By a path below a rule, where something else stood when the rule was made."""
+    place = workspace / "swapped"
+    place.mkdir()
+    (place / "secret.txt").touch()
+    place.rename(workspace / "moved")
+    place.symlink_to(directory)
+    try:
+        return (place / "secret.txt").read_text()
+    finally:
+        place.unlink()
+        shutil.rmtree(workspace / "moved")
+
+
+_OUTLIVE = '(while kill -0 $$ 2>/dev/null; do sleep 0.01; done; exec cat "$0") &'
+
+
+def _by_orphan(path: str) -> str:
+    """By a program that outlives the one that has started it."""
+    command = ["setsid", "sh", "-c", 'sh -c "$0" "$1"; exit 0', _OUTLIVE, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    if done.stderr:
+        raise subprocess.CalledProcessError(1, command, stderr=done.stderr)
+    return done.stdout
 
 
 def _process_memory(pid: int) -> str:
@@ -293,8 +321,10 @@ def attempts(workspace: Path, given: Params) -> dict[str, Callable[[], str]]:
         "a thread": lambda: _by_thread(file),
         "a fork": lambda: _by_child(file),
         "another Python": lambda: _by_fresh_child(file),
+        "an orphan": lambda: _by_orphan(file),
         "SQLite": lambda: str(sqlite3.connect(f"file:{file}?mode=ro", uri=True).execute("select 1").fetchall()),
         "a symbolic link": lambda: _through_link(workspace, file),
+        "a swapped directory": lambda: _swapped(workspace, given.directory),
         "a hard link": lambda: _through_hard_link(workspace, file),
         "a rename": lambda: _renamed(workspace, file),
         "from above": lambda: _from_above(workspace, file),
@@ -459,3 +489,9 @@ def have_no_stray_descriptor(workspace: Path, params: Params) -> Result:
         if not is_own and not led.startswith(("pipe:", "socket:", "anon_inode:", "/dev/null", "/proc/")):
             found.append(led)
     return Result(value=json.dumps(found))
+
+
+@row
+def count_looks_at_the_host(workspace: Path, params: Params) -> Result:
+    """Of this process and the one that it was forked from: for what the system has, and for modules."""
+    return Result(value=[found.cache_info().misses for found in (system_access, common_access)])

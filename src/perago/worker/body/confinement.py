@@ -7,13 +7,14 @@ write is its workspace, and a private directory with its temporary files and its
 from __future__ import annotations
 
 import functools
+import json
 import os
 import stat
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -27,7 +28,8 @@ from perago.worker.process.messages import Confinement
 MAX_MODULES = 1_000
 """Modules and packages of one directory of `sys.path` that a body may import."""
 
-Allowed = Sequence[tuple[str, Right]]
+Allowed = tuple[tuple[str, Right], ...]
+"""Paths with their rights. A link stands beside what it leads to: the kernel knows one of them, a message the other."""
 
 _DEVICE = Right.READ_FILE | Right.WRITE_FILE | Right.TRUNCATE | Right.IOCTL_DEV | Right.READ_DIR
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/var/cache/fontconfig")
@@ -38,7 +40,7 @@ _KERNEL = (
 _NAME_SERVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf")
 _DEVICES = (
     *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts"),
-    *("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"),
+    *("/dev/dri", "/dev/kfd"),
 )
 KEPT = frozenset(
     {
@@ -63,24 +65,24 @@ KEPT_FAMILIES = (
 """The environment of a confined body: these variables, and those whose names begin so. docs/sandbox.md lists them."""
 
 
-def confine(confinement: Confinement | None, targets: Iterable[str]) -> Watch:
+def confine(confinement: Confinement | None, targets: Iterable[str], system: Allowed | None = None) -> Watch:
     """From here on, this process reaches only what the confinement lets it, or what else it reaches is noted.
 
     Args:
         confinement: None for neither.
         targets: of its tasks, whose modules it imports. They are found by `sys.path`.
+        system: what another process has found by `system_access`. Default: found here.
 
     Raises:
         OSError: the kernel refused.
     """
     if confinement is None:
         return Watch()
-    common = common_access(frozenset(targets))
+    common = common_access(frozenset(targets), system)
     own = _of_task(confinement)
-    shortened = (confinement.short, ALL)  # the kernel knows where it leads: to the private directory
     watch = Watch(
-        common.readable.with_(_paths([*own, shortened])),
-        common.writable.with_(_paths([*own, shortened], Right.WRITE_FILE)),
+        common.readable.with_(_paths(own, Right.READ_FILE)),
+        common.writable.with_(_paths(own, Right.WRITE_FILE)),
         passed_over=common.passed_over,
         tcp=confinement.network,
         follows=confinement.mode == "report",
@@ -96,9 +98,14 @@ def confine(confinement: Confinement | None, targets: Iterable[str]) -> Watch:
     return watch
 
 
-def _paths(allowed: Iterable[tuple[str, Right]], right: Right = Right.READ_FILE) -> Iterator[str]:
-    """Those with a right, and where their links lead."""
-    return (each for path, rights in allowed if right in rights for each in (path, os.path.realpath(path)))
+def _paths(allowed: Allowed, right: Right) -> Iterator[str]:
+    return (path for path, rights in allowed if right in rights)
+
+
+def _followed(allowed: Iterable[tuple[str, Right]]) -> Allowed:
+    """These, and where their links lead."""
+    both = ((each, rights) for path, rights in allowed for each in (path, os.path.realpath(path)))
+    return tuple(dict.fromkeys(both))
 
 
 # ---------------------------------------------------------------- what it may reach
@@ -106,10 +113,10 @@ def _paths(allowed: Iterable[tuple[str, Right]], right: Right = Right.READ_FILE)
 
 def _of_task(confinement: Confinement) -> Allowed:
     allowed = [(path, READ) for path in confinement.reads]
-    allowed += [(path, ALL) for path in (*confinement.writes, confinement.private)]
+    allowed += [(path, ALL) for path in (*confinement.writes, confinement.private, confinement.short)]
     if confinement.workspace is not None:
         allowed.append((confinement.workspace, READ if confinement.read_only else ALL))
-    return allowed
+    return _followed(allowed)
 
 
 @dataclass(frozen=True)
@@ -129,28 +136,51 @@ class CommonAccess:
 
 
 @functools.cache  # so that a process that forks bodies looks once
-def common_access(targets: frozenset[str]) -> CommonAccess:
+def common_access(targets: frozenset[str], system: Allowed | None) -> CommonAccess:
     """What is found at the first call; for the arguments see `confine`."""
     found = list(_importable(sys.path, {target.partition(":")[0].partition(".")[0] for target in targets}))
     importable = dict(reversed(found))  # the first one is imported
-    modules: Allowed = [*_of_interpreter(sys.path), *((str(path), READ) for _, path in found)]
+    modules = [*_of_interpreter(sys.path), *((str(path), READ) for _, path in found)]
     within = Places(path for path, _ in modules)
-    loaded: Allowed = [(file, READ) for file in _files_of_loaded() if file not in within]
-    allowed = (*modules, *loaded, *_of_system())
+    loaded = [(file, READ) for file in _files_of_loaded() if file not in within]
+    allowed = (*_followed([*modules, *loaded]), *(system_access() if system is None else system))
     return CommonAccess(
         importable,
         allowed,
-        Places(_paths(allowed)),
+        Places(_paths(allowed, Right.READ_FILE)),
         Places(_paths(allowed, Right.WRITE_FILE)),
         frozenset(map(os.path.abspath, sys.path)),
     )
 
 
-def _of_system() -> Allowed:
-    """What any program needs of the system."""
+@functools.cache
+def system_access() -> Allowed:
+    """What any program needs of the system, as found at the first call."""
     allowed = [(path, READ) for path in (*_SYSTEM, *_KERNEL, *_NAME_SERVERS, *_for_everybody("/etc"))]
     shared = ("/dev/shm", ALL)  # noqa: S108 - the directory itself
-    return [*allowed, shared, *((path, _DEVICE) for path in _DEVICES)]
+    return _followed([*allowed, shared, *((path, _DEVICE) for path in (*_DEVICES, *nvidia_devices("/dev")))])
+
+
+def nvidia_devices(directory: str) -> list[str]:
+    """Those of all its cards, and of what cards share."""
+    with os.scandir(directory) as entries:
+        return [entry.path for entry in entries if entry.name.startswith("nvidia")]
+
+
+@contextmanager
+def handed_over(allowed: Allowed) -> Iterator[int]:
+    """The handle of an unnamed file, from which other processes take this by `take_over`."""
+    with tempfile.TemporaryFile() as file:
+        file.write(json.dumps(allowed).encode())
+        file.flush()
+        yield file.fileno()
+
+
+def take_over(handle: int) -> Allowed:
+    """What `handed_over` has written to a file that this process inherits. Closes it here."""
+    with open(handle, "rb") as file:
+        file.seek(0)
+        return tuple((path, Right(rights)) for path, rights in json.load(file))
 
 
 def _for_everybody(directory: str) -> list[str]:
@@ -195,7 +225,7 @@ def _interpreter() -> Places:
 def _of_interpreter(paths: Iterable[str]) -> Allowed:
     """The interpreter with its packages, those of the user, and zip files of modules."""
     packages = [path for path in paths if Path(path).name in _PACKAGES or Path(path).is_file()]
-    return [(path, READ) for path in (*_prefixes(), *packages)]
+    return tuple((path, READ) for path in (*_prefixes(), *packages))
 
 
 def _importable(paths: Iterable[str], wanted: Iterable[str]) -> Iterator[tuple[str, Path]]:

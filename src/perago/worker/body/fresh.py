@@ -1,4 +1,8 @@
-"""Entry of a body's process in a fresh interpreter: `python -m perago.worker.body.fresh <channel> <cancel flag>`."""
+"""Entry of a body's process in a fresh interpreter: `python -m perago.worker.body.fresh <channel> <cancel flag> […]`.
+
+The last argument is there if the zygote expects sandboxes: a file with what it has found of the system, see
+`confinement.handed_over`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,10 @@ from perago.worker.process.shared_flag import SharedFlag
 
 if __name__ == "__main__":
     die_with(os.getppid())
+    from perago.worker.body.confinement import take_over
     from perago.worker.body.main import run_body
 
-    channel_handle, flag_handle = map(int, sys.argv[1:3])
+    channel_handle, flag_handle, *handed = map(int, sys.argv[1:])
     os.set_inheritable(flag_handle, False)
-    run_body(own_socket(channel_handle), SharedFlag(flag_handle))
+    system = take_over(handed[0]) if handed else None
+    run_body(own_socket(channel_handle), SharedFlag(flag_handle), system=system)

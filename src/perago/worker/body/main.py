@@ -30,7 +30,7 @@ from perago.values import redaction
 from perago.values.models import AttemptIdentity
 from perago.values.redaction import mask_text
 from perago.values.trace_context import trace_context_of
-from perago.worker.body.confinement import confine, source_modules
+from perago.worker.body.confinement import Allowed, confine, source_modules
 from perago.worker.body.environment import explained, withhold
 from perago.worker.body.reach import Watch
 from perago.worker.process.messages import (
@@ -153,13 +153,20 @@ class OutboxMetrics(MetricRecorder):
         self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=masked, step=step))
 
 
-def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, TaskDefinition] | None = None) -> None:
+def run_body(
+    channel: socket.socket,
+    cancelled: SharedFlag,
+    tasks: Mapping[str, TaskDefinition] | None = None,
+    *,
+    system: Allowed | None = None,
+) -> None:
     """Take one call from the channel, run it, and send its result. The process has to end after that as Python does.
 
     A fork that leaves the body returns from here, too, or raises its error. The attempt belongs to its parent.
 
     Args:
         tasks: the loaded tasks by name. None loads them now, as the channel says.
+        system: see `confine`.
     """
     owner = os.getpid()
     have_plain_forks(channel)
@@ -172,7 +179,7 @@ def run_body(channel: socket.socket, cancelled: SharedFlag, tasks: Mapping[str, 
         start = Start.model_validate(read_message(channel))
         if tasks is None:
             adopt_path(order)
-        watch = confine(start.confinement, order.targets)
+        watch = confine(start.confinement, order.targets, system)
         if tasks is None:
             tasks = load(order, outbox)
         else:

@@ -9,6 +9,7 @@ import gc
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from perago.worker.process.reaper import own_socket, run_under_reaper
@@ -33,7 +34,7 @@ def run_zygote(
             they are not loaded here.
     """
     from perago.tasks.caching import read_code
-    from perago.worker.body.confinement import common_access
+    from perago.worker.body.confinement import common_access, handed_over, system_access
     from perago.worker.body.main import Randomness, adopt_path, load, run_body
     from perago.worker.process.messages import Load, read_message
     from perago.worker.process.outbox import Outbox, failure_of
@@ -42,7 +43,7 @@ def run_zygote(
 
     order = Load.model_validate(read_message(channel))
     randomness = Randomness()
-    tasks = None
+    tasks, confines = None, True  # which is not known before the modules are loaded
     if order.start == "fork":
         outbox = Outbox(channel)
         try:
@@ -52,15 +53,19 @@ def run_zygote(
         except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the caller reports it
             outbox.send(failure_of(exc, "the process received SIGTERM while it was loading modules"))
             return
-        if order.confines or not all(task.sandbox.is_off("off") for task in tasks.values()):
-            common_access(frozenset(order.targets))
+        confines = order.confines or not all(task.sandbox.is_off("off") for task in tasks.values())
+        if confines:
+            common_access(frozenset(order.targets), None)  # as its forks will ask
         read_code(tasks.values())
         gc.collect()
         gc.freeze()  # a collection in a fork would only copy these objects
     companion = None if start_companion is None else start_companion(tasks)
     cancelled = SharedFlag()
     channel.close()
-    body_channel = serve(orders, cancelled, FRESH, may_fork=tasks is not None, companion=companion)
+    with ExitStack() as stack:
+        handed = [stack.enter_context(handed_over(system_access()))] if confines else []
+        may_fork = tasks is not None
+        body_channel = serve(orders, cancelled, FRESH, may_fork=may_fork, handed=handed, companion=companion)
     randomness.begin_fork()
     try:
         run_body(body_channel, cancelled, tasks)

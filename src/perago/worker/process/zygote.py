@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NoReturn
@@ -52,7 +53,13 @@ _HANDLED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 def serve(
-    orders: socket.socket, cancelled: SharedFlag, fresh: str, *, may_fork: bool, companion: int | None = None
+    orders: socket.socket,
+    cancelled: SharedFlag,
+    fresh: str,
+    *,
+    may_fork: bool,
+    handed: Sequence[int] = (),
+    companion: int | None = None,
 ) -> socket.socket:
     """Start a process for each order. Returns only in forks, with the socket that came with the order.
 
@@ -61,8 +68,9 @@ def serve(
 
     Args:
         cancelled: cleared for each new process, set when that process is cancelled.
-        fresh: module of a spawned process, run as `python -m <fresh> <socket> <handle of the flag>`.
+        fresh: module of a spawned process, run as `python -m <fresh> <socket> <handle of the flag> […]`.
         may_fork: fork processes instead of spawning them, unless this process has several threads (`has_threads`).
+        handed: handles of files for a spawned process; their numbers are its last arguments.
         companion: id of a child that sends the orders. This process ends with it, in the same way.
     """
     adopt_orphans()
@@ -70,7 +78,7 @@ def serve(
     with SignalNumbers() as signals, selectors.DefaultSelector() as selector:
         selector.register(signals.reader, selectors.EVENT_READ)
         selector.register(orders, selectors.EVENT_READ)
-        channel = _Zygote(orders, cancelled, fresh, companion, may_fork=may_fork).serve(signals, selector)
+        channel = _Zygote(orders, cancelled, fresh, handed, companion, may_fork=may_fork).serve(signals, selector)
     orders.close()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return channel
@@ -107,11 +115,19 @@ def _count_threads() -> int:
 
 class _Zygote:
     def __init__(
-        self, orders: socket.socket, cancelled: SharedFlag, fresh: str, companion: int | None, *, may_fork: bool
+        self,
+        orders: socket.socket,
+        cancelled: SharedFlag,
+        fresh: str,
+        handed: Sequence[int],
+        companion: int | None,
+        *,
+        may_fork: bool,
     ) -> None:
         self._orders = orders
         self._cancelled = cancelled
         self._fresh = fresh
+        self._handed = handed
         self._companion = companion
         self._may_fork = may_fork
         self._process: int | None = None
@@ -195,7 +211,7 @@ class _Zygote:
         return pid
 
     def _spawn(self, channel: socket.socket, output: IO[bytes]) -> int:
-        handles = (channel.fileno(), self._cancelled.handle)
+        handles = (channel.fileno(), self._cancelled.handle, *self._handed)
         process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of Perago
             [sys.executable, "-m", self._fresh, *map(str, handles)],
             cwd=SOURCES,
