@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from perago.values.joins import input_refs
+
 CACHED = {"digest": "digest.txt", "derive": "derived/all.txt"}
 """Tasks with a cache, one after the other, and the file that each makes anew."""
 
@@ -22,7 +24,8 @@ CACHED_SEES: Mapping[str, Callable[[str], bool]] = {
     "derive": lambda path: path == "digest.txt" or fnmatchcase(path, "derived/*"),
 }
 
-HITS, SAME, COMPUTED = "results taken and published", "results taken that were there", "results computed for the cache"
+HITS, COMPUTED = "results taken and published", "results computed for the cache"
+THERE = "tasks with a cache whose result was there"
 
 
 def made(name: str, files: Mapping[str, bytes], number: int) -> bytes:
@@ -37,14 +40,12 @@ def number_of(commit: Any) -> int:
     return int(json.loads(commit["metadata"]["perago.params"])["number"])
 
 
-def counted(logs: Iterable[Iterable[Any]]) -> Counter[str]:
-    """How often results were taken, and how often computed, by the commits of branches."""
-    counts: Counter[str] = Counter()
-    for metadata in _each(logs).values():
-        is_taken, is_seal = "perago.cached-from" in metadata, "perago.completes" in metadata
-        if "perago.cache-key" in metadata:
-            counts[(SAME if is_seal else HITS) if is_taken else COMPUTED] += 1
-    return counts
+def counted(logs: Iterable[Iterable[Any]], tasks: Iterable[Any]) -> Counter[str]:
+    """How often results were taken, computed, and there already, by the publications on branches and by tasks."""
+    published = [each for each in _each(logs).values() if "perago.cache-key" in each and "perago.completes" not in each]
+    taken = sum("perago.cached-from" in metadata for metadata in published)
+    there = sum(task["referenceTaskName"] in CACHED and _is_noop(task) for task in tasks)
+    return Counter({HITS: taken, COMPUTED: len(published) - taken, THERE: there})
 
 
 def cached_faults(logs: Iterable[Iterable[Any]]) -> Iterator[str]:
@@ -62,6 +63,10 @@ def cached_faults(logs: Iterable[Iterable[Any]]) -> Iterator[str]:
         is_seal = "perago.completes" in metadata  # which may be of a retry that adopted the result of an earlier try
         if metadata["perago.retry-count"] != "0" and not is_seal:
             yield f"{commit} took a result, although it is a retry"
+
+
+def _is_noop(task: Any) -> bool:
+    return task["status"] == "COMPLETED" and task["outputData"]["workspace"]["ref"] in input_refs(task["inputData"])
 
 
 def _each(logs: Iterable[Iterable[Any]]) -> dict[str, Mapping[str, str]]:
