@@ -117,6 +117,12 @@ def take_what_was_taken(branch):
     branch.log[0]["metadata"] |= {"perago.cache-key": "k2", **taken("2")}
 
 
+def take_what_was_adopted(branch):
+    branch.log[2]["metadata"] |= taken("6")
+    branch.log.insert(3, stamped("6", "w9", "derive", "8", "k2", **{"perago.completes": commit_id("9")}))
+    branch.contents[commit_id("6")] = branch.contents[commit_id("b")]
+
+
 def take_it_in_a_retry(branch):
     branch.log[2]["metadata"]["perago.retry-count"] = "1"
 
@@ -134,6 +140,7 @@ PLANTED = [
     take_what_has_another_key,
     take_what_nobody_made,
     take_what_was_taken,
+    take_what_was_adopted,
     take_it_in_a_retry,
     publish_what_was_there,
 ]

@@ -60,6 +60,8 @@ def cached_faults(logs: Iterable[Iterable[Any]]) -> Iterator[str]:
             yield f"{commit} took the result of {origin}, which has another key"
         if "perago.cached-from" in source:
             yield f"{commit} names {origin} as its source, which took its result itself"
+        if source.get("perago.completes", source.get("perago.input-ref")) != source.get("perago.input-ref"):
+            yield f"{commit} names {origin} as its source, which only adopted it"
         is_seal = "perago.completes" in metadata  # which may be of a retry that adopted the result of an earlier try
         if metadata["perago.retry-count"] != "0" and not is_seal:
             yield f"{commit} took a result, although it is a retry"
