@@ -213,7 +213,7 @@ def _unfenced_publications(seen: Observation) -> Iterator[str]:
     for call in seen.calls:
         if call.port == "load_current_attempt":
             is_fenced[call.execution] = call.is_current
-        elif call.port in ("stage_workspace", "stage_run"):
+        elif call.port in ("stage_workspace", "stage_copy", "stage_run"):
             is_fenced[call.execution] = False
         elif call.port == "publish_workspace" and not is_fenced.get(call.execution, False):
             yield f"execution {call.execution} published without having seen after staging that it was current"

@@ -47,8 +47,9 @@ from perago.worker.process.messages import Decoder
 from simulation.baton import Actor, Baton, Process, Signal, VirtualClock
 from simulation.faults import InjectedError, Tap, ports_of
 from simulation.network import Caller, Network
+from simulation.results import MachineResults
 from simulation.servers import SimulatedStore
-from simulation.tasks import RUN, BodyRun
+from simulation.tasks import RUN, TASKS, BodyRun
 
 T = TypeVar("T")
 
@@ -182,7 +183,8 @@ class WorkerParts:
     """What all executors of a worker share.
 
     Attributes:
-        make_body_run: makes the input of a body.
+        results: earlier results, as the worker's machine knows them.
+        make_body_run: makes the input of a body, in a process.
         note_phase: receives every event of an attempt.
         on_death: called with the last job of a process that died.
         at_server, at_client: wrap the store on the server's and on the attempt's side of the network.
@@ -194,9 +196,10 @@ class WorkerParts:
     clock: VirtualClock
     store: SimulatedStore
     runner: AttemptRunner
+    results: MachineResults
     engine: WorkerEngine
     journal: Journal
-    make_body_run: Callable[[Job], BodyRun]
+    make_body_run: Callable[[Job, Process], BodyRun]
     note_phase: Callable[[Job, Event], None]
     on_death: Callable[[Job], None]
     at_server: Between = nothing_between
@@ -217,7 +220,8 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
         self.parts = parts
         self.job: Job | None = None
         self.process = SimulatedProcess(parts.baton, Process(name, parts.worker), self._die)
-        self._runner = replace(parts.runner, store=_Store(self))
+        results = parts.results.of(self.process.process)
+        self._runner = replace(parts.runner, store=_Store(self), results=results)
 
     def __enter__(self) -> Self:
         return self
@@ -287,6 +291,7 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
             is_cancelled=lambda: self.process.is_cancelled,
             invoke_body=lambda call: self._invoke(job, call),
             clock=self.parts.clock,
+            sandbox="off" if TASKS[job.attempt.task_def_name].cache is None else "enforce",
         )
         attempt = EngineTask(**attempt_to_json(job.attempt))
         try:
@@ -306,7 +311,7 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
         return record_from_json(self.process.ask("record", paths))
 
     def _invoke(self, job: Job, call: BodyCall) -> dict[str, Any]:
-        run = self.parts.make_body_run(job)
+        run = self.parts.make_body_run(job, self.process.process)
         token: Token[BodyRun] = RUN.set(run)
         try:
             return dict(self.parts.network.body(self.caller, run.seconds, lambda: invoke_in_process(call)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ParamSpec, Protocol, TypeVar
@@ -16,6 +16,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from perago.errors import EngineError, StoreError
 from perago.ports import (
     CleanupStaging,
+    CommitEntry,
     CompleteNoopWorkspace,
     DownloadWorkspace,
     Engine,
@@ -27,6 +28,7 @@ from perago.ports import (
     PublishWorkspace,
     ReadHistory,
     ReportResult,
+    ReusableStore,
     StageWorkspace,
     TransactionalStore,
     ValidateReads,
@@ -34,6 +36,7 @@ from perago.ports import (
 )
 from perago.testing.clock import ManualClock
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.spec import WorkspaceSpec
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -125,6 +128,14 @@ class TappedTransactionalStore(TappedStore):
     stage_run: Callable[[WorkspaceInput, str, TaskExecution], StagedWorkspace]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TappedReusableStore(TappedTransactionalStore):
+    """The same of one that is a `ports.ReusableStore`, too."""
+
+    commits_since: Callable[[str, Callable[[str], bool]], Iterator[CommitEntry]]
+    stage_copy: Callable[[str, WorkspaceInput, WorkspaceSpec, TaskExecution], StagedWorkspace]
+
+
 def ports_of(store: WorkspaceStore) -> TappedStore:
     """The callables of a store, to be replaced."""
     tapped = TappedStore(
@@ -139,12 +150,19 @@ def ports_of(store: WorkspaceStore) -> TappedStore:
     )
     if not isinstance(store, TransactionalStore):
         return tapped
-    return TappedTransactionalStore(
+    whole = TappedTransactionalStore(
         **vars(tapped),
         create_run_branch=store.create_run_branch,
         changes_of_run=store.changes_of_run,
         stage_run=store.stage_run,
     )
+    if not isinstance(store, ReusableStore):
+        return whole
+
+    def commits_since(repository: str, known: Callable[[str], bool]) -> Iterator[CommitEntry]:
+        return iter([*store.commits_since(repository, known)])  # one answer, as of when it was asked for
+
+    return TappedReusableStore(**vars(whole), commits_since=commits_since, stage_copy=store.stage_copy)
 
 
 @dataclass(frozen=True, kw_only=True)

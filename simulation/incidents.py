@@ -13,7 +13,7 @@ from perago.worker.attempts.job import Cause
 from perago.worker.supervisor.shutdown import AT_ONCE_SECONDS
 from simulation.network import Caller
 from simulation.plan import Incident
-from simulation.tasks import SCOPE
+from simulation.tasks import SCOPE, path_made_by
 from simulation.worker import Worker
 from simulation.workflows import SHARED
 
@@ -159,6 +159,8 @@ class Incidents:
         paths = [SHARED, *PATHS[: 4 * len(self._world.plan.workflows)]]
         if self._is_scoped(caller):
             paths = [f"{SCOPE}/{path}" for path in [*paths, "in.txt"]]
+        if any(plan.cached for plan in self._world.workflows.values()):
+            paths = ["in.txt", *map(path_made_by, "ablr")]
         self._commit(caller, self._world.random.choice(paths), incident)
 
     def _is_scoped(self, caller: Caller) -> bool:

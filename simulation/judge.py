@@ -7,15 +7,16 @@ from datetime import timedelta
 from functools import lru_cache, partial
 from itertools import pairwise
 
-from perago.values.history import CommitFacts
-from perago.values.joins import joined
+from perago.values.history import CommitFacts, Stamp
+from perago.values.joins import input_refs, joined
+from perago.values.json_text import JsonObject
 from perago.values.record import InstanceRecord, TryRecord, TryStatus, WorkflowStatus
 from perago.values.spec import Isolation
 from perago.workflows.transaction import validation
 from perago.workspace.patterns import visible_to
 from simulation.checker import Observation, changed_by, changes, published_by, violations
 from simulation.plan import WorkflowPlan
-from simulation.tasks import SCOPE, SECRET, TASKS
+from simulation.tasks import CACHED, SCOPE, SECRET, TASKS, made_by, path_made_by
 from simulation.workflows import BEGIN, SHARED, WHO, definitions, leaf, name_of, task_type
 from simulation.world import HOSTILE, World, branch_of, input_branch
 
@@ -31,6 +32,8 @@ def judge(world: World) -> list[str]:
         if branch not in world.moved:
             found += violations(seen)
             found += _false_content(world, seen)
+            found += _false_hits(world, seen)
+            found += _false_results(world, branch)
         found += _secrets_told(world, seen)
     for workflow, plan in world.workflows.items():
         if plan.transactional:
@@ -90,7 +93,7 @@ def _tasks(world: World) -> Iterator[tuple[str, Isolation, Callable[[str], bool]
         for who in WHO[plan.shape]:
             spec = TASKS[task_type(plan, who)].workspace
             assert spec is not None, "every simulated task has a workspace"
-            yield name_of(number, who), spec.isolation, visible_to(spec)
+            yield name_of(number, who), spec.isolation, visible_to(spec.touched)
         scopes, isolation = validation(definitions(plan).values())
         sees = [visible_to(scope.as_spec()) for scope in scopes]
         yield name_of(number, "end"), isolation, partial(_is_seen, sees)
@@ -106,20 +109,74 @@ def _false_content(world: World, seen: Observation) -> Iterator[str]:
         stamp = commit.counting_stamp
         if stamp is None or stamp.completes is not None:
             continue
-        wrote = world.written.get(stamp.execution_id)
+        wrote = _wrote(world, stamp)
         if stamp.reference_task_name == seen.ends.get(stamp.logical_task[0]):
             continue
         if wrote is None:
             yield f"{commit.id[:12]} was published by {stamp.execution_id}, whose body did not end"
             continue
         content = seen.files(commit.id)
-        expected: Mapping[str, bytes] = wrote
+        expected: Mapping[str, bytes | None] = wrote
         if stamp.reference_task_name not in (*seen.snapshot, *seen.scopes):
             expected = {**seen.files(stamp.input_ref), **wrote}
             content = {**dict.fromkeys(expected, b""), **content}
         for path in sorted(expected):
             if content.get(path) != expected[path]:
                 yield f"{commit.id[:12]} of {stamp.execution_id} has wrong content of {path!r}"
+
+
+def _wrote(world: World, stamp: Stamp) -> Mapping[str, bytes | None] | None:
+    """What an execution has written: None for its content deletes a path. None if its body did not end.
+
+    Of a task with a cache, what any body would have made of its input, whether it has run or not.
+    """
+    if stamp.task not in CACHED:
+        return world.written.get(stamp.execution_id)
+    text = _due(stamp.task, stamp.params or {}, world.store.memory.files(stamp.input_ref))
+    return {path_made_by(str((stamp.params or {})["who"])): None if text is None else text.encode()}
+
+
+def _due(task: str, params: JsonObject, files: Mapping[str, bytes]) -> str | None:
+    """What a task with a cache makes of a commit."""
+    spec = TASKS[task].workspace
+    assert spec is not None, "every simulated task has a workspace"
+    sees = visible_to(spec.laid_out)
+    found = {path: content for path, content in files.items() if sees(path)}
+    return made_by(str(params["who"]), found, noop=bool(params["noop"]))
+
+
+def _false_hits(world: World, seen: Observation) -> Iterator[str]:
+    """A result that was taken is that of a body, for the same key. A retry computes."""
+    for commit in seen.line:
+        stamp = commit.counting_stamp
+        if stamp is None or stamp.cached_from is None:
+            continue
+        world.counts["cached: seals" if stamp.completes is not None else "cached: published"] += 1
+        origin = world.store.memory.stamp_of(stamp.cached_from)
+        if origin is None or origin.cache_key != stamp.cache_key or origin.cached_from is not None:
+            yield f"{commit.id[:12]} took the result of {stamp.cached_from[:12]}, which made none for its key"
+        elif origin.execution_id not in world.written:
+            yield f"{commit.id[:12]} took the result of {stamp.cached_from[:12]}, whose body did not end"
+        if stamp.completes is None and stamp.retry_count:  # a seal may be of a retry that adopted it
+            yield f"{commit.id[:12]} took a result, although it is of a retry"
+
+
+def _false_results(world: World, branch: str) -> Iterator[str]:
+    """A task with a cache completes with what its body would have made of its input, in its commit and its result."""
+    memory = world.store.memory
+    for workflow in world.workflows:
+        for entry in world.engine.tasks.tree(workflow).tries:
+            given = None if entry.output_ref is None else world.engine.tasks.attempt(entry.task_id)
+            if given is None or given.task_def_name not in CACHED or branch_of(entry) != branch:
+                continue
+            refs, params = input_refs(given.input_data), given.input_data["params"]
+            base = next(ref for ref in memory.history(branch) if ref in refs)
+            due = _due(given.task_def_name, params, memory.files(base))
+            found = memory.files(str(entry.output_ref)).get(path_made_by(params["who"]))
+            if found != (None if due is None else due.encode()):
+                yield f"{entry.task_id} completed with {str(entry.output_ref)[:12]}, which has not what it makes"
+            if entry.output is not None and entry.output["result"]["said"] != due:
+                yield f"{entry.task_id} completed with another result than it makes"
 
 
 def _secrets_told(world: World, seen: Observation) -> Iterator[str]:
@@ -182,7 +239,7 @@ def _not_on_head(world: World) -> Iterator[str]:
             stamp = None if entry.output_ref is None else memory.stamp_of(entry.output_ref)
             if stamp is None or stamp.logical_task != (workflow, entry.reference_task_name):
                 continue
-            for path, content in world.written.get(stamp.execution_id, {}).items():
+            for path, content in (_wrote(world, stamp) or {}).items():
                 if head.get(path) != content and path.removeprefix(f"{SCOPE}/") != SHARED:
                     yield f"the head of {plan.branch} lacks what {entry.task_id} wrote to {path!r}"
 
@@ -212,7 +269,7 @@ def _touched(world: World, seen: Observation, commit: CommitFacts) -> Collection
     stamp = commit.counting_stamp
     if stamp is None:
         return changed_by(seen, commit).keys()
-    wrote: Collection[str] = world.written.get(stamp.execution_id, {}).keys()
+    wrote: Collection[str] = (_wrote(world, stamp) or {}).keys()
     if stamp.completes is None and stamp.reference_task_name == seen.ends.get(stamp.logical_task[0]):
         wrote = changes(seen.files(stamp.input_ref), seen.files(published_by(stamp))).keys()
     return {*changed_by(seen, commit), *wrote}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from perago.errors import SourceGoneError
 from perago.values.models import Attempt, AttemptIdentity
 from simulation.baton import Baton, Process
 from simulation.checker import Call
@@ -20,7 +21,7 @@ LATE_SECONDS = 20.0
 """Maximum duration of a call in seconds: twice the response timeout."""
 
 ABANDONED_SECONDS = {
-    **dict.fromkeys(("create_run_branch", "publish_workspace", "stage_run", "stage_workspace"), 20.0),
+    **dict.fromkeys(("create_run_branch", "publish_workspace", "stage_copy", "stage_run", "stage_workspace"), 20.0),
     "give_back": 5.0,
 }
 """Maximum delay in seconds of a request whose sender has given up."""
@@ -188,6 +189,8 @@ class Network:
                     raise InjectedError("the call failed, and nothing was done (simulated)")
                 case "late":
                     self.baton.pause(LATE_SECONDS * incident.amount)
+                case "gone":
+                    raise SourceGoneError("what is to be copied is not there any more (simulated)")
                 case "abandoned":
                     self._later(incident, point, caller, request)
                     raise InjectedError("no answer within the deadline (simulated)")

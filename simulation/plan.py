@@ -7,7 +7,7 @@ rest.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -33,6 +33,9 @@ POINTS = {
     "report_result": 2,
     "report_and_take": 2,
     "give_back": 1,
+    "list_workspace": 3,
+    "commits_since": 2,
+    "stage_copy": 2,
 }
 """Calls at which incidents can happen -> range of call numbers."""
 
@@ -50,14 +53,17 @@ FAULTS: dict[str, Collection[str]] = {
         "report_result",
         "report_and_take",
         "give_back",
+        "stage_copy",
     },
+    "gone": {"stage_copy"},
     "crash": POINTS.keys(),
     "kill": POINTS.keys() - {"poll", "current_of", "heartbeat", "report_result", "report_and_take", "give_back"},
     "stop": POINTS.keys(),
 }
 """Faults of a call or its caller -> calls. `error`: nothing was done; `lost`: it was done, but the answer is lost;
-`twice`: it arrives twice; `late`: it takes long; `abandoned`: the caller gives up, and it is done later; `crash`: the
-worker dies; `kill`: the executor dies; `stop`: the worker is paused for longer than its lease."""
+`twice`: it arrives twice; `late`: it takes long; `abandoned`: the caller gives up, and it is done later; `gone`: what
+is to be copied is not there any more; `crash`: the worker dies; `kill`: the executor dies; `stop`: the worker is paused
+for longer than its lease."""
 
 ENDINGS = ("crash", "kill", "stop")
 """The faults of the caller, before or after the call."""
@@ -84,7 +90,11 @@ CELLS = tuple(
 )
 """Every pair of a fault or an event and a call."""
 
+OF_A_CACHE = ("list_workspace", "commits_since", "stage_copy")
+"""Calls that only tasks with a cache make."""
+
 SCARCE = {
+    "stage_copy": 4,
     "publish_workspace": 3,
     "cleanup_staging": 3,
     "stage_workspace": 2,
@@ -105,6 +115,12 @@ SCARCE = {
 
 Shape = Literal["single", "sequence", "fork", "join", "read-only", "tree"]
 Noop = Literal["never", "sometimes", "always"]
+
+CACHED_SHARE = 0.35
+"""Of the plans that may be, those whose tasks have a cache."""
+
+_NOT_CACHED = {"complete_noop_workspace"}
+"""Calls that no task with a cache makes: what changes nothing is sealed."""
 
 NOOPS: list[Noop] = ["never", "never", "sometimes", "always"]
 
@@ -146,6 +162,7 @@ class WorkflowPlan:
         transactional: whether it publishes all that its tasks do at its end, or nothing.
         at_head: whether it begins at the head of its branch when it begins, rather than at a given commit; only if it
             is transactional.
+        cached: whether its tasks have a cache, and make the same in each workflow.
     """
 
     shape: Shape
@@ -160,6 +177,7 @@ class WorkflowPlan:
     scoped: bool = False
     transactional: bool = False
     at_head: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +187,7 @@ class Plan:
     Attributes:
         slots: number of slots of each worker.
         has_one_type: whether all tasks have one type, so that workers take the next one with a report.
+        unlike: branches that begin with another input, of which tasks with a cache make something else.
         hostile: branches that hold a name that would be a file outside of a workspace.
     """
 
@@ -177,6 +196,7 @@ class Plan:
     workflows: tuple[WorkflowPlan, ...]
     incidents: tuple[Incident, ...]
     hostile: tuple[str, ...] = field(default=())
+    unlike: tuple[str, ...] = field(default=())
     has_one_type: bool = False
 
     def without(self, numbers: Collection[int]) -> Plan:
@@ -189,7 +209,7 @@ def make_plan(seed: int) -> Plan:
     """The plan of a seed."""
     rng = random.Random(seed)
     branches = ["main", "other"][: rng.choice([1, 1, 2])]
-    incidents = [_incident(rng) for _ in range(rng.randint(2, 8))]
+    incidents = [_incident(rng, _OTHERS) for _ in range(rng.randint(2, 8))]
     points = {incident.point for incident in incidents}
     if "give_back" in points:  # a stopping worker returns its tasks
         incidents.append(Incident(kind="drain", point="body", number=1, when="before", amount=0.2 * rng.random()))
@@ -203,11 +223,16 @@ def make_plan(seed: int) -> Plan:
     narrow = random.Random(f"scoped {seed}")
     workflows = tuple(replace(each, shape=_joined(each.shape, joining)) for each in workflows)
     workflows = tuple(replace(each, scoped=narrow.random() < 0.4 and not has_one_type) for each in workflows)
+    unlike: tuple[str, ...] = ()
     if not has_one_type:
         trees = random.Random(f"tree {seed}")
         workflows = tuple(replace(each, shape=_deeper(each.shape, trees)) for each in workflows)
         if any(each.shape == "tree" for each in workflows):
             incidents += _felling(trees)
+        cache = random.Random(f"same key {seed}")
+        if cache.random() < CACHED_SHARE and not points & _NOT_CACHED:
+            workflows, unlike = _cached(workflows, cache), ("other",) if cache.random() < 0.3 else ()
+            incidents += [_incident(cache, _OF_A_CACHE) for _ in range(cache.randint(4, 8))]
         whole = random.Random(f"transactional {seed}")
         workflows = tuple(_for_run(each, points, whole) for each in _beside_each_other(workflows, points))
     return Plan(
@@ -217,6 +242,7 @@ def make_plan(seed: int) -> Plan:
         incidents=tuple(incidents),
         hostile=(branches[-1],) if rng.random() < 0.03 else (),
         has_one_type=has_one_type,
+        unlike=unlike,
     )
 
 
@@ -243,6 +269,22 @@ def _beside_each_other(workflows: tuple[WorkflowPlan, ...], points: set[str]) ->
     if "validate_reads" not in points:
         return workflows
     return (replace(workflows[0], shape="fork", scoped=True, noop="never"), *workflows[1:])
+
+
+def _cached(workflows: tuple[WorkflowPlan, ...], rng: random.Random) -> tuple[WorkflowPlan, ...]:
+    """Workflows whose tasks have a cache, two of them alike: beside each other, or one after the other."""
+    first = replace(
+        workflows[0],
+        cached=True,
+        scoped=False,
+        shape="single" if workflows[0].shape == "read-only" else workflows[0].shape,
+        noop="always" if rng.random() < 0.1 else "never",
+        big=False,
+        shared_path=False,
+    )
+    starts = rng.choice([first.starts, first.starts, 3.0 * rng.random(), 40.0 * rng.random()])
+    twin = replace(first, branch=rng.choice(["main", "other"]), starts=starts)
+    return (first, twin, *(each for each in workflows[1:2] if rng.random() < 0.5))
 
 
 def _for_run(workflow: WorkflowPlan, points: set[str], rng: random.Random) -> WorkflowPlan:
@@ -290,11 +332,12 @@ def _of_one_type(workflow: WorkflowPlan, first: WorkflowPlan) -> Shape:
     return "fork" if workflow.shape == "read-only" else workflow.shape
 
 
-_WEIGHTS = [SCARCE.get(point, 1) for _, point in CELLS]
+_OTHERS = [cell for cell in CELLS if cell[1] not in OF_A_CACHE]
+_OF_A_CACHE = [cell for cell in CELLS if cell[1] in OF_A_CACHE]
 
 
-def _incident(rng: random.Random) -> Incident:
-    ((kind, point),) = rng.choices(CELLS, _WEIGHTS)
+def _incident(rng: random.Random, cells: Sequence[tuple[str, str]]) -> Incident:
+    ((kind, point),) = rng.choices(cells, [SCARCE.get(point, 1) for _, point in cells])
     either = kind in EVENTS or kind in ENDINGS
     return Incident(
         kind=kind,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -92,6 +93,51 @@ def _declared(name: str, spec: WorkspaceSpec) -> TaskDefinition:
     return definition
 
 
+class CachedParams(BaseModel):
+    """`who`: whose file it makes, whatever the workflow; without a secret, with which there is no key."""
+
+    who: str
+    noop: bool = False
+
+
+def made_by(who: str, found: Mapping[str, bytes], *, noop: bool) -> str | None:
+    """What a task with a cache makes of the files that it sees; None: nothing."""
+    digest = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
+    return None if noop else f"{who} made this of {digest}"
+
+
+def path_made_by(who: str) -> str:
+    """The only output of a task with a cache."""
+    return f"made-{who}"
+
+
+def _declared_cached(who: str, reads: list[str]) -> TaskDefinition:
+    spec = WorkspaceSpec(include=reads, outputs=[path_made_by(who)])
+
+    @task(name=f"cached {who}", owner_email="ada@example.org", workspace=spec, cache=True, cache_version="1")
+    def body(workspace: Path, params: CachedParams) -> Result:
+        run = RUN.get()
+        run.pause()
+        found = files_in(workspace)
+        run.saw(found)
+        text = made_by(params.who, found, noop=params.noop)
+        if text is not None:
+            (workspace / path_made_by(params.who)).write_text(text)
+        run.wrote({} if text is None else {path_made_by(params.who): text.encode()})
+        run.pause()
+        return Result(said=text)
+
+    definition = task_of(body)
+    assert definition is not None, "it is decorated"
+    return definition
+
+
+CACHED = {
+    f"cached {who}": _declared_cached(who, ["in.txt", *reads])
+    for who, reads in {"a": [], "l": [], "b": ["made-a", "made-l"], "r": ["made-b"]}.items()
+}
+"""Tasks with a cache by name: each sees the input, and what those before it made."""
+
 SCOPE = "scope"
 """Prefix of the tasks in `SCOPED`."""
 
@@ -106,6 +152,7 @@ TASKS = {
     "merge": _declared("merge", WorkspaceSpec(isolation="snapshot")),
     "read": _declared("read", WorkspaceSpec(read_only=True)),
     **SCOPED,
+    **CACHED,
     **{name: builtin_task(name) for name in (BEGIN_TASK, END_TASK)},
 }
-"""Tasks by name: exclusive, snapshot, read-only, serializable, and those that begin and end a run."""
+"""Tasks by name: exclusive, snapshot, read-only, serializable, with a cache, and those that begin and end a run."""

@@ -27,6 +27,7 @@ from simulation.baton import Baton, Flag, Mutex, Process, Signal, VirtualClock
 from simulation.engine_port import EnginePort
 from simulation.executor import SimulatedExecutor, WorkerParts
 from simulation.network import Caller, Network
+from simulation.results import MachineResults
 from simulation.servers import SimulatedEngine, SimulatedStore
 from simulation.tasks import TASKS, BodyRun
 
@@ -46,6 +47,7 @@ class Site:
         directory: each worker has its own below it.
         new_execution_id: unique in the simulation.
         make_body_run, note_phase: see `executor.WorkerParts`.
+        count: called with what happened.
         outfit: wraps the parts that executors use.
     """
 
@@ -55,8 +57,9 @@ class Site:
     store: SimulatedStore
     directory: Path
     new_execution_id: Callable[[], str]
-    make_body_run: Callable[[Job], BodyRun]
+    make_body_run: Callable[[Job, Process], BodyRun]
     note_phase: Callable[[Job, Event], None]
+    count: Callable[[str], None]
     outfit: Callable[[WorkerParts], WorkerParts]
 
 
@@ -115,6 +118,7 @@ class Worker:
         self.clock = VirtualClock(site.baton)
         self.workspaces = home / WORKSPACES
         self.spool = home / SPOOL_DIRECTORY
+        self.results = MachineResults(home / "index", site.baton, site.count)
         self.broken: list[str] = []
         self._site = site
         self._tasks = {name: TASKS[name] for name in task_types}
@@ -273,6 +277,7 @@ class Worker:
             workspace_root=self.workspaces,
             worker_id=self.name,
             failure_reason_max_length=500,
+            run_cache="proven",
         )
         parts = WorkerParts(
             baton=site.baton,
@@ -281,6 +286,7 @@ class Worker:
             clock=self.clock,
             store=site.store,
             runner=runner,
+            results=self.results,
             engine=self._port,
             journal=self.journal,
             make_body_run=site.make_body_run,

@@ -28,6 +28,8 @@ def task_type(plan: WorkflowPlan, who: str = "a") -> str:
     """Name of the definition of a task."""
     if plan.shape == "read-only":
         return "read"
+    if plan.cached:
+        return f"cached {who}"
     return f"scoped {who}" if plan.scoped else "merge" if plan.snapshot else "write"
 
 
@@ -124,7 +126,9 @@ def input_of(
 def _node(number: int, plan: WorkflowPlan, who: str, workspace: str | Mapping[str, object]) -> TaskNode:
     name = name_of(number, who)
     paths = [name, *([SHARED] if plan.shared_path else [])]
-    params = {"who": name, "paths": paths, "noop": plan.noop, "big": plan.big, "password": SECRET}
+    params: JsonObject = {"who": name, "paths": paths, "noop": plan.noop, "big": plan.big, "password": SECRET}
+    if plan.cached:
+        params = {"who": who, "noop": plan.noop == "always"}
     inputs = {"workspace": workspace, "params": params}
     return TaskNode(reference_name=name, task_name=task_type(plan, who), inputs=inputs)
 

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from simulation.incidents import Incidents
 from simulation.network import LATE_SECONDS, Network
 from simulation.plan import Plan, WorkflowPlan
 from simulation.servers import SWEEP_SECONDS, SimulatedEngine, SimulatedStore
-from simulation.tasks import SCOPE, SCOPED, TASKS, BodyRun
+from simulation.tasks import CACHED, SCOPE, SCOPED, TASKS, BodyRun
 from simulation.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
 from simulation.workflows import SHARED, WITHIN_SUB, input_of, leaf, name_of, nodes_of, ordered, task_type
 
@@ -49,6 +49,20 @@ HOSTILE = "../../escaped.txt"
 _FIRST = {"in.txt": "input", SHARED: "0", "w1-a": "0", "w1-l": "0"}
 
 
+@dataclass(frozen=True)
+class Computing:
+    """A body that makes a result for a cache, on one machine."""
+
+    job: Job
+    process: Process
+    machine: str
+    facts: str
+
+    @property
+    def is_over(self) -> bool:
+        return self.process.is_dead or self.job.ending is not None or self.job.result is not None
+
+
 class World:
     """One simulation.
 
@@ -60,6 +74,7 @@ class World:
         workflows: those that have started, by instance id; numbers: their places in the plan, from 1.
         broken: broken promises found during the run.
         written: files that each body wrote, by execution id.
+        recomputing: executions that use no earlier result.
         healed_at: end of the faults in virtual seconds.
         people: commits of people.
         moved: branches of runs that a person has moved.
@@ -76,7 +91,11 @@ class World:
         self.written: dict[str, Mapping[str, bytes]] = {}
         self.people: list[str] = []
         self.moved: set[str] = set()
+        self.recomputing: set[str] = set()
         self.healed_at = 0.0
+        self._computing: list[Computing] = []
+        self._hits: set[str] = set()
+        self._swapped: set[str] = set()
         self.clock = VirtualClock(self.baton)
         self.engine = SimulatedEngine(self.baton, self.clock, self.counts)
         self.engine.check = self._check_report
@@ -100,6 +119,7 @@ class World:
             new_execution_id=self._new_execution_id,
             make_body_run=self._make_body_run,
             note_phase=self._note_phase,
+            count=self._count,
             outfit=outfit,
         )
         self._make_branches()
@@ -201,11 +221,14 @@ class World:
         """Workers poll for rare tasks only where a workflow has them."""
         if task in SCOPED:
             return any(workflow.scoped for workflow in self.plan.workflows)
+        if task in CACHED:
+            return any(workflow.cached for workflow in self.plan.workflows)
         return not TASKS[task].is_builtin or any(workflow.transactional for workflow in self.plan.workflows)
 
     def _make_branches(self) -> None:
         for branch in sorted({workflow.branch for workflow in self.plan.workflows}):
             files = _FIRST | ({HOSTILE: "evil"} if branch in self.plan.hostile else {})
+            files |= {"in.txt": "another input"} if branch in self.plan.unlike else {}
             if any(workflow.scoped for workflow in self.plan.workflows):
                 files |= {f"{SCOPE}/{path}": text for path, text in _FIRST.items()}
             self.roots[branch] = self.store.memory.commit(branch, files, "Grace")
@@ -272,19 +295,23 @@ class World:
         self._executions += 1
         return f"e{self._executions}"
 
-    def _make_body_run(self, job: Job) -> BodyRun:
+    def _make_body_run(self, job: Job, process: Process) -> BodyRun:
         plan, name = self.workflows[self.root_of(job.identity)], job.attempt.task_def_name
         refs, branch = input_refs(job.attempt.input_data), input_branch(job.attempt.input_data)
         files = self.store.memory.files(next(ref for ref in self.store.memory.history(branch) if ref in refs))
         root = ""
-        if plan.scoped and (spec := TASKS[name].workspace) is not None:
-            root, sees = spec.root, visible_to(spec)
+        if (plan.scoped or plan.cached) and (spec := TASKS[name].workspace) is not None:
+            root, sees = spec.root, visible_to(spec.laid_out)
             files = {path.removeprefix(root): content for path, content in files.items() if sees(path)}
 
         def saw(found: Mapping[str, bytes]) -> None:
             if found != files:
                 names = sorted(name for name in found.keys() | files.keys() if found.get(name) != files.get(name))
                 self.broken.append(f"the body of {job.execution_id} saw content that is not its input's: {names}")
+            if name in CACHED:
+                self._note_computing(
+                    job, process, repr((name, job.attempt.input_data["params"], sorted(found.items())))
+                )
 
         return BodyRun(
             token="as ever" if plan.same_content else job.execution_id,
@@ -297,6 +324,21 @@ class World:
             ),
         )
 
+    def _count(self, what: str) -> None:
+        self.counts[what] += 1
+
+    def _note_computing(self, job: Job, process: Process, facts: str) -> None:
+        """One machine computes a result once at a time, except for tries that compute whatever is there, or that were
+        ended while they waited.
+        """
+        machine = process.name.partition(".")[0]
+        self._computing = [one for one in self._computing if not one.is_over and one.job is not job]
+        others = [one for one in self._computing if (one.machine, one.facts) == (machine, facts)]
+        now = Computing(job, process, machine, facts)
+        if job.execution_id not in self.recomputing and not now.is_over:
+            self.broken += [f"{job.execution_id} computes what {other.job.execution_id} does" for other in others]
+            self._computing.append(now)
+
     def _body_seconds(self, plan: WorkflowPlan) -> float:
         chance = self.random.random()
         return 4.0 + 12.0 * chance if plan.long else 0.4 + 2.0 * chance**2
@@ -308,6 +350,8 @@ class World:
         elif event.kind in ("failed", "lost"):
             self.baton.tell(f"{event.phase} {event.kind}: {type(event.error).__name__}: {str(event.error)[:200]}")
             self.counts[f"{event.phase} {event.kind}: {type(event.error).__name__}"] += 1
+            if event.kind == "lost" and job.execution_id in self._hits:
+                self._swapped.add(job.execution_id)
             if "has begun again" in str(event.error):
                 self.counts["trees: refused in a replaced instance"] += 1
             if is_scoped and "could see" in str(event.error):
@@ -316,13 +360,34 @@ class World:
                 self.counts["run: refused"] += 1
             if isinstance(event.error, BranchNotFoundError):
                 self.broken.append(f"10: {job.execution_id} of {job.attempt.task_def_name}: {event.error}")
+        elif "cache" in event.attributes:
+            self._note_cache(job, event)
         elif event.phase is Phase.DECIDE:
+            if job.execution_id in self._swapped:
+                self._swapped.remove(job.execution_id)
+                self.counts["cached: decided again after a lost swap"] += 1
             self.counts[f"plan {event.attributes.get('plan')}"] += 1
             if is_scoped:
                 self.counts[f"scoped: {event.attributes.get('plan')}"] += 1
             if is_end:
                 self.counts[f"run: {event.attributes.get('plan')}"] += 1
             self.baton.tell(f"decides: {event.attributes.get('plan')} on {str(event.attributes.get('head'))[:12]}")
+
+    def _note_cache(self, job: Job, event: Event) -> None:
+        """What a try of a task with a cache found."""
+        found, why = event.attributes["cache"], str(event.attributes.get("why", ""))
+        self.baton.tell(f"cache: {found} {event.attributes.get('cached_from', why)}")
+        if found == "hit":
+            self._hits.add(job.execution_id)
+            self.counts["cached: hit"] += 1
+            self.counts["cached: hit after its body"] += job.execution_id in self.written
+        elif found == "miss":
+            self.counts["cached: miss"] += 1
+            self.counts["cached: source gone"] += "not there any more" in why
+            self.counts["cached: history not read"] += "could not be read" in why
+            if why == "it is to be computed again":
+                self.recomputing.add(job.execution_id)
+                self.counts["cached: to be computed again"] += 1
 
     def _check_report(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Check that a newly recorded COMPLETED result names a commit of the branch, and is the only one."""

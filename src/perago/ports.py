@@ -290,7 +290,8 @@ class EarlierResult:
     Attributes:
         commit: full id of the publication, or of the seal of a task that changed nothing.
         outputs: full id of the commit that has its outputs.
-        origin: full id of the commit that a body made, if this one took its result from there; else `commit`.
+        origin: full id of the commit that a body made. `commit` is another one if it took its result from there, or
+            records that a retry adopted it.
         made: when a body made it, UTC; None if that is not known.
         stamp: of `commit`.
     """

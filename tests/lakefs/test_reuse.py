@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cached_task import CachedRuns
+from perago.attempt.cached import CachedAttempt
+from perago.attempt.reuse import Miss
 from perago.errors import ObjectNameError, SourceGoneError
 from perago.ports import Phase, ReusableStore
 from perago.stores.lakefs import log
@@ -21,6 +24,7 @@ from perago.values.models import Changes
 from perago.values.spec import WorkspaceSpec
 from publication_support import moved_content, recorded_calls
 from servers.faults import Refuse, Repeat, Rule, Swallow
+from servers.json_api import ApiError
 from servers.lakefs_hooks import ACTIONS
 
 MAX_REQUESTS = 60
@@ -309,6 +313,60 @@ def test_a_copy_that_the_server_refuses_is_not_taken_for_gone(proxied):
         source.stage(base, Publish(base))
     proxied.proxy.clear()
     assert (proxied.line(), proxied.staged()) == ([base], [])
+
+
+def run_again_after_a_collection(blocks, directory):
+    """A task with a cache, whose earlier output a collection has removed from the block store; returns its outcome."""
+    bench, remove = blocks
+    runs = CachedRuns(bench.store, directory)
+    made = runs.run(bench.input(bench.commit({"in/a": b"one"})))
+    remove(made, "out/a")
+    edited = bench.commit({"out/a": b"by hand"})
+    ref = runs.run(bench.input(edited))
+    assert bench.files(ref) == {"in/a": b"one", "out/a": b"ONE"}
+    assert bench.line()[:2] == [ref, edited]
+    assert bench.staged() == []
+    stamp = bench.newest(edited).counting_stamp
+    return runs, ref, stamp
+
+
+def test_an_attempt_computes_what_a_collection_has_removed(blocks, tmp_path):
+    runs, ref, stamp = run_again_after_a_collection(blocks, tmp_path)
+    assert (runs.computed, stamp.cached_from) == (2, None)
+    bench, _ = blocks
+    again = runs.run(bench.input(bench.commit({"out/a": b"by hand again"})))
+    assert (runs.computed, bench.newest(ref).counting_stamp.cached_from) == (2, ref)
+    assert bench.files(again) == {"in/a": b"one", "out/a": b"ONE"}
+
+
+def take_the_servers_word(monkeypatch):
+    """It says that an object is there, and stages the address of bytes that are gone."""
+
+    async def check_bytes(*_):
+        return None
+
+    async def copied(self, source):
+        return await self.transfer.client.stage_object(self.transfer.repository, self.branch, source.path, source)
+
+    monkeypatch.setattr(LakeFSClient, "check_bytes", check_bytes)
+    monkeypatch.setattr(copying.Copying, "_copied", copied)
+
+
+def fail_with_what_is_gone(monkeypatch):
+    def taken(self, key, **_):
+        earlier = self._earlier(key)
+        return None if isinstance(earlier, Miss) else self._published(earlier[0])
+
+    monkeypatch.setattr(CachedAttempt, "_taken", taken)
+
+
+@pytest.mark.parametrize(
+    ("plant", "match"), [(take_the_servers_word, "410"), (fail_with_what_is_gone, "not there any more")]
+)
+def test_a_bug_that_publishes_what_is_gone_or_fails_is_caught(blocks, tmp_path, monkeypatch, plant, match):
+    plant(monkeypatch)
+    with pytest.raises((AssertionError, ApiError), match=match):
+        run_again_after_a_collection(blocks, tmp_path)
 
 
 # ---- faults

@@ -17,6 +17,8 @@ import figures
 from clocks import LaterClock
 from leaks import secrets_in_files, secrets_in_values, told_by
 from nemesis import hook
+from nemesis.cached import COMPUTED, HITS, THERE, cached_faults
+from nemesis.cached import counted as counted_results
 from nemesis.cells import CONDUCTOR_CALLS, LAKEFS_CALLS
 from nemesis.host import Host, left_in
 from nemesis.judge import journal_faults
@@ -24,7 +26,7 @@ from nemesis.proxy import SpoiledTraffic
 from nemesis.reader import Reader
 from nemesis.recovery import percentile, recoveries
 from nemesis.run import Nemesis, Scale
-from nemesis.workflows import Workflows
+from nemesis.workflows import MODULES, Workflows
 from perago.engines.conductor import ConductorEngine
 from perago.stores.lakefs import LakeFSStore
 from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX
@@ -39,7 +41,7 @@ HOSTS = {"host": (2, 1, 1, 1), "noting": (1, 1)}
 one with their report, as they have a single type of tasks, of which more wait than there are slots."""
 
 HERE = Path(__file__).parent
-TASKS_OF = {"host": ("nemesis_tasks", "nemesis_notes", "nemesis_runs", "nemesis_trees"), "noting": ("nemesis_notes",)}
+TASKS_OF = {"host": MODULES, "noting": ("nemesis_notes",)}
 
 BRANCHES, WORKFLOWS = 20, 60
 FEWEST_FOR_AN_HOUR = 30
@@ -87,6 +89,7 @@ def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(
         nemesis.heed_reader(reader)
         faults = _faults(nemesis, tmp_path, secrets)
         orphans = _orphans(lakefs, repository, hosts, tmp_path)
+    print(", ".join(f"{what} {nemesis.done[what]}" for what in (HITS, THERE, COMPUTED)), flush=True)
     _count(nemesis, counted)
     counted(figures.NEMESIS_FAULTS).update(faults=len(faults), orphans=len(orphans))
     if faults:
@@ -95,6 +98,8 @@ def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(
     assert wanting == [], f"seed {seed}: the run is void"
     assert nemesis.done["tasks taken along with a report"], f"seed {seed}: no worker took its next task with its report"
     assert nemesis.done["runs published"], f"seed {seed}: no run was published"
+    assert nemesis.done[HITS], f"seed {seed}: no earlier result was published"
+    assert nemesis.done[COMPUTED], f"seed {seed}: no result was computed for the cache"
     assert nemesis.done["lakeFS restarted"] == nemesis.done["Conductor restarted"] == 2
 
 
@@ -149,6 +154,9 @@ def _faults(nemesis, directory, secrets):
     faults += secrets_in_values("a task", told_by(workflows.all_ended), secrets)
     faults += secrets_in_values("a task's log", workflows.logs(), secrets)
     faults += secrets_in_files(directory, secrets)
+    logs = [branch.log for branch in workflows.branches.values()]
+    faults += cached_faults(logs)
+    nemesis.done.update(counted_results(logs, [task for each in workflows.all_ended for task in each["tasks"]]))
     journal = (directory / hook.JOURNAL).read_text().splitlines()
     return [*faults, *journal_faults(map(json.loads, journal))]
 

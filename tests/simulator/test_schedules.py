@@ -17,6 +17,9 @@ from simulation.plan import EVENTS, FAULTS
 SCHEDULES = int(os.environ.get("PERAGO_TEST_SCHEDULES", "5000"))
 QUICK = 1000
 CHUNK = 500
+TAKEN = ("published", "hit after its body", "waited for another", "source gone", "to be computed again")
+"""What becomes of results of before, in each chunk."""
+
 CHUNKS = [
     pytest.param(first, marks=[pytest.mark.quick] if first < QUICK else []) for first in range(0, SCHEDULES, CHUNK)
 ]
@@ -44,5 +47,6 @@ def test_no_schedule_breaks_a_promise(counted, first):
     assert told["counts"]["tasks taken along with a report that was dropped"] > 0
     assert told["counts"]["failed tries handed out again"] > 0
     assert all(told["counts"][f"run: {end}"] > 0 for end in ("publish", "merge", "refused"))
+    assert all(told["counts"][f"cached: {what}"] > 0 for what in TAKEN)
     happened = {pair.partition(" at ")[0] for pair, count in told["fired"].items() if count}
     assert happened == FAULTS.keys() | EVENTS.keys()

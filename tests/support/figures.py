@@ -131,6 +131,7 @@ FIGURES = (
         Figure(name, NEMESIS, _of(counter), "make nemesis MINUTES=4", least={SHORT: 1, FULL: 1})
         for name, counter in (
             ("transactional runs published under it", "runs published"),
+            ("earlier results that tasks with a cache published under it", "results taken and published"),
             ("commits of which a reader saw that they show all of a run or nothing", "commits seen by the reader"),
         )
     ),

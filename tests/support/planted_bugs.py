@@ -12,12 +12,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from unittest.mock import patch
 
-from perago.attempt import fence, transaction
+from perago.attempt import cache_key, cached, fence, transaction
 from perago.attempt import report as reporting
 from perago.attempt import run as attempt_run
 from perago.attempt import stamp as stamping
+from perago.attempt.cached import CachedAttempt
 from perago.attempt.fence import Verdict
 from perago.errors import EngineError
+from perago.index import results
 from perago.testing import engine as memory_engine
 from perago.testing import store as memory_store
 from perago.values import stamps
@@ -40,6 +42,7 @@ from simulation import servers, workflows
 from simulation.engine_port import SimulatedLease
 from simulation.executor import WorkerParts
 from simulation.plan import make_plan
+from simulation.results import MachineResults
 from simulation.run import Outfit, as_they_are, scratch, simulate
 
 MAX_SEEDS = 1_000
@@ -233,6 +236,29 @@ def _own_instance_alone(
     return InstanceRecord(workflow_id, read(workflow_id).tries)
 
 
+def _without_what_is_added(before, after):
+    return replace(_HONEST_DIFFERENCE(before, after), added=())
+
+
+_HONEST_DIFFERENCE = cached.difference
+
+
+def _first_whatever_was_before(self, *, is_first):
+    del is_first
+    return _HONEST_COMPLETION(self, is_first=True)
+
+
+_HONEST_COMPLETION = CachedAttempt.complete
+
+
+def _its_own_origin(index, entry):
+    found = _HONEST_RESULT(index, entry)
+    return None if found is None else replace(found, origin=found.commit)
+
+
+_HONEST_RESULT = results._result  # noqa: SLF001 - the bug replaces it
+
+
 BUGS = {
     "reset instead of publish": Bug(reset_instead_of_publish),
     "no second attempt fence": Bug(no_second_attempt_fence),
@@ -292,6 +318,19 @@ BUGS = {
     "a sub-workflow is judged by its own instance": Bug(
         patched=lambda: patch.object(memory_engine, "read_tree", _own_instance_alone)
     ),
+    "a key without the files": Bug(patched=lambda: patch.object(cache_key, "_inputs", lambda _: "sha256:0")),
+    "a result is taken without what is added": Bug(
+        patched=lambda: patch.object(cached, "difference", _without_what_is_added)
+    ),
+    "a retry takes an earlier result": Bug(
+        patched=lambda: patch.object(CachedAttempt, "complete", _first_whatever_was_before)
+    ),
+    "what was taken is taken for its own source": Bug(
+        patched=lambda: patch.object(results, "_result", _its_own_origin)
+    ),
+    "two processes of a machine compute one result": Bug(
+        patched=lambda: patch.object(MachineResults, "is_held", lambda *_: False)
+    ),
 }
 
 CAUGHT = {
@@ -325,6 +364,11 @@ CAUGHT = {
     "a run's branch is published as it is by now": (192, "was to publish"),
     "what a person commits to a run's branch is published": (86, "which no task has made"),
     "a sub-workflow is judged by its own instance": (20, "began without faults"),
+    "a key without the files": (19, "has wrong content"),
+    "a result is taken without what is added": (13, "has not what it makes"),
+    "a retry takes an earlier result": (0, "although it is of a retry"),
+    "what was taken is taken for its own source": (120, "which made none for its key"),
+    "two processes of a machine compute one result": (0, "computes what"),
 }
 """Bug -> its seed, and part of what is broken. Whoever changes the simulator looks for them anew, with
 `python planted_bugs.py`."""

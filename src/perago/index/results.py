@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ WAIT_SECONDS = 3_600.0
 """Longest wait for a process that computes the same result. Then both compute it, and the first to publish wins."""
 
 _NOT_USED = (Standing.REVERTED, Standing.DISTRUSTED)
+_LOCKS = "computing-"
+"""Begin of the names of lock files, one for each result that is being computed."""
+
 _POLL_SECONDS = 0.05
 _KEY_DIGITS = 32
 
@@ -79,7 +83,7 @@ class IndexedResults:
     def computing(self, repository: str, key: str, is_cancelled: Callable[[], bool], /) -> Iterator[bool]:
         """See `EarlierResults`."""
         name = hashlib.sha256("\0".join((*self._names(repository), key)).encode()).hexdigest()[:_KEY_DIGITS]
-        path, deadline = self.directory / f"computing-{name}", self.clock.monotonic() + WAIT_SECONDS
+        path, deadline = self.directory / f"{_LOCKS}{name}", self.clock.monotonic() + WAIT_SECONDS
         held, has_waited = None, False
         with suppress(OSError, RuntimeConfigError):
             make_private(self.directory, "the directory of the indexes of history")
@@ -95,6 +99,16 @@ class IndexedResults:
                 with suppress(OSError):
                     path.unlink()
                 held.release()
+                _remove_left(self.directory)
+
+
+def _remove_left(directory: Path) -> None:
+    """Remove lock files of processes that were killed while they computed. One that is held stays."""
+    for path in directory.glob(f"{_LOCKS}*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > WAIT_SECONDS and (left := _acquired(path)) is not None:
+                path.unlink()
+                left.release()
 
 
 def _acquired(path: Path) -> FileLock | None:
@@ -113,11 +127,12 @@ def _result(index: HistoryIndex, entry: CommitEntry) -> EarlierResult | None:
     ends = index.ends_of_run(stamp.logical_task[0])  # who reverts a transactional run reverts what its tasks have made
     if any(each is not None and index.standing(each) in _NOT_USED for each in (stamp.cached_from, adopted, *ends)):
         return None
-    source = entry if stamp.cached_from is None else index.commit(stamp.cached_from)
+    origin = stamp.cached_from or adopted or entry.id
+    source = entry if origin == entry.id else index.commit(origin)
     return EarlierResult(
         commit=entry.id,
         outputs=stamp.completes or entry.id,
-        origin=stamp.cached_from or entry.id,
+        origin=origin,
         made=None if source is None else source.time,
         stamp=stamp,
     )

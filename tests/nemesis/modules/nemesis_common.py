@@ -7,16 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from nemesis import hook
-from perago import RetryPolicy, TaskControls, TimeoutPolicy
 from perago.worker.executor.link import PhaseSender
-
-OWNER = "tests@example.org"
-LEASE_SECONDS = 6
-RETRIES = 4
-CONTROLS = TaskControls(
-    retry=RetryPolicy(count=RETRIES, delay_seconds=0),
-    timeout=TimeoutPolicy(policy="RETRY", response_seconds=LEASE_SECONDS),
-)
 
 
 class Params(BaseModel):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from nemesis_common import CONTROLS, OWNER, Answer, FileParams, append
+from nemesis_common import Answer, FileParams, append
+from nemesis_controls import CONTROLS, OWNER
 
 from perago import TaskContext, WorkspaceSpec, require_file, task
 

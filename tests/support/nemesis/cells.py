@@ -32,6 +32,7 @@ LAKEFS_CALLS = {
     "list objects": ("GET", r"/refs/[^/?]+/objects/ls"),
     "read object": ("GET", r"/refs/[^/?]+/objects\?"),
     "make branch": ("POST", r"/branches(\?|$)"),
+    "copy object": ("POST", r"/branches/[^/?]+/objects/copy(\?|$)"),
     "upload": ("POST", r"/branches/[^/?]+/objects\?"),
     "commit": ("POST", r"/branches/[^/?]+/commits"),
     "merge": ("POST", r"/refs/[^/?]+/merge/"),

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
+from nemesis.cached import CACHED, CACHED_SEES, made, number_of
 from nemesis.runs import END, PARTS, SCOPE, halves
 from nemesis.trees import LEAVES
 from perago.values.joins import input_refs
@@ -24,11 +25,16 @@ WRITERS: Mapping[str, Collection[str]] = {
     END: PARTS.values(),
     **{name: [path] for name, path in {**NOTES, **LEAVES}.items()},
 }
-"""The tasks that publish to the branch, and the files to which each adds its workflow's id."""
+"""The tasks that publish to the branch, and the files to which each adds its workflow's id; without those in `CACHED`,
+which make a file anew."""
+
+PUBLISHERS = (*WRITERS, *CACHED)
+"""All tasks that publish to the branch."""
 
 SEES: Mapping[str, Callable[[str], bool]] = {
     "finish": lambda path: not fnmatchcase(path, "by-hand-*.txt"),
     END: lambda path: fnmatchcase(path, SCOPE),
+    **CACHED_SEES,
 }
 """Tasks that are serializable and cannot see everything, with what they can see."""
 
@@ -71,7 +77,7 @@ class Branch:
     def faults(self) -> list[str]:
         """All that is wrong; the branch is named in each."""
         looks = (self._lost, self._twice, self._reads, self._over_others, self._content, self._lines, self._failures)
-        looks += (self._joined, self._calm_tries, self._halves, self._runs)
+        looks += (self._joined, self._calm_tries, self._halves, self._runs, self._made)
         return [f"{self.name}: {fault}" for look in looks for fault in look()]
 
     def _lost(self) -> Iterator[str]:
@@ -94,7 +100,7 @@ class Branch:
         published = Counter(map(_logical_task, self._publications()))
         made = {(_logical_task(commit), commit["id"]) for commit in self._publications()}
         for workflow in self.workflows:
-            for name in WRITERS:
+            for name in PUBLISHERS:
                 logical_task = (workflow["workflowId"], name)
                 refs = _refs_of(workflow, name)
                 count = published.pop(logical_task, 0)
@@ -113,7 +119,7 @@ class Branch:
         """Invariant 2: a task that only reads completes with its input."""
         for workflow in self.workflows:
             for task in tasks_of(workflow):
-                ref = None if task["referenceTaskName"] in WRITERS else output_ref(task)
+                ref = None if task["referenceTaskName"] in PUBLISHERS else output_ref(task)
                 if ref is not None and not self._is_elsewhere(task) and ref != self._input_of(task):
                     yield f"{_of(workflow, task)} completed with {ref}, which is not its input"
 
@@ -169,7 +175,7 @@ class Branch:
 
     @cached_property
     def _effective(self) -> set[str]:
-        return {ref for workflow in self.workflows for name in WRITERS for ref in _refs_of(workflow, name)}
+        return {ref for workflow in self.workflows for name in PUBLISHERS for ref in _refs_of(workflow, name)}
 
     @cached_property
     def _parents(self) -> dict[str, str | None]:
@@ -183,7 +189,7 @@ class Branch:
     def _written_by(self, commit: Any) -> set[str]:
         """What it changed, and the files of its task: they may have been there as another try had left them."""
         is_publication = "perago.task" in commit["metadata"] and not _is_seal(commit)
-        return self._changed_by(commit).union(WRITERS.get(_logical_task(commit)[1], ()) if is_publication else ())
+        return self._changed_by(commit).union(_files_of(_logical_task(commit)[1]) if is_publication else ())
 
     def _files(self, commit: str | None) -> Mapping[str, bytes]:
         return {} if commit is None else self.contents.get(commit, {})
@@ -213,6 +219,8 @@ class Branch:
         base = self._files(commit["metadata"]["perago.input-ref"])
         workflow, name = _logical_task(commit)
         own = {path: base.get(path, b"") + f"{workflow}\n".encode() for path in WRITERS.get(name, ())}
+        if name in CACHED:
+            own = {CACHED[name]: made(name, base, number_of(commit))}
         put_on = [self._merged(commit), self._files(parent)] if name in NOTES or name in SEES else [base]
         return [{**files, **own} for files in put_on]
 
@@ -265,6 +273,20 @@ class Branch:
                 for name in PARTS:
                     if not _refs_of(workflow, name) or not _refs_of(workflow, name) <= named:
                         yield f"{_of(workflow, end)} has published {named}, which is without {name}"
+
+    def _made(self) -> Iterator[str]:
+        """A task with a cache completes with what its body would have made, whether the body ran or not."""
+        for workflow in self.workflows:
+            for task in tasks_of(workflow):
+                name, ref = task["referenceTaskName"], output_ref(task)
+                if name not in CACHED or ref is None:
+                    continue
+                due = made(name, self._files(self._input_of(task)), task["inputData"]["params"]["number"])
+                found = self._files(ref).get(CACHED[name])
+                if found != due:
+                    yield f"{_of(workflow, task)} completed with {ref}, which has {found!r}; due is {due!r}"
+                if task["outputData"]["result"] != {"text": due.decode()}:
+                    yield f"{_of(workflow, task)} has the result {task['outputData']['result']}; due is {due!r}"
 
     def _since_person(self, path: str) -> set[str]:
         """Commits after the last one in which the person wrote a file."""
@@ -377,8 +399,15 @@ def output_ref(task: Any) -> str | None:
 
 
 def _refs_of(workflow: Any, name: str) -> set[str]:
+    """The commits that a task published; one with a cache completes with its input where its result is there."""
     tries = [task for task in workflow["tasks"] if task["referenceTaskName"] == name]
-    return {ref for task in tries if (ref := output_ref(task)) is not None}
+    completed = [(task, ref) for task in tries if (ref := output_ref(task)) is not None]
+    return {ref for task, ref in completed if name not in CACHED or ref not in input_refs(task["inputData"])}
+
+
+def _files_of(name: str) -> Collection[str]:
+    """The files that a task writes."""
+    return [CACHED[name]] if name in CACHED else WRITERS.get(name, ())
 
 
 def _unfinished(workflow: Any) -> list[Any]:

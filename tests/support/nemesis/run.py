@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from leaks import secrets_on_command_lines
+from nemesis.cached import BY_HAND
 from nemesis.cells import BOUNDARIES
 from nemesis.host import Host, processes_of
 from nemesis.judge import last_tries, output_ref
@@ -35,6 +36,9 @@ COMMIT_CHANCE, TERMINATE_CHANCE, RANDOM_KILL_CHANCE = 0.02, 0.01, 0.01
 
 INSIDE_SHARE = 0.1
 """Of the person's commits, those to what the tasks of a transactional run see."""
+
+CACHED_SHARE = 0.15
+"""The same, to what a task with a cache reads or makes."""
 
 COMMIT_BESIDE_CHANCE, SAME_PATH_SHARE = 0.03, 0.1
 """In each look, a commit to a branch that tasks in snapshot isolation work on; and those of them that change a file
@@ -212,6 +216,7 @@ class Nemesis:
         self.done["commits by hand"] += 1
         number = self.done["commits by hand"]
         path = f"by-hand-{number}.txt" if self._chance.random() >= INSIDE_SHARE else f"part-by-hand-{number}.txt"
+        path = self._chance.choice(BY_HAND) if self._chance.random() < CACHED_SHARE else path
         path = path_of_note(self._chance) if same_path else path
         commit = self.workflows.repository.commit_files(name, {path: f"by hand {number}\n".encode()})
         self.workflows.branches[name].by_hand[commit] = path

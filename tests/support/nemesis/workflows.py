@@ -1,5 +1,6 @@
 """Workflows of steps (modules/nemesis_tasks.py), of notes (modules/nemesis_notes.py), of parts that are published as a
-whole (modules/nemesis_runs.py) or with sub-workflows (modules/nemesis_trees.py), and a person who meddles.
+whole (modules/nemesis_runs.py), with sub-workflows (modules/nemesis_trees.py) or with a cache
+(modules/nemesis_cached.py), and a person who meddles.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any
 
+from nemesis.cached import CACHED, NUMBERS
 from nemesis.judge import NOTES, Branch, is_refused, last_tries
 from nemesis.runs import PARTS
 from nemesis.trees import LEAVES, RETRIED, Gardener, parts, whole
@@ -27,9 +29,9 @@ from perago.workflows.transaction import BEGUN, enclosed
 from servers.conductor_api import fresh, simple
 from servers.json_api import ApiError, Json
 
-MODULES = ("nemesis_tasks", "nemesis_notes", "nemesis_runs", "nemesis_trees")
+MODULES = ("nemesis_tasks", "nemesis_notes", "nemesis_runs", "nemesis_trees", "nemesis_cached")
 RETRIES = 4
-"""Of each task, as modules/nemesis_common.py declares it."""
+"""Of each task, as modules/nemesis_controls.py declares it."""
 
 CALM_LEASE_SECONDS = 60
 """In the calm nothing may fail; with the lease of the others a task would, on a machine with much else to do."""
@@ -37,8 +39,8 @@ CALM_LEASE_SECONDS = 60
 LEASE_SECONDS = 6
 """Of each task, the same."""
 
-RUN_SHARE, TREE_SHARE = 0.25, 0.25
-"""Of the workflows, those of parts that are published as a whole, and those with sub-workflows."""
+RUN_SHARE, TREE_SHARE, CACHED_SHARE = 0.2, 0.2, 0.25
+"""Of the workflows, those of parts that are published as a whole, those with sub-workflows, and those with a cache."""
 
 NOTING_SHARE, SLOW_SHARE, SLOW_SECONDS, MEDDLE_SHARE = 0.2, 0.3, 2.5, 0.15
 """Of the workflows: those of notes; those whose bodies take so long, as heartbeats need time; and those begun anew at
@@ -96,7 +98,7 @@ class Workflows:
         for taskdef in taskdefs:
             api.expect("POST", "/metadata/taskdefs", data=[taskdef])
         calm = {taskdef["name"]: {**taskdef, "responseTimeoutSeconds": CALM_LEASE_SECONDS} for taskdef in taskdefs}
-        shapes = {"steps": steps, "notes": notes, "runs": runs}
+        shapes = {"steps": steps, "notes": notes, "runs": runs, "cached": cached}
         self._names: dict[tuple[str, bool], str] = {}
         for is_calm, definitions in ((False, {}), (True, calm)):
             for name, shape in shapes.items():
@@ -114,8 +116,9 @@ class Workflows:
         workspace = {"repository": self.repository.name, "branch": name, "refType": "commit", "ref": ref}
         seconds = SLOW_SECONDS if self._chance.random() < SLOW_SHARE else 0.0
         inputs = {"workspace": workspace, "password": self._password, "seconds": seconds}
+        inputs["number"] = self._chance.randrange(NUMBERS)
         domains = {task.name: self.domain for task in self._tasks}
-        weights = {"notes": NOTING_SHARE, "runs": RUN_SHARE, "trees": TREE_SHARE}
+        weights = {"notes": NOTING_SHARE, "runs": RUN_SHARE, "trees": TREE_SHARE, "cached": CACHED_SHARE}
         (shape,) = self._chance.choices([*weights, "steps"], [*weights.values(), 1 - sum(weights.values())])
         definition = self._names[shape, calm]
         self.running[name] = workflow = self.api.start_workflow(definition, inputs, taskToDomain=domains)
@@ -358,6 +361,16 @@ def runs(definitions: Definitions) -> list[Json]:
     whole, _ = enclosed("nemesis", tuple(nodes), workspace, tasks)
     made: list[Json] = to_json(WorkflowGraph(name="nemesis", nodes=whole))["tasks"]
     return [{**task, **_definition(task["name"], definitions)} for task in made]
+
+
+def cached(definitions: Definitions) -> list[Json]:
+    """One task after the other, whose results are those of any workflow with the same number and files."""
+    tasks, workspace = [], "${workflow.input.workspace}"
+    for name in CACHED:
+        inputs = {"workspace": workspace, "params": {"number": "${workflow.input.number}"}}
+        tasks.append(simple(f"nemesis.{name}", name, inputs, **_definition(f"nemesis.{name}", definitions)))
+        workspace = expression(name, "output", "workspace")
+    return tasks
 
 
 def define_tree(api, definitions: Definitions) -> str:
