@@ -240,7 +240,9 @@ def test_a_result_that_is_distrusted_is_computed_again(place):
     told = place.perago("why", "app.tasks:clean", *place.options)
     assert "The body would run: its result is not used: it is distrusted." in told.out
     line = place.perago("why", "app.tasks:clean", *place.options, "--json").json["line"]
-    assert place.ran() == "unchanged"  # it ran, and made the same
+    ran = place.perago("run", "app.tasks:clean", *place.options, "--json")
+    assert ran.json["how"] == "unchanged"  # it ran, and made the same
+    assert f"cache: the body runs: {line}" in ran.err
     assert place.ran() == "cached"
     assert (
         "distrusted: the result of " + commit[:12] + ": the sensor was broken"
@@ -277,8 +279,8 @@ def test_why_names_what_has_changed(place):
     ]
     ran = place.perago("run", "app.tasks:clean", *place.options, *params)
     line = (
-        f"since {commit[:12]}: file raw/a.txt changed, file raw/c.txt added, param suffix: '' -> '?', source app.helper "
-        f"changed"
+        f"since {commit[:12]}: file raw/a.txt changed, file raw/c.txt added, param suffix: '' -> '?', "
+        f"source app.helper changed"
     )
     assert f"cache: the body runs: {line}" in ran.err
     assert told["line"] == line

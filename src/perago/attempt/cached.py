@@ -140,7 +140,7 @@ class CachedAttempt:
         now = KeyFacts(parts_of(key) or {}, describe_params(self.params))
         results, repository = self.cache.results, self.workspace_input.repository
         try:
-            return Miss(nothing_with_key(results, repository, self.task.name, now, inputs, list_input).line)
+            return Miss(nothing_with_key(results, repository, self.task, now, inputs, list_input).line)
         except _UNREADABLE as exc:
             return Miss(f"the history could not be read: {exc}")
 

@@ -18,6 +18,7 @@ from perago.attempt.differences import (
 from perago.attempt.reuse import Miss
 from perago.errors import StoreError, required
 from perago.ports import EarlierResult, EarlierResults, ListedFile
+from perago.tasks.declare import TaskDefinition
 
 NO_EARLIER_RESULT = "the history has no earlier result of this task to compare with"
 
@@ -55,7 +56,7 @@ class Missed:
 def nothing_with_key(
     results: EarlierResults,
     repository: str,
-    task: str,
+    task: TaskDefinition,
     now: KeyFacts,
     inputs: Mapping[str, ListedFile],
     list_input: ListInput,
@@ -63,21 +64,26 @@ def nothing_with_key(
     """In what a key that no result has differs from the nearest one of before.
 
     Args:
-        now: of the key.
+        now: of the key of the task.
         inputs: what the body finds, by path.
         list_input: is asked for the input of that nearest one, if the files differ.
 
     Raises:
         WorkspaceStorageError: the index cannot be read.
     """
-    found = nearest(results.of_task(repository, task), now)
+    found = nearest(results.of_task(repository, task.name), now)
     if found is None:
         return Missed(why=NO_EARLIER_RESULT)
     entry, others = found
     stamp, before = required(entry.stamp, "what is compared has a key"), facts_of(entry)
-    differs = have_other_files(required(before, "what is compared has a key"), now)
-    files = _of_files(stamp.input_ref, inputs, list_input) if differs else []
-    differences = [*files, *others]
+    fields = () if task.workspace is None else task.workspace.fields
+    is_elsewhere = any(each.part == "param" and each.name in fields for each in others)
+    if is_elsewhere:  # its patterns, and so its files, are those of another value
+        others = [each for each in others if each.part != "declaration"]
+    differs = not is_elsewhere and have_other_files(required(before, "what is compared has a key"), now)
+    differences = [*(_of_files(stamp.input_ref, inputs, list_input) if differs else ()), *others]
+    if differs and not differences:
+        differences = [OTHER_FILES]
     why = "" if differences else results.standing(repository, entry.id)
     return Missed(why=why, since=entry.id, differences=differences)
 
@@ -85,7 +91,7 @@ def nothing_with_key(
 def _of_files(input_ref: str, inputs: Mapping[str, ListedFile], list_input: ListInput) -> list[Difference]:
     """Which input files differ; that some do, if the commit that was the input cannot be read any more."""
     try:
-        return of_files(list_input(input_ref), inputs) or [OTHER_FILES]
+        return of_files(list_input(input_ref), inputs)
     except StoreError:
         return [OTHER_FILES]
 

@@ -140,7 +140,7 @@ class History:
             return Computed(missed=Missed(why=found.why), key=key.digest)
         now = KeyFacts(parts_of(key) or {}, describe_params(params))
         missed = nothing_with_key(
-            self.results, place.repository, task.name, now, inputs, lambda ref: listed(ref, spec.laid_out)
+            self.results, place.repository, task, now, inputs, lambda ref: listed(ref, spec.laid_out)
         )
         return Computed(missed=missed, key=key.digest)
 
