@@ -339,6 +339,20 @@ def test_the_outputs_of_a_result_that_is_taken_count_for_what_follows(place):
     assert set(states(place, "sequence").values()) == {"up to date"}  # what is taken removes it again
 
 
+def test_what_is_published_goes_on_top_of_the_head(place):
+    done(place, "sequence")
+    done(place, "sequence", "--param", "suffix=!")
+    ref = place.project.git("rev-parse", "main")
+    place.edit({"digest/x.txt": "x"})
+    told = foretold(place, "sequence", "--ref", ref)
+    assert {name: each["does"] for name, each in told.items()} == {
+        "foretold_clean": "takes",
+        "foretold_features": "takes",
+        "foretold_report": "computes",
+    }
+    expect_done(told, done(place, "sequence", "--ref", ref))
+
+
 def test_a_map_has_one_line_and_its_first_items(place):
     done(place, "mapped")
     place.edit({"raw/b.txt": "bb"})

@@ -149,17 +149,16 @@ class _Head:
     """The files that a task would find: those of a commit, with what tasks before it would have changed.
 
     Attributes:
+        onto: the head of the branch, if that is another commit. What is published goes on top of it.
         of: the tasks that decide which layers there are, if that is not known.
+        is_of_run: the commit is on the branch of a transactional run.
     """
 
     base: WorkspaceInput
+    is_of_run: bool = False
+    onto: WorkspaceInput | None = None
     layers: tuple[_Layer, ...] = ()
     of: tuple[str, ...] = ()
-
-    def waits_for(self, seen: WorkspaceSpec) -> tuple[str, ...]:
-        """The tasks that decide what of these files a task would see; none if that is known."""
-        unknown = [layer for layer in self.layers if layer.changes is None and layer.may_change(seen)]
-        return tuple(dict.fromkeys((*self.of, *(name for layer in unknown for name in layer.of))))
 
 
 class _Commit(Unknown):
@@ -174,18 +173,16 @@ class _Commit(Unknown):
 
 @dataclass(frozen=True)
 class _Files:
-    """Lists each commit once for the same patterns."""
+    """Looks once at each branch, and at each commit for the same patterns."""
 
     repository: Repository
+    heads: dict[str, str | None] = field(default_factory=dict)
     known: dict[tuple[str, str], Mapping[str, ListedFile]] = field(default_factory=dict)
 
     def of(self, head: _Head, spec: WorkspaceSpec) -> dict[str, ListedFile]:
         """The files of a workspace, by path below its prefix."""
-        patterns = spec.model_dump_json(include={"prefix", "include", "exclude", "read_only"})
-        key = (head.base.ref, patterns)
-        if key not in self.known:
-            self.known[key] = self.repository.list_workspace(head.base, spec)
-        found, sees = dict(self.known[key]), visible_to(spec)
+        base = head.base if head.onto is None or not head.layers else head.onto
+        found, sees = dict(self._listed(base, spec)), visible_to(spec)
         for layer in head.layers:
             for path, file in (layer.changes or {}).items():
                 if sees(path):
@@ -193,30 +190,52 @@ class _Files:
                     found |= {} if file is None else {path[len(spec.root) :]: file}
         return found
 
-    def head(self, task: TaskDefinition, raw: object, given: WorkspaceInput) -> _Head:
+    def _listed(self, commit: WorkspaceInput, spec: WorkspaceSpec) -> Mapping[str, ListedFile]:
+        key = (commit.ref, spec.model_dump_json(include={"prefix", "include", "exclude", "read_only"}))
+        if key not in self.known:
+            self.known[key] = self.repository.list_workspace(commit, spec)
+        return self.known[key]
+
+    def _branch_head(self, branch: str) -> str | None:
+        if branch not in self.heads:
+            self.heads[branch] = self.repository.branch_head(branch)
+        return self.heads[branch]
+
+    def waits_for(self, head: _Head, seen: WorkspaceSpec) -> tuple[str, ...]:
+        """The tasks that decide which files a task would see; none if that is known."""
+        unknown = [layer for layer in head.layers if layer.changes is None]
+        if head.onto is None or self._listed(head.base, seen) == self._listed(head.onto, seen):
+            unknown = [layer for layer in unknown if layer.may_change(seen)]
+        return tuple(dict.fromkeys((*head.of, *(name for layer in unknown for name in layer.of))))
+
+    def head(self, task: TaskDefinition, raw: object, given: WorkspaceInput | None) -> _Head:
         """What a task with this workspace in its input would find.
 
         Args:
-            given: to the workflow.
+            given: to the workflow; None if it was given none.
 
         Raises:
             TaskInputError: it is no workspace.
         """
         bases, layers, of = dict[str, WorkspaceInput](), dict[str, _Layer](), list[str]()
+        is_of_run = False
         for _, one in joined(raw):
             ref = one.get("ref") if isinstance(one, Mapping) else one
             if isinstance(ref, _Commit):
                 bases[ref.head.base.ref] = ref.head.base
                 layers |= {layer.name: layer for layer in ref.head.layers}
                 of += ref.head.of
+                is_of_run |= ref.head.is_of_run
             elif isinstance(ref, Unknown):
                 of += ref.of
             else:
                 found = parse_workspace_input(task, one)
                 bases[found.ref] = found
-        inputs = tuple(bases.values()) or (given,)
+        inputs = tuple(bases.values()) or (required(given, "what is unknown began with the workflow's workspace"),)
         base = resolve_join(WorkspaceJoin(inputs), self.repository.read_history)
-        return _Head(base=base, layers=tuple(layers.values()), of=tuple(of))
+        newest = None if is_of_run else self._branch_head(base.branch)
+        onto = None if newest in (None, base.ref) else base.model_copy(update={"ref": newest})
+        return _Head(base=base, onto=onto, layers=tuple(layers.values()), of=tuple(of), is_of_run=is_of_run)
 
 
 # ---------------------------------------------------------------- walk
@@ -332,16 +351,21 @@ class _Walk:
         if task.workspace is None:
             self._fates[name] = Uncached()
             return {"result": Unknown([name])}
-        given = WorkspaceInput.model_validate(self._input["workspace"])
-        raw = due.input_data.get("workspace")
-        fields = next((one for _, one in joined(raw) if isinstance(one, Mapping)), self._input["workspace"])
+        own, raw = self._input.get("workspace"), due.input_data.get("workspace")
+        given = None if own is None else WorkspaceInput.model_validate(own)
+        fields = next((one for _, one in joined(raw) if isinstance(one, Mapping)), own or {})
         head = self._all_files.head(task, raw, given)
         if due.task_name == BEGIN_TASK:
-            own = {**fields, "branch": Unknown([name]), "ref": _Commit(name, head)}
-            return {"workspace": own, "result": {"target": fields}}
+            begun = {
+                **fields,
+                "branch": Unknown([name]),
+                "ref": _Commit(name, replace(head, onto=None, is_of_run=True)),
+            }
+            return {"workspace": begun, "result": {"target": fields}}
         if due.task_name == END_TASK:
             head = self._all_files.head(task, params["run"], given)
-            return {"workspace": {**fields, "ref": _Commit(name, head)}, "result": Unknown([name])}
+            ended = replace(head, is_of_run=False)
+            return {"workspace": {**fields, "ref": _Commit(name, ended)}, "result": Unknown([name])}
         head, result = self._left(due, task, task.workspace, head)
         is_same = not head.layers and not head.of and isinstance(fields["ref"], str)
         ref = head.base.ref if is_same else _Commit(name, head)
@@ -384,7 +408,7 @@ class _Walk:
         name = seen.due.reference_task_name
         if name in self._beside:
             return self._beside[name]
-        waits_for = seen.head.waits_for(seen.spec.laid_out)
+        waits_for = self._all_files.waits_for(seen.head, seen.spec.laid_out)
         if waits_for:
             return Waits(of=waits_for, reason="files")
         self._seen.append(seen)
