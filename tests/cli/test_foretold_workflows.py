@@ -385,6 +385,13 @@ def test_what_only_the_run_can_tell_is_said_so(place):
     assert (told["because"], told["waits_for"]) == ("beside", ["foretold_clean"])
 
 
+def test_what_ends_the_workflow_is_said(place):
+    shard, report = place.ask("status", "mapped", "--param", 'shards=["a/b"]').out.splitlines()[1:]
+    assert shard.startswith("  foretold_shard_1 (a/b): fails: task 'foretold_shard': params.shard, which a pattern of")
+    assert report == "foretold_report: left out: the workflow ends before it"
+    assert states(place, "mapped", "--param", "shards=[]") == {"foretold_report": "never run"}
+
+
 def test_a_task_alone_has_a_line_too(place):
     assert place.ask("status", "clean").out == "foretold_clean: never run\n"
     assert place.ask("status", "plain").out == "foretold_plain: no cache: each run computes it\n"

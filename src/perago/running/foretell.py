@@ -436,6 +436,7 @@ class _Walk:
         return {
             seen.due.reference_task_name: Waits(of=layer.of, reason="beside")
             for seen in self._seen
+            if any(before.branches for before in seen.head.layers)
             for layer in self._layers
             if _is_beside(seen, layer) and layer.may_change(seen.spec.laid_out)
         }

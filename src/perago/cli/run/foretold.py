@@ -57,7 +57,10 @@ def document(request: RunRequest | WorkflowRequest, found: Sequence[Foretold]) -
 def _object(each: Foretold) -> dict[str, Any]:
     fate = each.fate
     waits = fate if isinstance(fate, Waits) else None
-    told = as_json(fate if isinstance(fate, Taken | Computed) else Computed(missed=Missed(why=_line(fate))))
+    if isinstance(fate, Taken | Computed):
+        told = as_json(fate)
+    else:
+        told = {**as_json(Computed(missed=Missed(why=_line(fate)))), "line": None}
     return {
         "reference_name": each.name,
         "map": each.of_map,
