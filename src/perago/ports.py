@@ -324,6 +324,14 @@ class EarlierResults(Protocol):
         """
         ...
 
+    def standing(self, repository: str, commit: str, /) -> str:
+        """Why the result of a commit is not used, in words.
+
+        Raises:
+            WorkspaceStorageError: the index cannot be read.
+        """
+        ...
+
     def computing(self, repository: str, key: str, is_cancelled: Callable[[], bool], /) -> AbstractContextManager[bool]:
         """While a result is computed. Waits for a process of this host that computes one for the same key.
 

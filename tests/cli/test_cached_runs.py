@@ -274,7 +274,10 @@ def test_a_result_that_is_distrusted_is_computed_again(place):
     assert said.code == 0, said.err
     told = place.perago("why", "app.tasks:clean", *place.options)
     assert "The body would run: its result is not used: it is distrusted." in told.out
-    assert place.ran() == "unchanged"  # it ran, and made the same
+    line = place.perago("why", "app.tasks:clean", *place.options, "--json").json["line"]
+    ran = place.perago("run", "app.tasks:clean", *place.options, "--json")
+    assert ran.json["how"] == "unchanged"  # it ran, and made the same
+    assert f"cache: the body runs: {line}" in ran.err
     assert place.ran() == "cached"
     assert (
         "distrusted: the result of " + commit[:12] + ": the sensor was broken"
@@ -310,8 +313,12 @@ def test_why_names_what_has_changed(place):
         ("source", "app.helper", "changed"),
     ]
     ran = place.perago("run", "app.tasks:clean", *place.options, *params)
-    line = f"since {commit[:12]}: other files, param suffix: '' -> '?', source app.helper changed"
+    line = (
+        f"since {commit[:12]}: file raw/a.txt changed, file raw/c.txt added, param suffix: '' -> '?', "
+        f"source app.helper changed"
+    )
     assert f"cache: the body runs: {line}" in ran.err
+    assert told["line"] == line
 
 
 @pytest.mark.parametrize("place", ["git"], indirect=True)

@@ -13,8 +13,8 @@ _COMMIT = re.compile(r"\b[0-9a-f]{12}\b")
 
 
 def test_the_page_s_task_is_computed_only_where_something_has_changed(tmp_path):
-    (block,) = blocks(PAGE, "python")
-    (tmp_path / "tasks.py").write_text(block.text, encoding="utf-8")
+    for name, block in zip(("tasks.py", "flow.py"), blocks(PAGE, "python"), strict=True):
+        (tmp_path / name).write_text(block.text, encoding="utf-8")
     notes = tmp_path / "notes" / "raw"
     notes.mkdir(parents=True)
     (notes / "a.txt").write_text("a few words")
@@ -38,5 +38,6 @@ def test_the_page_s_task_is_computed_only_where_something_has_changed(tmp_path):
     told = perago("why", "tasks:count", "--params", '{"least": 2}')
     assert commit in told
     assert _COMMIT.sub("COMMIT", told).strip() in _COMMIT.sub("COMMIT", PAGE.read_text(encoding="utf-8"))
+    assert perago("status", "flow:words") in PAGE.read_text(encoding="utf-8")
     perago("distrust", commit, "--reason", "the sensor was broken")
     assert f"distrusted: the result of {commit}: the sensor was broken" in perago("log")

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from perago.attempt.cache_key import cache_key, code_of, parts_of
-from perago.attempt.differences import KeyFacts, facts_of, have_other_files, in_words, nearest
+from perago.attempt.differences import KeyFacts
+from perago.attempt.missed import gone_miss, nothing_with_key
 from perago.attempt.phases import Phases
 from perago.attempt.publication import PublicationResult, PublicationTarget, Settled
 from perago.attempt.reuse import Hit, Miss, RunCache, Unproven, choose, proof_of
@@ -39,7 +41,8 @@ from perago.values.spec import WorkspaceSpec
 _NO_DIRECTORY = Path()
 """A hit lays out no files and uploads none."""
 
-_SHORT_COMMIT = 12
+_UNREADABLE = (StoreError, WorkspaceStorageError, RuntimeConfigError)
+"""Errors of the history and its index; the last: others could write the index."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,70 +78,71 @@ class CachedAttempt:
             is_first: no other delivery, and no other try, was before. Otherwise something went wrong, or somebody asks
                 for it again, and the body runs.
         """
-        key = self._key()
+        key, inputs = self._key()
         if isinstance(key, Untold):
             self._tell(Miss(f"{key.why}, so that it has no key"))
             return self.compute(self.target, lambda stamp: stamp, lambda: None)
         if self.cache.recomputes or not is_first:
             self._tell(Miss("it is to be computed again"))
             return self._computed(key, lambda: None)
-        repository = self.workspace_input.repository
-        taken = self._taken(key)
+        repository, why_none = self.workspace_input.repository, partial(self._why_none, key, inputs)
+        taken = self._taken(key, why_none)
         if taken is not None:
             return taken
         with self.cache.results.computing(repository, key.digest, self.target.is_cancelled) as has_waited:
-            taken = self._taken(key) if has_waited else None
-            return taken or self._computed(key, lambda: self._taken(key, tells=False))
+            taken = self._taken(key, why_none) if has_waited else None
+            return taken or self._computed(key, lambda: self._taken(key))
 
-    def _key(self) -> CacheKey | Untold:
+    def _key(self) -> tuple[CacheKey | Untold, Mapping[str, ListedFile]]:
+        """The key, and what the body finds, by path."""
         with self.phases(Phase.DECIDE) as span:
             inputs = self.list_workspace(self.workspace_input, self.spec.laid_out)
             key = cache_key(self.task, self.spec, self.params, inputs, os.environ)
             span.note(files=len(inputs), cache="no key" if isinstance(key, Untold) else "key")
-        return key
+        return key, inputs
 
-    def _taken(self, key: CacheKey, *, tells: bool = True) -> Settled | None:
+    def _taken(self, key: CacheKey, why_none: Callable[[], Miss] | None = None) -> Settled | None:
         """The attempt, completed with an earlier result; None if there is none.
 
         Args:
-            tells: whether a miss is told.
+            why_none: why no result has the key. Default: a miss is not told.
         """
         earlier = self._earlier(key)
-        found = earlier if isinstance(earlier, Miss) else self._choose(earlier)
+        found = earlier if isinstance(earlier, Miss) else self._choose(earlier) if earlier else None
         while isinstance(found, Hit):
             self._tell(found)
             try:
                 return self._published(found.result)
             except SourceGoneError as exc:
-                gone = Miss(f"what {found.result.commit[:_SHORT_COMMIT]} made is not there any more: {exc}")
+                gone = gone_miss(found.result, exc)
             earlier = [] if isinstance(earlier, Miss) else [each for each in earlier if each != found.result]
             found = self._choose(earlier) if earlier else gone
-        if tells:
-            self._tell(found)
+        if why_none is not None:
+            self._tell(found or why_none())
         return None
 
     def _choose(self, earlier: Sequence[EarlierResult]) -> Hit | Miss:
         return choose(self.task, earlier, self.cache.mode, self.clock.now())
 
     def _earlier(self, key: CacheKey) -> Sequence[EarlierResult] | Miss:
-        """The results with the key, newest first; at least one."""
-        repository = self.workspace_input.repository
+        """The results with the key, newest first."""
         try:
-            earlier = self.cache.results.with_key(self.store, repository, key.digest)
-            return earlier or Miss(self._why_none(key))
-        except (StoreError, WorkspaceStorageError, RuntimeConfigError) as exc:  # the last: others could write the index
+            return self.cache.results.with_key(self.store, self.workspace_input.repository, key.digest)
+        except _UNREADABLE as exc:
             return Miss(f"the history could not be read: {exc}")
 
-    def _why_none(self, key: CacheKey) -> str:
+    def _why_none(self, key: CacheKey, inputs: Mapping[str, ListedFile]) -> Miss:
         """In what the key differs from the nearest one of before."""
+
+        def list_input(ref: str) -> Mapping[str, ListedFile]:
+            return self.list_workspace(self.workspace_input.model_copy(update={"ref": ref}), self.spec.laid_out)
+
         now = KeyFacts(parts_of(key) or {}, describe_params(self.params))
-        found = nearest(self.cache.results.of_task(self.workspace_input.repository, self.task.name), now)
-        if found is None:
-            return "the history has no earlier result of this task to compare with"
-        entry, others = found
-        before = required(facts_of(entry), "what is compared has a key")
-        told = in_words(others, other_files=have_other_files(before, now))
-        return f"since {entry.id[:_SHORT_COMMIT]}: {told or 'its result may not be used any more'}"
+        results, repository = self.cache.results, self.workspace_input.repository
+        try:
+            return Miss(nothing_with_key(results, repository, self.task, now, inputs, list_input).line)
+        except _UNREADABLE as exc:
+            return Miss(f"the history could not be read: {exc}")
 
     def _published(self, found: EarlierResult) -> Settled:
         """Put the outputs of an earlier result on the branch.

@@ -46,11 +46,17 @@ class Difference:
     @property
     def text(self) -> str:
         """In words: `param suffix: "a" -> "b"`, `file raw/a.csv changed`."""
+        if self == OTHER_FILES:
+            return "other files"
         word = _WORDS[self.part]
         told = f"{word} {self.name}" if self.name else word
         if self.before is not None and self.after is not None:
             return f"{told}: {self.before} -> {self.after}"
         return f"{told} {self.how}"
+
+
+OTHER_FILES = Difference("file", "", "changed")
+"""Some files differ, but it cannot be told which."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +124,12 @@ def nearest(entries: Iterable[CommitEntry], now: KeyFacts) -> tuple[CommitEntry,
     return None if best is None else best[1:]
 
 
-def in_words(found: Sequence[Difference], *, other_files: bool) -> str:
+def in_words(found: Sequence[Difference]) -> str:
     """Differences in one sentence's part, each kind shortened."""
     kinds: dict[Part, list[Difference]] = {}
     for difference in found:
         kinds.setdefault(difference.part, []).append(difference)
-    told = ["other files"] if other_files else []
+    told = []
     for group in kinds.values():
         more = len(group) - SHOWN
         told += [each.text for each in group[:SHOWN]] + ([f"{more} more"] if more > 0 else [])

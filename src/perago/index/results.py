@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -45,6 +45,7 @@ class IndexedResults:
         place: the server, or the repository on disk.
         is_server: whether the place has several repositories.
         tell: gets a line if an index was damaged.
+        refreshes: whether new commits are looked for.
     """
 
     directory: Path
@@ -52,6 +53,11 @@ class IndexedResults:
     is_server: bool
     tell: Callable[[str], None] = lambda _line: None
     clock: Clock = field(default_factory=SystemClock, compare=False)
+    refreshes: bool = True
+
+    def as_known(self) -> IndexedResults:
+        """The same results, without looking for new commits."""
+        return replace(self, refreshes=False)
 
     def open(self, repository: str) -> HistoryIndex:
         """The index of a repository."""
@@ -64,7 +70,8 @@ class IndexedResults:
     def with_key(self, store: ReusableStore, repository: str, key: str, /) -> list[EarlierResult]:
         """See `EarlierResults`."""
         with self.open(repository) as index:
-            index.refresh(partial(store.commits_since, repository))
+            if self.refreshes:
+                index.refresh(partial(store.commits_since, repository))
             found = (_result(index, entry) for entry in index.with_key(key, limit=MAX_COMPARED))
             return list(islice((each for each in found if each is not None), MAX_LOOKED_AT))
 
@@ -73,8 +80,8 @@ class IndexedResults:
         with self.open(repository) as index:
             return index.of_task(task, limit=MAX_COMPARED)
 
-    def standing(self, repository: str, commit: str) -> str:
-        """Why a result is not used, in words."""
+    def standing(self, repository: str, commit: str, /) -> str:
+        """See `EarlierResults`."""
         with self.open(repository) as index:
             standing = index.standing(commit)
         return "its result is not used" if standing is None else f"its result is not used: it is {standing}"

@@ -67,7 +67,7 @@ def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
         return f"{event.phase}: another writer was faster; deciding again"
     match event.phase:
         case Phase.DECIDE:
-            return _describe_cache(event.attributes)
+            return describe_cache(event.attributes)
         case phase if PHASES[phase].transfer is not None:
             known = {**latest, **event.attributes}
             if "files" not in known:
@@ -84,7 +84,8 @@ def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
             return None
 
 
-def _describe_cache(attributes: Mapping[str, Any]) -> str | None:
+def describe_cache(attributes: Mapping[str, Any]) -> str | None:
+    """What the cache came to, by the attributes of a decision; None if that was about something else."""
     match attributes.get("cache"):
         case "hit":
             return f"cache: the result of commit {str(attributes['cached_from'])[:_SHORT_COMMIT]} is taken"

@@ -37,6 +37,7 @@ class TaskState:
         kind: a map is one row for all its tasks; a task of Perago is only shown if it fails.
         within: reference name of the map that it belongs to.
         param: of a map, the param that takes the item; None if it is not known.
+        fork: of a map, the reference name of its dynamic fork.
         item: of a map's task, its item as text; "" if it is not known.
         retry_at: when its next try is due, monotonic seconds; None if none is.
         cases: the cases of switches that it is in.
@@ -48,6 +49,7 @@ class TaskState:
     kind: Kind = "task"
     within: str | None = None
     param: str | None = None
+    fork: str | None = None
     cases: frozenset[Case] = frozenset()
     status: TryStatus | None = None
     tries: int = 0
@@ -84,7 +86,9 @@ def states_of(nodes: Nodes, within: str = "", cases: frozenset[Case] = frozenset
     for index, node in enumerate(nodes):
         fork = known_fork(nodes, index)
         if fork is not None and fork.mapped is not None:
-            yield TaskState(within + fork.mapped, "map", param=fork.param, cases=cases)
+            yield TaskState(
+                within + fork.mapped, "map", param=fork.param, fork=within + node.reference_name, cases=cases
+            )
         match node:
             case TaskNode():
                 kind: Kind = "builtin" if node.task_name in BUILTIN_TASKS else "task"

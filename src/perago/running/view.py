@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from perago.ports import Event, Phase
-from perago.running.progress import describe_counts, describe_progress
+from perago.running.progress import describe_cache, describe_counts, describe_progress
 from perago.running.rows import Row, rows_of
 from perago.running.task_state import TaskState, item_text, state_of
 from perago.running.text import printable
@@ -91,6 +91,8 @@ class WorkflowView(ABC):
         caution = warning_for(event.phase, event.attributes) if event.kind == "progress" else None
         if caution is not None:
             self.warn(f"{reference_name}: warning: {caution}")
+        if event.kind == "completed" and event.attributes.get("cache") in ("miss", "unproven"):
+            self._tell_miss(reference_name, describe_cache(event.attributes) or "")
 
     def end(
         self,
@@ -163,6 +165,9 @@ class WorkflowView(ABC):
     def _tell_start(self, state: TaskState) -> None:  # noqa: B027 - a tree shows it anyway
         """Tell of a try that has begun."""
 
+    def _tell_miss(self, reference_name: str, text: str) -> None:  # noqa: B027 - too much beside a tree
+        """Tell why a body runs although its task has a cache."""
+
     @abstractmethod
     def _tell_end(self, state: TaskState) -> None:
         """Tell of a try that has ended."""
@@ -185,6 +190,9 @@ class LineView(WorkflowView):
     def _tell_start(self, state: TaskState) -> None:
         how = "started" if state.tries == 1 else f"try {state.tries} started"
         self._tell(f"{state.reference_name}: {how}")
+
+    def _tell_miss(self, reference_name: str, text: str) -> None:
+        self._tell(f"{reference_name}: {printable(text)}")
 
     def _tell_end(self, state: TaskState) -> None:
         behind = f", {state.text}" if state.text else ""

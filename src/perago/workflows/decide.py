@@ -2,11 +2,14 @@
 
 It behaves as a Conductor server was measured to, for what `graph` has. All of it is decided anew each time, so that a
 run that is resumed goes on as if it had never stopped.
+
+To foretell a run, outputs may be `Unknown`. What such a value decides is left open, and the walk goes on behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -28,7 +31,10 @@ from perago.workflows.graph import (
     TaskNode,
     TerminateNode,
     WorkflowGraph,
+    all_of,
+    parts_of,
 )
+from perago.workflows.unknown import Unknown, unknowns_in
 
 INNER_INPUT = "workflowInput"
 """Key of the input that a sub-workflow's expressions read, in the input of its try, as on a server."""
@@ -41,6 +47,10 @@ _TRY_STATUS = {
 """Status of a sub-workflow's try, by the status of its workflow."""
 
 _NO_RETRIES = RetryPolicy(count=0)
+
+
+Branches = tuple[tuple[str, int], ...]
+"""Forks by their reference names, the outermost first, each with the number of one of its branches."""
 
 
 class Try(Protocol):
@@ -69,6 +79,7 @@ class Due:
     Attributes:
         reference_task_name: of a task in a sub-workflow with that of the sub-workflow before it, `features/clean`.
         sub_workflow: the graph, if this is a sub-workflow. No worker runs it; its tasks are due next.
+        branches: the forks around it, each with the number of the branch that it is in.
         delay_seconds: to wait before it, from the end of the try that it retries.
         retried_task_id: that try; None for the first of its task.
     """
@@ -80,6 +91,7 @@ class Due:
     delay_seconds: float = 0.0
     retried_task_id: str | None = None
     sub_workflow: WorkflowGraph | None = None
+    branches: Branches = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +119,8 @@ class Decision:
         due: tries to schedule; empty unless the workflow is RUNNING.
         ended: tries of sub-workflows to end, before anything else is decided.
         taken: the case that each switch has taken, by the switch's reference name; None for the default.
+        left_open: the tasks that decide which case a switch takes, or which tasks a dynamic fork has, by its reference
+            name, where their results are unknown.
         output: of a workflow that has ended.
         reason: why it did not complete.
         failed: reference name of the task or sub-workflow that failed it; None if it completed, or failed otherwise.
@@ -116,6 +130,7 @@ class Decision:
     due: tuple[Due, ...] = ()
     ended: tuple[SubWorkflowEnd, ...] = ()
     taken: Mapping[str, str | None] = field(default_factory=dict)
+    left_open: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     output: JsonObject = field(default_factory=dict)
     reason: str | None = None
     failed: str | None = None
@@ -195,12 +210,17 @@ class _Walk:
 
     Args:
         within: what the names of its tries begin with, of a sub-workflow.
+        branches: those that the sub-workflow is in.
     """
 
-    def __init__(self, graph: WorkflowGraph, instance: Instance, given: _Given, within: str = "") -> None:
+    def __init__(
+        self, graph: WorkflowGraph, instance: Instance, given: _Given, within: str = "", branches: Branches = ()
+    ) -> None:
         self._due: list[Due] = []
         self._ended: list[SubWorkflowEnd] = []
         self._taken: dict[str, str | None] = {}
+        self._left_open: dict[str, tuple[str, ...]] = {}
+        self._branches = branches
         self._graph = graph
         self._given = given
         self._within = within
@@ -223,11 +243,13 @@ class _Walk:
             is_through = self._is_all_through(self._graph.nodes)
         except _EndedError as end:
             output = end.output or self._output()
-            return Decision(status=end.status, output=output, reason=end.reason, failed=end.failed, taken=self._taken)
+            return self._decided(end.status, output=output, reason=end.reason, failed=end.failed)
         if is_through:
-            return Decision(status=WorkflowStatus.COMPLETED, output=self._output(), taken=self._taken)
-        running = WorkflowStatus.RUNNING
-        return Decision(status=running, due=tuple(self._due), ended=tuple(self._ended), taken=self._taken)
+            return self._decided(WorkflowStatus.COMPLETED, output=self._output())
+        return self._decided(WorkflowStatus.RUNNING, due=tuple(self._due), ended=tuple(self._ended))
+
+    def _decided(self, status: WorkflowStatus, **others: Any) -> Decision:
+        return Decision(status=status, taken=self._taken, left_open=self._left_open, **others)
 
     def _output(self) -> JsonObject:
         """The workflow's output, as far as its tasks have come."""
@@ -237,7 +259,7 @@ class _Walk:
 
     def _is_all_through(self, nodes: Nodes) -> bool:
         """Walk a sequence. Returns whether all of it is done."""
-        forked: tuple[str, ...] = ()
+        forked: tuple[str, ...] | Unknown = ()
         for node in nodes:
             if isinstance(node, DynamicForkNode):
                 forked = self._fork(node)
@@ -254,8 +276,9 @@ class _Walk:
             case TaskNode() | SubWorkflowNode():
                 return self._task(node)
             case ForkNode():
-                for branch in node.branches:
-                    self._is_all_through(branch)
+                for number, branch in enumerate(node.branches, 1):
+                    with self._branch(node, number):
+                        self._is_all_through(branch)
                 self._finish(node.reference_name, {}, {})
             case SwitchNode():
                 return self._switch(node)
@@ -301,6 +324,7 @@ class _Walk:
             reference_task_name=self._within + node.reference_name,
             task_name=node.task_name if isinstance(node, TaskNode) else node.workflow_name,
             input_data=self._input(node),
+            branches=self._branches,
             sub_workflow=node.graph if isinstance(node, SubWorkflowNode) else None,
         )
 
@@ -320,10 +344,11 @@ class _Walk:
         """Take over what follows in a sub-workflow that runs."""
         instance = Instance(workflow_id=last.task_id, input_data=last.input_data[INNER_INPUT])
         name = self._within + node.reference_name
-        inner = _Walk(node.found, instance, self._given, name + WITHIN).decision()
+        inner = _Walk(node.found, instance, self._given, name + WITHIN, self._branches).decision()
         self._due += inner.due
         self._ended += inner.ended
         self._taken |= inner.taken
+        self._left_open |= inner.left_open
         if inner.status is not WorkflowStatus.RUNNING:
             self._ended.append(
                 SubWorkflowEnd(
@@ -361,17 +386,30 @@ class _Walk:
 
     # ---- what an engine does itself
 
-    def _fork(self, node: DynamicForkNode) -> tuple[str, ...]:
+    @contextmanager
+    def _branch(self, node: ForkNode | DynamicForkNode, number: int) -> Iterator[None]:
+        """What is due meanwhile is in this branch."""
+        around = self._branches
+        self._branches = (*around, (self._within + node.reference_name, number))
+        yield
+        self._branches = around
+
+    def _fork(self, node: DynamicForkNode) -> tuple[str, ...] | Unknown:
         """Walk the tasks of a dynamic fork. Returns the reference names that its join waits for."""
         inputs = self._resolved(node.inputs)
+        unknown = _unknown_of_fork(inputs.get(node.tasks_input), inputs.get(node.inputs_input))
+        if unknown:
+            self._leave_open(node, (node,), unknown)
+            return Unknown(unknown)
         try:
             branches = forked_tasks(node, inputs)
             self._expect_known(node, branches)
         except WorkflowDefinitionError as exc:
             raise _EndedError(WorkflowStatus.FAILED, str(exc)) from None
         self._finish(node.reference_name, inputs, {})
-        for branch in branches:
-            self._task(branch)
+        for number, branch in enumerate(branches, 1):
+            with self._branch(node, number):
+                self._task(branch)
         return tuple(branch.reference_name for branch in branches)
 
     def _expect_known(self, node: DynamicForkNode, branches: Sequence[TaskNode]) -> None:
@@ -381,7 +419,10 @@ class _Walk:
                 f"fork {node.reference_name!r} lists task {unknown!r}, which is not found; give its module with --tasks"
             )
 
-    def _join(self, node: JoinNode, join_on: Sequence[str]) -> bool:
+    def _join(self, node: JoinNode, join_on: Sequence[str] | Unknown) -> bool:
+        if isinstance(join_on, Unknown):
+            self._leave_open(node, (node,), join_on.of)
+            return True
         if not all(name in self._through for name in join_on):
             return False
         outputs = {name: output for name in join_on if (output := self._document[name]["output"])}
@@ -390,6 +431,11 @@ class _Walk:
 
     def _switch(self, node: SwitchNode) -> bool:
         inputs = self._resolved(node.inputs)
+        unknown = unknowns_in(inputs.get(node.value_input))
+        if unknown:
+            within = [inner for part in parts_of(node) for inner in all_of(part)]
+            self._leave_open(node, (node, *within), unknown)
+            return not any(isinstance(inner, TerminateNode) for inner in within)
         case = case_of(inputs.get(node.value_input))
         self._finish(node.reference_name, inputs, {"evaluationResult": [case], "selectedCase": case})
         self._taken[self._within + node.reference_name] = case if case in node.cases else None
@@ -405,6 +451,24 @@ class _Walk:
         if reason is None and status is not WorkflowStatus.COMPLETED:
             reason = f"Workflow is {status} by TERMINATE task: {node.reference_name}"
         raise _EndedError(status, None if reason is None else str(reason), output)
+
+    # ---- what is left open
+
+    def _leave_open(self, node: Node, parts: Iterable[Node], unknown: tuple[str, ...]) -> None:
+        """Go on behind a switch or a fork, as if it were through, with nothing known of what it leaves.
+
+        Args:
+            parts: the nodes that leave something.
+        """
+        if isinstance(node, SwitchNode | DynamicForkNode):
+            self._left_open[self._within + node.reference_name] = unknown
+        value = Unknown(unknown)
+        for inner in parts:
+            if isinstance(inner, SetVariableNode):
+                self._variables.update(dict.fromkeys(inner.inputs, value))
+            self._through.add(inner.reference_name)
+            self._document[inner.reference_name] = dict.fromkeys(("input", "output", "status"), value)
+        self._last_output = {"workspace": value, "result": value}
 
     # ---- the document that expressions read
 
@@ -472,6 +536,16 @@ def forked_tasks(node: DynamicForkNode, inputs: JsonObject) -> tuple[TaskNode, .
             f"fork {node.reference_name!r} has {len(listed)} tasks; at most {MAX_FORKED} run beside each other"
         )
     return tuple(_forked_task(node, task, given) for task in listed)
+
+
+def _unknown_of_fork(listed: object, given: object) -> tuple[str, ...]:
+    """What the tasks of a dynamic fork depend on, as far as they are unknown. Their inputs may be unknown in parts."""
+    parts: list[object] = [listed, given]
+    if isinstance(given, Mapping):
+        parts += given.values()
+    for task in listed if isinstance(listed, list) else ():
+        parts += [task, *(task.values() if isinstance(task, Mapping) else ())]
+    return unknowns_in([part for part in parts if isinstance(part, Unknown)])
 
 
 def _forked_task(node: DynamicForkNode, task: object, given: JsonObject) -> TaskNode:

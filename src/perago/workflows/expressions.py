@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perago.errors import WorkflowDefinitionError
+from perago.workflows.unknown import Unknown, unknowns_in
 
 _EXPRESSION = re.compile(r"(?<!\$)\$\{(?P<path>[^{}]*)\}")
 _BEGINNING = re.compile(r"(?<!\$)\$\{")
@@ -165,9 +166,11 @@ def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def value_at(document: Any, path: Sequence[Step]) -> Any:
-    """The value at a path of a JSON document; None if there is none."""
+    """The value at a path of a JSON document; None if there is none. All of what is unknown is unknown."""
     for step in path:
         match document:
+            case Unknown():
+                return document
             case Mapping() if isinstance(step, str):
                 document = document.get(step)
             case list() | tuple() if isinstance(step, int) and step < len(document):
@@ -191,8 +194,12 @@ def _replaced_in(text: str, look_up: Callable[[Expression], Any]) -> Any:
     whole = whole_expression(text)
     if whole is not None:
         return look_up(whole)
-    filled = _EXPRESSION.sub(lambda match: _as_text(look_up(parse(match["path"]))), text)
-    return filled.replace("$${", "${")
+    values = [look_up(parse(match["path"])) for match in _EXPRESSION.finditer(text)]
+    unknown = unknowns_in(values)
+    if unknown:
+        return Unknown(unknown)
+    told = map(_as_text, values)
+    return _EXPRESSION.sub(lambda _: next(told), text).replace("$${", "${")
 
 
 def _as_text(value: Any) -> str:

@@ -85,6 +85,20 @@ def may_meet(one: str, other: str, *, fields_differ: bool = False) -> bool:
     return True  # the shorter one may be a directory
 
 
+def may_see(spec: WorkspaceSpec, changed: WorkspaceSpec) -> bool:
+    """Whether a file that another workspace has may belong to a task's; false only if it certainly does not."""
+
+    def patterns(of: WorkspaceSpec) -> list[str]:
+        return [of.root + pattern for pattern in of.include or [_ANY_SEGMENTS]]
+
+    def is_left_out(pattern: str, of: WorkspaceSpec) -> bool:
+        return any(covers(of.root + excluded, pattern) for excluded in of.exclude)
+
+    seen = [pattern for pattern in patterns(spec) if not is_left_out(pattern, changed)]
+    made = [pattern for pattern in patterns(changed) if not is_left_out(pattern, spec)]
+    return any(may_meet(one, other) for one in seen for other in made)
+
+
 def visible_to(spec: WorkspaceSpec) -> Callable[[str], bool]:
     """Whether a file of the repository, given by its whole path, belongs to a task's workspace.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perago.attempt.differences import Difference, KeyFacts, differences, in_words, of_files
+from perago.attempt.differences import OTHER_FILES, Difference, KeyFacts, differences, in_words, of_files
 from perago.ports import ListedFile
 
 PARTS = {
@@ -59,6 +59,6 @@ def test_files():
 
 def test_many_are_shortened():
     found = [Difference("source", f"m{number}", "changed") for number in range(9)]
-    assert in_words(found, other_files=True) == (
+    assert in_words([OTHER_FILES, *found]) == (
         "other files, source m0 changed, source m1 changed, source m2 changed, 6 more"
     )

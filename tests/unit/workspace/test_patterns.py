@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from perago.workspace.patterns import Selection
+from perago import WorkspaceSpec
+from perago.workspace.patterns import Selection, may_see, visible_to
 
 
 def naive_match(segments: list[str], pattern: list[str]) -> bool:
@@ -120,3 +121,26 @@ def test_patterns_by_example(pattern, chosen, left):
 def test_many_stars_do_not_take_for_ever():
     selection = Selection(["**/a*/**/b*/**/c*/**/d*/**/e"], [])
     assert not selection.selects("/".join(["abcd"] * 40))
+
+
+@given(path, patterns, patterns, patterns, patterns, st.sampled_from(["/", "a", "a/b"]), st.sampled_from(["/", "a"]))
+def test_a_path_in_two_workspaces_is_never_missed(path, include, exclude, other, left_out, prefix, beside):
+    spec = WorkspaceSpec(prefix=prefix, include=include, exclude=exclude)
+    changed = WorkspaceSpec(prefix=beside, include=other, exclude=left_out)
+    if visible_to(spec)(path) and visible_to(changed)(path):
+        assert may_see(spec, changed)
+
+
+@pytest.mark.parametrize(
+    ("seen", "changed", "may"),
+    [
+        ({"include": ["raw/**"]}, {"include": ["clean/**"]}, False),
+        ({"include": ["raw/**"], "prefix": "a"}, {"include": ["raw/**"], "prefix": "b"}, False),
+        ({"include": ["raw/a.txt"]}, {"include": ["raw/*.txt"]}, True),
+        ({"exclude": ["clean/**"]}, {"include": ["clean/x/**"]}, False),
+        ({}, {"include": ["clean/**"]}, True),
+        ({"include": ["raw/**"]}, {}, True),
+    ],
+)
+def test_workspaces_that_certainly_have_no_file_in_common(seen, changed, may):
+    assert may_see(WorkspaceSpec(**seen), WorkspaceSpec(**changed)) is may

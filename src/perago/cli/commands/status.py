@@ -1,14 +1,16 @@
-"""`perago status`: show the slots of a worker."""
+"""`perago status`: show the slots of a worker, or which tasks of a workflow are up to date."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.arguments import workspace_root_to_look_at
+from perago.cli.arguments import RunArguments, configured_repo, pairs_option, params_option, workspace_root_to_look_at
+from perago.cli.failure import before_start
+from perago.cli.loading import tasks_option, workflows_option
 from perago.cli.output import json_option, note, print_json, tell
 from perago.running.text import printable, size_text
 
@@ -20,14 +22,65 @@ NOT_RUNNING = 1
 
 
 @click.command()
+@click.argument("module", metavar="[MODULE[:FUNCTION]]", required=False)
 @click.option("--workspace-root", metavar="DIR", help="The worker's workspace root.  [default: PERAGO_WORKSPACE_ROOT]")
 @click.option("--ready", "must_be_ready", is_flag=True, help="Exit with 1 unless the worker is ready to take tasks.")
+@params_option
+@pairs_option
+@click.option("--repo", metavar="REPO", help="The repository.  [default: PERAGO_REPO]")
+@click.option("--branch", metavar="NAME", help="The branch whose head would be the input.  [default: PERAGO_BRANCH]")
+@click.option("--ref", metavar="COMMIT", help="The commit that would be the input.  [default: the branch's head]")
+@tasks_option
+@workflows_option
 @json_option
-def command(workspace_root: str | None, must_be_ready: bool, as_json: bool) -> int:
-    """Show the worker of a workspace root: for each slot its attempt, with phase and progress.
+def command(workspace_root: str | None, must_be_ready: bool, as_json: bool, **given: Any) -> int:
+    """Show the worker of a workspace root: for each slot its attempt, with phase and progress. Or, of a workflow, which
+    tasks are up to date, and what has changed for the others.
 
-    Exit codes: 0 it runs, and with --ready takes tasks; 1 it does not.
+    \b
+      perago status
+      perago status app.pipeline:nightly --repo data.git --branch main
+
+    Runs nothing and changes nothing. `perago why` says more of a workflow.
+
+    Exit codes: 0 the worker runs, and with --ready takes tasks; 1 it does not. Of a workflow: 0.
     """
+    if given["module"] is None:
+        _refuse("a workflow: name one as MODULE:WORKFLOW", {f"--{name}": value for name, value in given.items()})
+        return _worker(workspace_root, must_be_ready=must_be_ready, as_json=as_json)
+    _refuse(
+        "a worker: leave the workflow out",
+        {"--workspace-root": workspace_root, "--ready": must_be_ready},
+    )
+    _workflow(RunArguments(as_json=as_json, **{**given, "repo": given["repo"] or configured_repo()}))
+    return RUNNING
+
+
+def _refuse(what: str, options: dict[str, object]) -> None:
+    """Refuse options that are for the other of both.
+
+    Raises:
+        UsageError
+    """
+    found = [name.replace("--pairs", "--param") for name, value in options.items() if value]
+    if found:
+        raise click.UsageError(f"{' and '.join(found)} {'is' if len(found) == 1 else 'are'} for the status of {what}")
+
+
+def _workflow(arguments: RunArguments) -> None:
+    from perago.cli.run.foretold import document, foretold_of, request_of, status_lines
+
+    with before_start():
+        request = request_of(arguments)
+        found = foretold_of(request)
+    if arguments.as_json:
+        print_json(document(request, found))
+        return
+    for line in status_lines(found):
+        tell(line)
+
+
+def _worker(workspace_root: str | None, *, must_be_ready: bool, as_json: bool) -> int:
     from perago.worker.supervisor.status import read_status
 
     root = workspace_root_to_look_at(workspace_root)

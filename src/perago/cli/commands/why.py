@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from perago.cli.arguments import RunArguments, configured_repo, pairs_option, params_option
 from perago.cli.failure import before_start
+from perago.cli.loading import tasks_option, workflows_option
 from perago.cli.output import json_option, print_json, tell
-from perago.running.text import printable
-
-if TYPE_CHECKING:
-    from perago.running.why import Outlook
-
-MAX_LISTED = 20
-"""Differences that are listed for people; with `--json` all are."""
-_SHORT = 12
 
 
 @click.command()
@@ -27,34 +19,34 @@ _SHORT = 12
 @click.option("--repo", metavar="REPO", default=configured_repo, help="The repository.  [default: PERAGO_REPO]")
 @click.option("--branch", metavar="NAME", help="The branch whose head would be the input.  [default: PERAGO_BRANCH]")
 @click.option("--ref", metavar="COMMIT", help="The commit that would be the input.  [default: the branch's head]")
+@tasks_option
+@workflows_option
 @json_option
 def command(as_json: bool, **given: Any) -> None:
-    """Say what `perago run` of a task with a cache would do now: the result that it would take, or what has changed.
+    """Say what `perago run` would do now with a task that has a cache, or with each task of a workflow: the result that
+    it would take, or what has changed.
 
     \b
       perago why app.features:build --params @p.json --repo data.git --branch main
+      perago why app.pipeline:nightly --repo data.git --branch main
 
-    Runs nothing and changes nothing.
+    Runs nothing and changes nothing. What depends on a task that would compute cannot be told before that has run.
     """
-    from perago.cli.loading import load_task
-    from perago.cli.run.prepare import prepare
-    from perago.running.why import outlook
+    from perago.cli.run.foretold import document, foretold_of, lines_of, request_of, why_lines
+    from perago.running.request import RunRequest
+    from perago.running.why import as_json as as_object
+    from perago.running.why import outlook_of
 
-    arguments = RunArguments(as_json=as_json, **given)
     with before_start():
-        found = outlook(prepare(arguments, load_task(given["module"])))
+        request = request_of(RunArguments(as_json=as_json, **given))
+        if isinstance(request, RunRequest):
+            outlook = outlook_of(request)
+            shown, lines = as_object(outlook), lines_of(outlook)
+        else:
+            found = foretold_of(request)
+            shown, lines = document(request, found), list(why_lines(found))
     if as_json:
-        print_json({**asdict(found), "differences": [asdict(each) for each in found.differences]})
+        print_json(shown)
         return
-    for line in _lines(found):
+    for line in lines:
         tell(line)
-
-
-def _lines(found: Outlook) -> list[str]:
-    if found.takes is not None:
-        return [f"It would take the result of commit {found.takes}."]
-    since = "" if found.since is None else f" Since commit {found.since[:_SHORT]}:"
-    told = [f"The body would run{f': {printable(found.why)}' if found.why else ''}.{since}"]
-    told += [f"  {printable(each.text)}" for each in found.differences[:MAX_LISTED]]
-    more = len(found.differences) - MAX_LISTED
-    return [*told, *([f"  … and {more} more"] if more > 0 else [])]
