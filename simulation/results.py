@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perago.index.results import WAIT_SECONDS, IndexedResults
 from perago.ports import CommitEntry, EarlierResult, ReusableStore
-from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 from simulation.baton import Baton, Process
 
@@ -62,6 +62,9 @@ class ProcessResults:
     def of_task(self, repository: str, task: str, /) -> Sequence[CommitEntry]:
         return self.machine.index.of_task(repository, task)
 
+    def standing(self, repository: str, commit: str, /) -> str:
+        return self.machine.index.standing(repository, commit)
+
     @contextmanager
     def computing(self, repository: str, key: str, is_cancelled: Callable[[], bool], /) -> Iterator[bool]:
         """As `IndexedResults.computing`, under the virtual clock."""
@@ -92,6 +95,9 @@ class _Read:
 
     def commits_since(self, _repository: str, known: Callable[[str], bool], /) -> Iterator[CommitEntry]:
         return (entry for entry in self.found if not known(entry.id))
+
+    def changes_of(self, repository: str, commits: Sequence[CommitEntry], /) -> list[Changes]:
+        return self.store.changes_of(repository, commits)
 
     def stage_copy(
         self,

@@ -96,6 +96,13 @@ def shard(workspace: Path, params: Shard) -> Count:
     return Count(count=len(text))
 
 
+@task(
+    name="foretold_counted", owner_email=OWNER, workspace=WorkspaceSpec(include=["clean/**"], read_only=True), cache=True
+)
+def counted(workspace: Path, params: Nothing) -> Count:
+    return Count(count=len(list((workspace / "clean").iterdir())))
+
+
 @task(name="foretold_plain", owner_email=OWNER, workspace=WorkspaceSpec(include=["notes/**"]))
 def plain(workspace: Path, params: Nothing) -> Nothing:
     (workspace / "notes" / "plain.txt").write_text("plain")
@@ -176,6 +183,13 @@ def beside(flow: Flow, params: Params) -> None:
         flow.run(clean, suffix=params.suffix)
 
 
+@workflow(name="foretold_reading", owner_email=OWNER)
+def reading(flow: Flow, params: Params) -> None:
+    flow.run(clean, suffix=params.suffix)
+    found = flow.run(counted)
+    flow.run(features, count=found.count)
+
+
 @workflow(name="foretold_twice", owner_email=OWNER)
 def twice(flow: Flow, params: Params) -> None:
     flow.run(clean, suffix=params.suffix)
@@ -195,6 +209,7 @@ WORKFLOWS = (
     "switched",
     "plainly",
     "twice",
+    "reading",
 )
 
 

@@ -388,6 +388,8 @@ class _Walk:
         else:
             fate = self._fate(_Seen(due=due, task=task, head=head, spec=own), params)
         self._fates[name] = fate
+        if isinstance(fate, Taken) and own.read_only:
+            return head, fate.result.stamp.result
         if isinstance(fate, Taken):
             changes = _changes(self._all_files.of(head, own.made), fate.made, own.root)
             layer = _Layer(name=name, changes=changes, spec=own.made, of=(name,), branches=due.branches)

@@ -131,7 +131,7 @@ class History:
         found = choose(task, earlier, self.mode, datetime.now(UTC)) if earlier else None
         while isinstance(found, Hit):
             try:
-                return Taken(result=found.result, made=listed(found.result.outputs, spec.made))
+                return Taken(result=found.result, made=listed(found.result.outputs, spec.made) if spec.outputs else {})
             except StoreError as exc:
                 gone = gone_miss(found.result, exc)
             earlier = [each for each in earlier if each != found.result]

@@ -270,7 +270,7 @@ class WorkspaceSpec(BaseModel):
 
     @property
     def made(self) -> WorkspaceSpec:
-        """The outputs alone."""
+        """The outputs alone. Only for a task that declares some: without a pattern, everything is meant."""
         return self.model_copy(update={"include": self.outputs, "outputs": []})
 
     @property
