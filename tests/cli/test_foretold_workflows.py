@@ -97,7 +97,10 @@ def shard(workspace: Path, params: Shard) -> Count:
 
 
 @task(
-    name="foretold_counted", owner_email=OWNER, workspace=WorkspaceSpec(include=["clean/**"], read_only=True), cache=True
+    name="foretold_counted",
+    owner_email=OWNER,
+    workspace=WorkspaceSpec(include=["clean/**"], read_only=True),
+    cache=True,
 )
 def counted(workspace: Path, params: Nothing) -> Count:
     return Count(count=len(list((workspace / "clean").iterdir())))

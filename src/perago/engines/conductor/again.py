@@ -4,6 +4,8 @@
 
 - `retry` tries again what has failed or was cancelled. It fails with status 500 if a JOIN has failed, and a task that
   the JOIN waits for has never been scheduled. It refuses if nothing has failed, as after a TERMINATE task.
+- A JOIN that looks while a `retry` stores its tries may see those that were cancelled before. It is CANCELED then, and
+  ends the workflow as TERMINATED. Each later `retry` ends so, too, before its tries are handed out.
 - `rerun` from a task removes all tries that were scheduled later. It schedules only what follows the task in its own
   sequence: in a fork, the other branches and the JOIN are gone, and the workflow never ends. A fork, a JOIN or a
   sub-workflow that it starts from does nothing.
@@ -25,6 +27,9 @@ from typing import Any
 from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow
 from perago.errors import WorkflowStateError
 from perago.values.record import WITHIN, listing_name
+
+_BY_THE_SERVER = "failed with status: TERMINATED"
+"""In the server's reason for a workflow that it has ended because of a cancelled task, but not in that of a person."""
 
 Load = Callable[[str], ConductorWorkflow]
 """Reads an instance by its id."""
@@ -73,17 +78,17 @@ def expect_retry(workflow: ConductorWorkflow, load: Load) -> None:
 
 def cannot_retry(workflow: ConductorWorkflow, load: Load) -> str:
     """Why the server cannot retry a workflow that has not completed, and what can be done."""
-    why = (
-        "a JOIN failed before all branches of its fork reached their last task"
-        if _retried(workflow, load) is None
-        else "none of its tasks has failed or was cancelled"
-    )
+    why = "none of its tasks has failed or was cancelled"
+    if _is_ended_by_join(workflow):
+        why = "a JOIN took tries that were cancelled for the newest ones, and would again"
+    elif _retried(workflow, load) is None:
+        why = "a JOIN failed before all branches of its fork reached their last task"
     return f"Conductor cannot retry {_named(workflow)}: {why}. {rerun_advice(workflow, load)}"
 
 
 def can_retry(workflow: ConductorWorkflow, load: Load) -> bool:
     """Whether the server can retry a workflow that has ended without having completed."""
-    return bool(_retried(workflow, load))
+    return not _is_ended_by_join(workflow) and bool(_retried(workflow, load))
 
 
 def expect_running(workflow: ConductorWorkflow, load: Load) -> None:
@@ -169,6 +174,11 @@ def _retried(workflow: ConductorWorkflow, load: Load) -> frozenset[str] | None:
         else:
             found.discard(step.reference_task_name)
     return frozenset(found)
+
+
+def _is_ended_by_join(workflow: ConductorWorkflow) -> bool:
+    """Whether the server, and nobody else, has ended a workflow because of tries that were cancelled."""
+    return workflow.status == "TERMINATED" and _BY_THE_SERVER in (workflow.reason or "")
 
 
 def _resumed_id(instance: ConductorWorkflow) -> str | None:
