@@ -116,11 +116,11 @@ SCARCE = {
 Shape = Literal["single", "sequence", "fork", "join", "read-only", "tree"]
 Noop = Literal["never", "sometimes", "always"]
 
-CACHED_SHARE = 0.35
+CACHED_SHARE = 0.44
 """Of the plans that may be, those whose tasks have a cache."""
 
-_NOT_CACHED = {"complete_noop_workspace"}
-"""Calls that no task with a cache makes: what changes nothing is sealed."""
+_NOT_CACHED = {"complete_noop_workspace", "give_back"}
+"""Plans with incidents at these calls are made for them."""
 
 NOOPS: list[Noop] = ["never", "never", "sometimes", "always"]
 

@@ -29,6 +29,7 @@ from perago.running.distrust import seal_of_distrust
 from perago.tasks.code import forget_digests
 from perago.tasks.sources.parts import forget_parts
 from perago.testing import MemoryEngine, MemoryStore
+from perago.values.history import Stamp
 
 HISTORIES = int(os.environ.get("PERAGO_TEST_CACHE_HISTORIES", "60"))
 STEPS = 14
@@ -221,7 +222,7 @@ class World:
         chosen = self.chance.choice(publications)
         made = self.store.stamp_of(chosen)
         assert made is not None
-        origin = made.cached_from or chosen
+        origin = made.cached_from or adopted_by(made) or chosen
         head = self.store.head(self.branch)
         said = seal_of_distrust(self.branch, head, origin, "wrong").stamp
         self.store.commit(self.branch, {}, stamp=replace(said.on(head), completes=origin))
@@ -251,7 +252,7 @@ class World:
     def may_serve(self, commit: str) -> bool:
         stamp = self.store.stamp_of(commit)
         assert stamp is not None
-        return commit not in self.spoiled and (stamp.cached_from or commit) not in self.spoiled
+        return self.spoiled.isdisjoint((commit, stamp.cached_from or adopted_by(stamp) or commit))
 
     def fail(self) -> None:
         """A run whose body fails, unless it takes a result."""
@@ -265,13 +266,27 @@ class World:
                 facts = json.dumps(self.expected(self.store.files(before)), sort_keys=True)
                 self.computed.setdefault(facts, []).append(self.store.head(self.branch))
 
-    def attempt(self, engine: MemoryEngine, *, fails: bool) -> str:
+    def lose(self) -> None:
+        """A run whose report is lost. Its retry adopts what it has published, or computes what it found there."""
+        before, head = self.store.files(self.branch), self.store.head(self.branch)
+        expected, engine = self.expected(before), MemoryEngine()
+        self.attempt(engine, fails=False, is_lost=True)
+        self.attempt(engine, fails=False)
+        rest = {path: content for path, content in before.items() if not path.startswith(f"{self.prefix}/out/")}
+        due = {**rest, **{path: text.encode() for path, text in expected["files"].items()}}
+        assert self.store.files(self.branch) == due, self.did
+        line = self.store.history(self.branch)
+        self.computed.setdefault(json.dumps(expected, sort_keys=True), []).extend(line[: line.index(head)])
+
+    def attempt(self, engine: MemoryEngine, *, fails: bool, is_lost: bool = False) -> str:
         definition = self.module.bodies[self.prefix].__perago_task__
         keys = ["k", "l"] if self.chance.random() < 0.5 else ["l", "k"]
         params = {"number": self.number, "more": dict.fromkeys(keys, self.more)}
         given = {"workspace": self.store.input(self.branch).model_dump(), "params": params}
-        engine.schedule("t", given, reference_task_name="t")
         attempt = engine.poll()
+        if attempt is None:
+            engine.schedule("t", given, reference_task_name="t")
+            attempt = engine.poll()
         assert attempt is not None
 
         def invoke(call: object) -> dict:
@@ -295,7 +310,10 @@ class World:
             engine=engine,
         )
         assert fails or result.status == "COMPLETED", (result.reason_for_incompletion, self.did)
-        engine.report_result(attempt, result)
+        if is_lost:
+            engine.timeout(attempt.task_id)
+        else:
+            engine.report_result(attempt, result)
         return result.status
 
     def expected(self, files: Mapping[str, bytes]) -> dict:
@@ -326,7 +344,13 @@ EDITS: list[tuple[Callable[[World], None], int]] = [
     (World.revert, 1),
     (World.distrust, 1),
     (World.fail, 1),
+    (World.lose, 1),
 ]
+
+
+def adopted_by(stamp: Stamp) -> str | None:
+    """The publication of an earlier try, with which a retry completes."""
+    return None if stamp.completes == stamp.input_ref else stamp.completes
 
 
 @pytest.fixture
