@@ -121,6 +121,9 @@ class LakeFSRepository:
     def commits_since(self, repository: str, known: Callable[[str], bool], /) -> Iterator[CommitEntry]:
         return self._store.commits_since(repository, known)
 
+    def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec, /) -> bool:
+        return self._store.has_same_files(workspace_input, ref, workspace_spec)
+
     def stage_copy(
         self,
         source_ref: str,

@@ -22,7 +22,14 @@ from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.content.upload import Sent
 from perago.stores.lakefs.log import branch_heads, changes, commits_since, log_page
-from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, list_layout, plan_layout
+from perago.stores.lakefs.materialize import (
+    Layout,
+    check_layout,
+    has_same_files,
+    lay_out,
+    list_layout,
+    plan_layout,
+)
 from perago.stores.lakefs.publication.branches import staging_name
 from perago.stores.lakefs.publication.fence import FenceMode
 from perago.stores.lakefs.publication.history import read_history
@@ -285,6 +292,12 @@ class LakeFSStore:
         client, run = self._connection.client, self._connection.run
         heads = run(branch_heads(client, repository))
         return commits_since(heads, known, lambda ref, amount: run(log_page(client, repository, ref, amount)))
+
+    def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec) -> bool:
+        """Whether the files that a spec selects are the same in two commits. One call per prefix of its patterns."""
+        base, client = full_id(workspace_input), self._connection.client
+        check_full_id(ref, workspace_input.repository)
+        return self._connection.run(has_same_files(client, workspace_input.repository, (base, ref), workspace_spec))
 
     def stage_copy(
         self,

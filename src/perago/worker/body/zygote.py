@@ -55,6 +55,8 @@ def run_zygote(
         if order.confines or not all(task.sandbox.is_off("off") for task in tasks.values()):
             common_access(frozenset(order.targets))
         read_code(tasks.values())
+        if any(task.is_async for task in tasks.values()):
+            import asyncio  # noqa: F401 - otherwise each fork would import it
         gc.collect()
         gc.freeze()  # a collection in a fork would only copy these objects
     companion = None if start_companion is None else start_companion(tasks)
