@@ -99,10 +99,9 @@ def _list_leaves(
 def has_same_files(repository: BareRepository, refs: tuple[str, str], spec: WorkspaceSpec) -> bool:
     """See `ports.ReusableStore.has_same_files`."""
     before, after = (str(repository.input_commit(ref).tree_id) for ref in refs)
+    differs = compare(ObjectReader(repository), before, after, spec.root)
     selection, start = Selection(spec.include, spec.exclude), len(spec.root)
-    return not any(
-        selection.selects(path[start:]) for path in compare(ObjectReader(repository), before, after, spec.root)
-    )
+    return not any(selection.selects(path[start:]) for path in differs)
 
 
 def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None:
