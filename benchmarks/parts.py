@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-PARTS = ("git", "lakefs", "transfers", "distance", "pool", "conductor", "bodies", "writers", "scoped", "workflows")
+PARTS = (
+    *("git", "lakefs", "transfers", "distance", "pool", "conductor", "bodies", "writers", "scoped", "workflows"),
+    "changed",
+)
 """In the order of their sections."""
 
 

@@ -32,12 +32,14 @@ class Call(NamedTuple):
     Attributes:
         ended: when the last byte of the answer arrived.
         opened: it was the first of its connection, and so waited for one more round trip.
+        size: bytes of the call and its answer.
     """
 
     line: str
     began: float
     ended: float
     opened: bool
+    size: int = 0
 
 
 def in_sequence(calls: Iterable[Call]) -> list[Call]:
@@ -166,6 +168,7 @@ class _Client(_Side):
         self._asked: tuple[str, float] | None = None
         self._answered_at: float | None = None
         self._is_first = True
+        self._size = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -175,18 +178,20 @@ class _Client(_Side):
         if self._asked is None or self._answered_at is not None:
             self.note()
             self._asked = data.partition(b"\r\n")[0].decode("latin-1"), self._loop.time()
+        self._size += len(data)
         super().data_received(data)
 
     def send(self, data: bytes | None) -> None:
         super().send(data)
         if data is not None:
             self._answered_at = self._loop.time()
+            self._size += len(data)
 
     def note(self) -> None:
         """Record the call before, if it was answered."""
         if self._asked is not None and self._answered_at is not None:
-            self._calls.append(Call(*self._asked, self._answered_at, self._is_first))
-            self._asked, self._answered_at, self._is_first = None, None, False
+            self._calls.append(Call(*self._asked, self._answered_at, self._is_first, self._size))
+            self._asked, self._answered_at, self._is_first, self._size = None, None, False, 0
 
     async def _connect(self) -> None:
         try:

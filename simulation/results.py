@@ -99,6 +99,9 @@ class _Read:
     def changes_of(self, repository: str, commits: Sequence[CommitEntry], /) -> list[Changes]:
         return self.store.changes_of(repository, commits)
 
+    def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec, /) -> bool:
+        return self.store.has_same_files(workspace_input, ref, workspace_spec)
+
     def stage_copy(
         self,
         source_ref: str,

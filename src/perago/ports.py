@@ -264,6 +264,19 @@ class ReusableStore(Protocol):
         """
         ...
 
+    def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec, /) -> bool:
+        """Whether the files that a spec selects are the same in the input and in another commit, with executable bits.
+
+        Looks only at what differs. False also if the store cannot tell so: `list_workspace` then tells.
+
+        Args:
+            ref: full id of a commit of the repository.
+
+        Raises:
+            StoreError: one of the two commits is not there, or the store did not answer.
+        """
+        ...
+
     def stage_copy(
         self,
         source_ref: str,

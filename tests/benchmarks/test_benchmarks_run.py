@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.changed.projects import DVC
 from benchmarks.lakefs import reference
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,7 @@ PLOTS = ["git-growth-changes.svg", "git-growth-files.svg"]
 def measured(tmp_path):
     """Run a part of the benchmarks. It leaves nothing but its results, whose directory is returned."""
 
-    def run(part):
+    def run(part, seconds=280):
         work, output = tmp_path / "work", tmp_path / "output"
         output.mkdir()
         done = subprocess.run(
@@ -26,7 +27,7 @@ def measured(tmp_path):
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=seconds,
         )
         assert done.returncode == 0, done.stderr
         assert list(work.iterdir()) == []
@@ -151,3 +152,16 @@ def test_workflows_are_measured_here_and_on_a_server(measured, start_conductor):
     assert re.search(
         r"^- from the start of a workflow to its first task on an idle worker: \d+\.\d+ \(", text, re.MULTILINE
     )
+
+
+def test_what_has_not_changed_is_measured(measured, start_lakefs):
+    output = measured("changed", seconds=800)
+    text = (output / "RESULTS.md").read_text()
+    assert re.search(r"^- git: a hit on 200 files, in a process that has begun: \d+\.\d+ \(", text, re.MULTILINE)
+    told = r"^- lakeFS: a hit on 200 files: .* with one listing and \d calls, required at most 10: reached"
+    assert re.search(told, text, re.MULTILINE)
+    nothing, changed = "nothing has changed", "10 files have changed"
+    for row in (f"{nothing} | Perago on git", f"{changed} | Perago on git", f"{nothing} | Perago on lakeFS"):
+        assert re.search(rf"^\| {re.escape(row)} \| \d+\.\d+ \(", text, re.MULTILINE)
+    assert (f"| {changed} | DVC | " in text) == DVC.is_made()
+    assert ("DVC was not measured: it is not installed here." in text) != DVC.is_made()

@@ -12,9 +12,11 @@ from git_support import EVERYTHING, git, make_execution, run_branch
 from perago.errors import SourceGoneError, StoreError
 from perago.ports import MAX_MESSAGE
 from perago.stores.git import GitStore
+from perago.stores.git.objects import ObjectReader
 from perago.stores.git.packs import PACK_FROM
 from perago.values.history import Merge, Publish
 from perago.values.models import Changes
+from perago.workspace.digest import digest_bytes
 
 LARGE = b"0123456789abcdef" * (1 << 17)
 COMMITS = 2_000
@@ -69,6 +71,37 @@ def in_clone(bench):
         return bench.head()
 
     return run
+
+
+# ---- listings
+
+
+def test_a_listing_reads_only_what_could_be_a_pointer(bench, monkeypatch):
+    as_long_as_a_pointer = b"x" * 128
+    files = {"empty": b"", "small": b"x" * 60, "like": as_long_as_a_pointer, "more": b"x" * 1024, "large": LARGE}
+    bench.import_files(files)
+    read, honest = [], ObjectReader.blob
+
+    def blob(self, blob_id):
+        read.append(blob_id)
+        return honest(self, blob_id)
+
+    monkeypatch.setattr(ObjectReader, "blob", blob)
+    found = bench.store.list_workspace(bench.input(bench.head()), EVERYTHING)
+    assert len(read) == 2, "that of the large file, and what is as long as one"
+    assert {path: file.size for path, file in found.items()} == {path: len(data) for path, data in files.items()}
+    assert found["large"].digest == digest_bytes(LARGE, "sha256")
+    for path in ("empty", "small", "like", "more"):
+        assert found[path].digest == digest_bytes(files[path], "git-sha1")
+
+
+@pytest.mark.parametrize(("size", "end"), [("0", ""), ("9", "\n"), ("9" * 19, "\n")])
+def test_the_shortest_and_the_longest_pointer_are_read(bench, size, end):
+    bench.import_files({"a": b"1"})
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {size}{end}".encode()
+    ref = bench.person_commits({"large": pointer})
+    found = bench.store.list_workspace(bench.input(ref), EVERYTHING)["large"]
+    assert (found.size, found.digest) == (int(size), f"sha256:{'0' * 64}")
 
 
 # ---- the history

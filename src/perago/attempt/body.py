@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import gc
 import inspect
@@ -242,6 +241,8 @@ def _end_fork() -> NoReturn:
 
 def _finish(coroutine: Coroutine[Any, Any, object]) -> object:
     """Run a coroutine to its end, even if this thread already runs a loop (a notebook, an async test)."""
+    import asyncio  # a tenth of the start of a command that has no async body
+
     if not _is_loop_running():
         return asyncio.run(coroutine)
     outcome: list[object] = []
@@ -272,6 +273,8 @@ def _finish(coroutine: Coroutine[Any, Any, object]) -> object:
 
 
 def _is_loop_running() -> bool:
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -186,11 +186,13 @@ class CachedAttempt:
     def _changes(self, found: EarlierResult) -> tuple[Changes, int]:
         """What leads from the outputs that the input has to the earlier ones, and the bytes of what that writes."""
         made = self.spec.made
-        before = self.list_workspace(self.workspace_input, made)
         try:
+            if self.store.has_same_files(self.workspace_input, found.outputs, made):
+                return Changes(), 0
             after = self.list_workspace(self.workspace_input.model_copy(update={"ref": found.outputs}), made)
         except StoreError as exc:
             raise SourceGoneError(str(exc)) from exc
+        before = self.list_workspace(self.workspace_input, made)
         changes = difference(before, after)
         return changes, sum(after[path].size for path in changes.written)
 

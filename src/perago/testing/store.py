@@ -176,6 +176,11 @@ class MemoryStore:
         found = [self._commits.get(entry.id) for entry in commits]
         return [_changes(self._commits.parent_tree(commit), commit.tree) for commit in found]
 
+    def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec) -> bool:
+        """Whether the files that a spec selects are the same in two commits."""
+        other = workspace_input.model_copy(update={"ref": ref})
+        return self._selected(workspace_input, workspace_spec) == self._selected(other, workspace_spec)
+
     def stage_copy(
         self,
         source_ref: str,

@@ -6,6 +6,7 @@ import errno
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Protocol
 
 from perago.errors import WorkspaceContentError
@@ -89,6 +90,7 @@ def _new_git_sha1(size: int) -> Hasher:
 _ALGORITHMS: dict[str, Callable[[int], Hasher]] = {SHA256: _new_sha256, MD5: _new_md5, GIT_SHA1: _new_git_sha1}
 
 
+@lru_cache(maxsize=64)
 def _new(algorithm: str) -> Callable[[int], Hasher] | None:
     name, _, part = algorithm.partition("/")
     if name == MD5_OF_PARTS and part.isascii() and part.isdigit() and int(part):

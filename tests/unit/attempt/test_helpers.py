@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -271,3 +273,10 @@ def test_secrets_in_what_a_body_tells_of_its_progress_are_masked_for_every_obser
         span.report_progress(2, 2, None)
     told = [event.attributes["message"] for event in events if event.kind == "progress"]
     assert told == [f"logged in with {redaction.MASK}", None]
+
+
+def test_a_command_loads_no_asyncio_for_bodies_that_do_not_use_it():
+    modules = "perago.cli.commands.run, perago.running.workflow, perago.attempt.cached, perago.stores.git.store"
+    code = f"import sys, {modules}; print({{'asyncio', 'aiohttp'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "set()\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perago.errors import SourceGoneError, StoreError
-from perago.stores.git.lfs import POINTER_LIMIT, LfsStore, parse_pointer
+from perago.stores.git.lfs import LfsStore, may_be_pointer, parse_pointer
 from perago.stores.git.loose import freshen
 from perago.stores.git.objects import Leaf, ObjectReader
 from perago.stores.git.repository import BareRepository
@@ -47,7 +47,7 @@ def _file(source: Snapshot, name: str) -> Leaf:
 
 
 def _check_content(reader: ObjectReader, lfs: LfsStore, name: str, leaf: Leaf) -> None:
-    if reader.blob_size(leaf.id) >= POINTER_LIMIT:
+    if not may_be_pointer(reader.blob_size(leaf.id)):
         return
     pointer = parse_pointer(reader.blob(leaf.id), name)
     if pointer is not None and not lfs.reuse(pointer):

@@ -54,6 +54,15 @@ class Pointer:
         return _VERSION + f"oid sha256:{self.sha256}\nsize {self.size}\n".encode()
 
 
+_LEAST_POINTER = len(Pointer("0" * 64, 0).encode()) - 1
+"""Bytes. The last line of a pointer may lack its end."""
+
+
+def may_be_pointer(size: int) -> bool:
+    """Whether a blob of this size has to be read to know whether it is a pointer."""
+    return _LEAST_POINTER <= size < POINTER_LIMIT
+
+
 def parse_pointer(data: bytes, path: str) -> Pointer | None:
     """Parse a blob as a pointer; None if it is an ordinary file.
 

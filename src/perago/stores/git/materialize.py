@@ -12,10 +12,10 @@ from perago.errors import ObjectNameError, PrefixNotFoundError
 from perago.files.beneath import Beneath
 from perago.files.storage import storage_errors
 from perago.ports import ListedFile, StoredFile
-from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
+from perago.stores.git.lfs import LfsStore, Pointer, may_be_pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
 from perago.stores.git.repository import BareRepository, git_command
-from perago.stores.git.trees import Snapshot, find, walk
+from perago.stores.git.trees import Snapshot, compare, find, walk
 from perago.values.names import FOR_EXPORT, FOR_TASKS, Words, check_git_name, check_object_names, show_name
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.folding import probe_folding
@@ -96,6 +96,14 @@ def _list_leaves(
     return sorted((path, leaf) for path, leaf in found if selection.selects(path))
 
 
+def has_same_files(repository: BareRepository, refs: tuple[str, str], spec: WorkspaceSpec) -> bool:
+    """See `ports.ReusableStore.has_same_files`."""
+    before, after = (str(repository.input_commit(ref).tree_id) for ref in refs)
+    differs = compare(ObjectReader(repository), before, after, spec.root)
+    selection, start = Selection(spec.include, spec.exclude), len(spec.root)
+    return not any(selection.selects(path[start:]) for path in differs)
+
+
 def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None:
     """Refuse names that the target's file system cannot hold, or that lead out of the target.
 
@@ -112,11 +120,10 @@ def list_layout(repository: BareRepository, layout: Layout) -> dict[str, ListedF
     reader = ObjectReader(repository)
     found: dict[str, ListedFile] = {}
     for path, leaf in layout.files:
-        data = reader.blob(leaf.id)
-        pointer = parse_pointer(data, path)
-        size, digest = (
-            (len(data), f"git-sha1:{leaf.id}") if pointer is None else (pointer.size, f"sha256:{pointer.sha256}")
-        )
+        size, digest = reader.blob_size(leaf.id), f"git-sha1:{leaf.id}"
+        pointer = parse_pointer(reader.blob(leaf.id), path) if may_be_pointer(size) else None
+        if pointer is not None:
+            size, digest = pointer.size, f"sha256:{pointer.sha256}"
         found[path] = ListedFile(size, leaf.is_executable, digest)
     return found
 

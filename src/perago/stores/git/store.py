@@ -26,7 +26,16 @@ from perago.stores.git.history import read_history
 from perago.stores.git.import_export import Import, check_branch_name, create_repository, export
 from perago.stores.git.locks import Patience
 from perago.stores.git.log import changes, changes_of, commits_since, log
-from perago.stores.git.materialize import Layout, check_layout, find_file, lay_out, list_files, list_layout, plan_layout
+from perago.stores.git.materialize import (
+    Layout,
+    check_layout,
+    find_file,
+    has_same_files,
+    lay_out,
+    list_files,
+    list_layout,
+    plan_layout,
+)
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
 from perago.stores.git.repository import BareRepository, translated
@@ -188,6 +197,10 @@ class GitStore:
     def commits_since(self, repository: str, known: Callable[[str], bool]) -> Iterator[CommitEntry]:  # noqa: ARG002 - named by the contract
         """All commits of all branches, without known ones and what comes before those. Reads no trees."""
         return commits_since(self._repository, self._references.heads(), known)
+
+    def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec) -> bool:
+        """Whether the files that a spec selects are the same in two commits. Reads only the trees that differ."""
+        return has_same_files(self._repository, (workspace_input.ref, ref), workspace_spec)
 
     def stage_copy(
         self,

@@ -62,6 +62,28 @@ async def list_files(
     return tuple(found)
 
 
+async def has_same_files(
+    client: LakeFSClient, repository: str, commit_ids: tuple[str, str], spec: WorkspaceSpec
+) -> bool:
+    """Whether the selected objects of two commits are the same. Ends at the first one that differs.
+
+    Raises:
+        LakeFSError: the server refuses, or cannot be reached.
+    """
+    before, after = commit_ids
+    if before == after:
+        return True
+    selection = Selection(spec.include, spec.exclude)
+    start = len(spec.root)
+    for prefix in _prefixes(spec.root, spec.include):
+        async for page in client.diff_refs(repository, before, after, prefix=prefix):
+            if any(
+                not entry.path.startswith(ACTIONS_PREFIX) and selection.selects(entry.path[start:]) for entry in page
+            ):
+                return False
+    return True
+
+
 async def has_any(client: LakeFSClient, repository: str, commit_id: str, prefix: str) -> bool:
     """Whether a commit has anything below a prefix, apart from objects below `ACTIONS_PREFIX`."""
     page, following = await client.list_page(repository, commit_id, prefix=prefix, amount=1)

@@ -126,6 +126,9 @@ class LakeFSRepository:
     def changes_of(self, repository: str, commits: Sequence[CommitEntry], /) -> list[Changes]:
         return self._store.changes_of(repository, commits)
 
+    def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec, /) -> bool:
+        return self._store.has_same_files(workspace_input, ref, workspace_spec)
+
     def stage_copy(
         self,
         source_ref: str,

@@ -22,7 +22,14 @@ from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.content.upload import Sent
 from perago.stores.lakefs.log import branch_heads, changes, changes_of, commits_since, log_page
-from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, list_layout, plan_layout
+from perago.stores.lakefs.materialize import (
+    Layout,
+    check_layout,
+    has_same_files,
+    lay_out,
+    list_layout,
+    plan_layout,
+)
 from perago.stores.lakefs.publication.branches import staging_name
 from perago.stores.lakefs.publication.fence import FenceMode
 from perago.stores.lakefs.publication.history import read_history
@@ -289,6 +296,12 @@ class LakeFSStore:
     def changes_of(self, repository: str, commits: Sequence[CommitEntry]) -> list[Changes]:
         """The names that each commit changed since its first parent. One call per commit and 1,000 names."""
         return self._connection.run(changes_of(self._connection.client, repository, commits))
+
+    def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec) -> bool:
+        """Whether the files that a spec selects are the same in two commits. One call per prefix of its patterns."""
+        base, client = full_id(workspace_input), self._connection.client
+        check_full_id(ref, workspace_input.repository)
+        return self._connection.run(has_same_files(client, workspace_input.repository, (base, ref), workspace_spec))
 
     def stage_copy(
         self,

@@ -47,6 +47,10 @@ def read(bench: Bench, known: Callable[[str], bool] = lambda _: False) -> dict[s
     return found
 
 
+def _same(bench: Bench, one: str, other: str, spec: WorkspaceSpec) -> bool:
+    return _store(bench).has_same_files(bench.input(one), other, spec)
+
+
 @dataclass(frozen=True)
 class Source:
     """A commit with the result of a task on a branch of its own.
@@ -239,6 +243,39 @@ class ReusableStoreContract(StoreHooks):
     def test_a_history_of_nothing_is_empty(self, bench: Bench) -> None:
         """But for a first commit, which some stores make with the repository."""
         assert len(read(bench)) <= 1
+
+    # ---- whether two commits have the same files
+
+    def test_two_commits_have_the_same_files_where_only_others_differ(self, bench: Bench) -> None:
+        one = bench.commit({"in/out/a": b"1", "in/out/d/b": LARGE, "in/other": b"1"})
+        other = bench.commit({"in/other": b"2", "in/more": b"3", "out/a": b"4", "in/output": b"5"})
+        for patterns in (["out/**"], ["out/a", "out/d"], ["no/**"], ["out/*"]):
+            assert _same(bench, one, other, WorkspaceSpec(prefix="in", include=patterns)), patterns
+        assert _same(bench, one, other, WorkspaceSpec(prefix="in", exclude=["o*er", "more", "output"]))
+        assert _same(bench, one, other, WorkspaceSpec(prefix="nowhere"))
+        assert _same(bench, one, one, EVERYTHING)
+        assert not _same(bench, one, other, WorkspaceSpec(prefix="in"))
+
+    @pytest.mark.parametrize("edits", [{"d/a": b"2"}, {"d/a": None}, {"d/new": b""}, {"d/e": b"file"}])
+    def test_a_file_that_differs_is_seen(self, bench: Bench, edits: Edits) -> None:
+        one = bench.commit({"d/a": b"1", "d/b": b"1", "d/e/f": b"1"})
+        other = bench.commit({"d/e/f": None, **edits} if "d/e" in edits else edits)
+        spec = WorkspaceSpec(include=["x/**", "d/**"])
+        assert not _same(bench, one, other, spec)
+        assert not _same(bench, other, one, spec)
+
+    def test_an_executable_bit_that_differs_is_seen(self, bench: Bench) -> None:
+        bench.commit({"a": b"1"})
+        source = Source.publish(bench, {"run.sh": b"1"}, {"other": b"1"}, executable="run.sh")
+        before = bench.line(ELSEWHERE)[1]
+        spec = WorkspaceSpec(include=["run.sh"])
+        assert not _same(bench, before, source.ref, spec)
+        assert not _same(bench, source.ref, before, spec)
+
+    def test_files_of_a_commit_that_is_not_there_are_no_same_ones(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1"})
+        with pytest.raises(StoreError):
+            _same(bench, base, self.unknown_commit, EVERYTHING)
 
     # ---- content that is committed again
 

@@ -57,6 +57,8 @@ def run_zygote(
         if confines:
             common_access(frozenset(order.targets), None)  # as its forks will ask
         read_code(tasks.values())
+        if any(task.is_async for task in tasks.values()):
+            import asyncio  # noqa: F401 - otherwise each fork would import it
         gc.collect()
         gc.freeze()  # a collection in a fork would only copy these objects
     companion = None if start_companion is None else start_companion(tasks)
