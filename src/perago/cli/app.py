@@ -32,6 +32,7 @@ _COMMANDS = {
     "lineage": ("perago.cli.commands.lineage", "Say what a file or a commit was made from, and what was made of it."),
     "diff": ("perago.cli.commands.compare", "Show the files in which two commits differ."),
     "compare": ("perago.cli.commands.compare", "Show params and results of commits or runs side by side."),
+    "ui": ("perago.cli.commands.ui", "Show runs, history and files as a web page on this machine."),
     "why": ("perago.cli.commands.why", "Say what a run of a task would compute, and why."),
     "distrust": ("perago.cli.commands.distrust", "Say that a result is wrong, so that no task takes it again."),
     "cache": ("perago.cli.commands.cache", "Show or clear this host's object cache."),

@@ -1,0 +1,144 @@
+"""The addresses of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from perago import __version__
+from perago.errors import (
+    BranchNotFoundError,
+    PeragoError,
+    PrefixNotFoundError,
+    RefNotFoundError,
+    RepositoryNotFoundError,
+    RunNotFoundError,
+    TaskInputError,
+)
+from perago.ui.guard import Guard, Keys
+from perago.ui.render import Renderer
+from perago.ui.runs import RunsQuestion, runs_page
+from perago.ui.source import NoRepositoryError, Source
+from perago.values.redaction import mask_text
+
+MAX_TEXT = 2_000
+"""Characters of a part of an address."""
+
+_STATIC = {
+    "style.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "htmx.min.js": "text/javascript; charset=utf-8",
+    "hx-csp.min.js": "text/javascript; charset=utf-8",
+    "hx-sse.min.js": "text/javascript; charset=utf-8",
+}
+_NOT_FOUND = (
+    NoRepositoryError,
+    BranchNotFoundError,
+    PrefixNotFoundError,
+    RefNotFoundError,
+    RepositoryNotFoundError,
+    RunNotFoundError,
+)
+
+Answering = Callable[[Request], Awaitable[Response]]
+
+
+def build(source: Source, keys: Keys) -> Guard:
+    """The page, behind its guard."""
+    pages = Pages(source)
+    app = Starlette(routes=pages.routes(), exception_handlers={Exception: pages.fault, HTTPException: pages.fault})
+    return Guard(app, keys)
+
+
+class Pages:
+    """Answers requests."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._render = Renderer(repository=source.name, branch=source.branch, version=__version__)
+
+    def routes(self) -> list[Route]:
+        """Each page has its address, and its address as JSON."""
+        pages = {"/runs": ("runs.html", self.runs)}
+        found = [Route("/", self._first), Route("/static/{name}", self._static)]
+        for path, (template, page) in pages.items():
+            found += [Route(f"{path}.json", self._page(template, page)), Route(path, self._page(template, page))]
+        return found
+
+    def runs(self, request: Request) -> object:
+        given = _texts(request)
+        return runs_page(
+            self._source,
+            RunsQuestion(
+                task=given.get("task", ""),
+                status=given.get("status", ""),
+                where=given.get("where", ""),
+                sort=given.get("sort", ""),
+                desc=given.get("order", "desc") != "asc",
+                after=given.get("after", ""),
+            ),
+        )
+
+    # ---- internals
+
+    def _page(self, template: str, page: Callable[[Request], object]) -> Answering:
+        async def answer(request: Request) -> Response:
+            def made() -> Response:
+                try:
+                    return self._render.answer(request, template, page(request))
+                except (PeragoError, NoRepositoryError) as exc:
+                    return self._failed(request, exc)
+
+            return await run_in_threadpool(made)
+
+        return answer
+
+    async def _first(self, _request: Request) -> Response:
+        return RedirectResponse("/runs", status_code=HTTPStatus.SEE_OTHER)
+
+    async def _static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _STATIC:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return Response((Path(__file__).parent / "static" / name).read_bytes(), media_type=_STATIC[name])
+
+    def _failed(self, request: Request, exc: PeragoError | NoRepositoryError) -> Response:
+        status = HTTPStatus.BAD_GATEWAY
+        if isinstance(exc, _NOT_FOUND):
+            status = HTTPStatus.NOT_FOUND
+        elif isinstance(exc, TaskInputError):
+            status = HTTPStatus.BAD_REQUEST
+        return self._error(request, status, mask_text(str(exc)))
+
+    async def fault(self, request: Request, exc: Exception) -> Response:
+        """The answer for an address that is none, or a fault of ours."""
+        if isinstance(exc, HTTPException):
+            return self._error(request, HTTPStatus(exc.status_code), "There is no such page.")
+        told = f"This page failed: {type(exc).__name__}. That is a fault of Perago; please report it."
+        return self._error(request, HTTPStatus.INTERNAL_SERVER_ERROR, told)
+
+    def _error(self, request: Request, status: HTTPStatus, message: str) -> Response:
+        page: dict[str, Any] = {"error": {"status": status.value, "title": status.phrase, "message": message}}
+        return self._render.answer(request, "error.html", page, status=status)
+
+
+def _texts(request: Request) -> dict[str, str]:
+    """The query of an address.
+
+    Raises:
+        TaskInputError: a part is too long.
+    """
+    found = {name: text.strip() for name, text in request.query_params.items()}
+    for name, text in found.items():
+        if len(text) > MAX_TEXT:
+            raise TaskInputError(f"{name[:40]!r} has {len(text)} characters; at most {MAX_TEXT} are read")
+    return found
