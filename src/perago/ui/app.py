@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from perago import __version__
@@ -24,11 +24,17 @@ from perago.errors import (
     RunNotFoundError,
     TaskInputError,
 )
+from perago.ui.branch import BranchQuestion, branch_page
+from perago.ui.follow import followed
 from perago.ui.guard import Guard, Keys
-from perago.ui.render import Renderer
+from perago.ui.render import Renderer, plain
+from perago.ui.run import run_page
 from perago.ui.runs import RunsQuestion, runs_page
 from perago.ui.source import NoRepositoryError, Source
-from perago.values.redaction import mask_text
+from perago.values.redaction import mask_json, mask_text
+
+MAX_FOLLOWED = 16
+"""Pages that follow a run at the same time."""
 
 MAX_TEXT = 2_000
 """Characters of a part of an address."""
@@ -64,12 +70,17 @@ class Pages:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._followed = 0
         self._render = Renderer(repository=source.name, branch=source.branch, version=__version__)
 
     def routes(self) -> list[Route]:
         """Each page has its address, and its address as JSON."""
-        pages = {"/runs": ("runs.html", self.runs)}
-        found = [Route("/", self._first), Route("/static/{name}", self._static)]
+        pages: dict[str, tuple[str, Callable[[Request], object]]] = {
+            "/runs": ("runs.html", self.runs),
+            "/branch": ("branch.html", self.branch),
+            "/run/{run}": ("run.html", self.run),
+        }
+        found = [Route("/", self._first), Route("/static/{name}", self._static), Route("/run/{run}/live", self._live)]
         for path, (template, page) in pages.items():
             found += [Route(f"{path}.json", self._page(template, page)), Route(path, self._page(template, page))]
         return found
@@ -88,7 +99,45 @@ class Pages:
             ),
         )
 
+    def branch(self, request: Request) -> object:
+        given = _texts(request)
+        return branch_page(
+            self._source,
+            BranchQuestion(
+                name=given.get("name") or self._source.branch,
+                task=given.get("task", ""),
+                run=given.get("run", ""),
+                author=given.get("author", ""),
+                since=given.get("since", ""),
+                until=given.get("until", ""),
+                before=given.get("before", ""),
+            ),
+        )
+
+    def run(self, request: Request) -> object:
+        return run_page(self._source, request.path_params["run"])
+
     # ---- internals
+
+    async def _live(self, request: Request) -> Response:
+        """The changing part of a run's page, as often as it changes, to the end of the run."""
+        if self._followed >= MAX_FOLLOWED:
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE)
+        run_id = request.path_params["run"]
+
+        def look() -> tuple[str, bool]:
+            page = run_page(self._source, run_id)
+            return self._render.html(request, "run_live.html", mask_json(plain(page))), page.is_live
+
+        async def parts() -> AsyncIterator[bytes]:
+            self._followed += 1
+            try:
+                async for part in followed(look, lambda: self._source.engine.version(run_id), request.is_disconnected):
+                    yield part
+            finally:
+                self._followed -= 1
+
+        return StreamingResponse(parts(), media_type="text/event-stream")
 
     def _page(self, template: str, page: Callable[[Request], object]) -> Answering:
         async def answer(request: Request) -> Response:

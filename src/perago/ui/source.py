@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from perago.engines.local import LocalEngine, RunSummary
 from perago.engines.local.summary import KILLED, RUNNING
+from perago.errors import RuntimeConfigError, WorkspaceStorageError
+from perago.ports import CommitEntry, ReusableStore
+from perago.running.cache import results_of
 from perago.running.repos.address import local_engine
 from perago.stores.provider import RepositoryAddress
 
 if TYPE_CHECKING:
     from perago.ports import Repository
+
+
+_NO_REPOSITORY = "there is no repository to show; start `perago ui --repo REPO`"
 
 
 class Source:
@@ -50,6 +57,17 @@ class Source:
         """Name of the repository for people."""
         return "no repository" if self.address is None else self.address.argument
 
+    @property
+    def expected_address(self) -> RepositoryAddress:
+        """The address of the repository.
+
+        Raises:
+            NoRepositoryError: the page was started without one.
+        """
+        if self.address is None:
+            raise NoRepositoryError(_NO_REPOSITORY)
+        return self.address
+
     @contextmanager
     def repository(self) -> Iterator[Repository]:
         """The repository, for this thread alone: a store is not for several at a time.
@@ -58,9 +76,26 @@ class Source:
             NoRepositoryError: the page was started without one.
         """
         if self._repository is None:
-            raise NoRepositoryError("there is no repository to show; start `perago ui --repo REPO`")
+            raise NoRepositoryError(_NO_REPOSITORY)
         with self._reading:
             yield self._repository
+
+    def commits(self, ids: Iterable[str]) -> dict[str, CommitEntry]:
+        """What the index of the history knows of some commits, by their full ids. Others are left out.
+
+        Raises:
+            StoreError: the history cannot be read.
+        """
+        results = None if self.address is None else results_of(self.address)
+        if self.address is None or results is None:
+            return {}
+        name = self.address.name
+        with suppress(WorkspaceStorageError, RuntimeConfigError), results.open(name) as index:
+            with self.repository() as repository:
+                if isinstance(repository, ReusableStore):
+                    index.refresh(partial(repository.commits_since, name))
+            return {entry.id: entry for one in ids if (entry := index.commit(one)) is not None}
+        return {}  # the index cannot be used; what it adds is left out
 
     def runs(self) -> list[RunSummary]:
         """All recorded runs, newest first. Reads again only the records that have changed.

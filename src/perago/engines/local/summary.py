@@ -116,7 +116,7 @@ class RunSummary:
             started=datetime.fromtimestamp(record.started_time / 1000, UTC),
             duration=None if ended is None else max(ended - record.started_time, 0) / 1000,
             params=params_in(record.input_data) or {},
-            result=result_in(record.output),
+            result=result_in(record.output) if record.status is WorkflowStatus.COMPLETED else None,
             kind="workflow",
             tasks=tuple(map(TaskSummary.of, record.tasks)),
         )
@@ -144,7 +144,7 @@ class RunSummary:
             started=datetime.fromtimestamp(record.tries[0].scheduled_time / 1000, UTC),
             duration=duration,
             params=params_in(record.input_data) or {},
-            result=result_in(newest.output),
+            result=result_in(newest.output) if newest.status is TryStatus.COMPLETED else None,
             code=newest.code,
         )
 

@@ -1,0 +1,180 @@
+"""The page of a run: what it was given and made, its tasks as nested boxes, and when each of them ran."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from perago.engines.local import RunSummary
+from perago.engines.local.record import RunRecord, TryEntry, workspace_field
+from perago.engines.local.record_json import AnyRecord
+from perago.engines.local.summary import result_in
+from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
+from perago.errors import RunNotFoundError, WorkflowDefinitionError
+from perago.running.task_state import is_unseen
+from perago.ui.boxes import Box, boxes_of, tasks_in
+from perago.ui.source import Source
+from perago.ui.timeline import Span, Timeline, timeline_of
+from perago.values.json_text import JsonObject
+from perago.values.record import TryStatus
+from perago.workflows.definition_json import from_json
+
+MAX_TRIES = 200
+"""Tries on a page, the newest ones."""
+
+MAX_OPEN_BOXES = 150
+"""Tasks of a workflow that is shown open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryFacts:
+    """One try of a task.
+
+    Attributes:
+        number: from 1.
+        duration: seconds; so far if it runs; None if its end was not observed.
+        cached_from: full id of the commit whose result it took; None if a body ran, or that is not known.
+        code: the git commit of its code, as text.
+    """
+
+    task: str
+    number: int
+    status: str
+    started: datetime
+    duration: float | None
+    output_ref: str | None
+    result: JsonObject | None
+    reason: str | None
+    cached_from: str | None
+    code: str | None
+    worker: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPage:
+    """A run.
+
+    Attributes:
+        boxes: of a workflow, its tasks in order; empty for a task.
+        box_count: number of tasks in them; is_large: too many to show open.
+        tries: newest last; more_tries: how many older ones are left out.
+        is_live: it may still change.
+    """
+
+    run: RunSummary
+    boxes: Sequence[Box]
+    box_count: int
+    is_large: bool
+    tries: Sequence[TryFacts]
+    more_tries: int
+    timeline: Timeline
+    is_live: bool
+
+
+def run_page(source: Source, run_id: str) -> RunPage:
+    """See `RunPage`.
+
+    Raises:
+        RunNotFoundError, EngineError: there is no such run, or its record is damaged.
+    """
+    record = source.engine.record(run_id)
+    summary = source.engine.summary(run_id)
+    if summary is None:
+        raise RunNotFoundError(f"there is no run {run_id!a} any more")
+    tries: Sequence[TryEntry] = record.tries
+    found = source.commits({ref for entry in tries if (ref := _published(record, entry)) is not None})
+    stamps = {one.id: one.stamp for one in found.values() if one.stamp is not None}
+    cached = {one: stamp.cached_from for one, stamp in stamps.items() if stamp.cached_from is not None}
+    return page_of(record, summary, cached, datetime.now(UTC))
+
+
+def page_of(record: AnyRecord, summary: RunSummary, cached: Mapping[str, str], now: datetime) -> RunPage:
+    """The page of a record.
+
+    Args:
+        cached: by the full id of a commit, the one whose result it took.
+        now: the end of what still runs.
+    """
+    is_live = summary.status == "running"
+    entries: Sequence[TryEntry] = record.tries
+    every = [_facts(record, entry, cached, now, is_live=is_live) for entry in entries]
+    facts = [one for one, entry in zip(every, entries, strict=True) if not _is_unseen(entry)]
+    boxes: Sequence[Box] = ()
+    if isinstance(record, WorkflowRecord):
+        last = {one.task: one for one in every}
+        boxes = _boxes(record, last)
+    count = sum(1 for _ in tasks_in(boxes))
+    return RunPage(
+        run=summary,
+        boxes=boxes,
+        box_count=count,
+        is_large=count > MAX_OPEN_BOXES,
+        tries=facts[-MAX_TRIES:],
+        more_tries=max(len(facts) - MAX_TRIES, 0),
+        timeline=timeline_of(_spans(facts)),
+        is_live=is_live,
+    )
+
+
+def _boxes(record: WorkflowRecord, last: Mapping[str, TryFacts]) -> Sequence[Box]:
+    try:
+        graph = from_json(record.definition)
+        return boxes_of(graph.nodes, last)
+    except (WorkflowDefinitionError, RecursionError):  # of another version of Perago, or damaged
+        return boxes_of((), last)
+
+
+def _facts(
+    record: AnyRecord, entry: TryEntry, cached: Mapping[str, str], now: datetime, *, is_live: bool
+) -> TryFacts:
+    started = datetime.fromtimestamp(entry.scheduled_time / 1000, UTC)
+    duration = None if entry.duration_ms is None else entry.duration_ms / 1000
+    status = entry.status.value
+    if entry.status.is_live:
+        status = entry.status.value if is_live else "killed"
+        duration = max((now - started).total_seconds(), 0.0) if is_live else None
+    elif duration is None and entry.ended_time is not None:
+        duration = max(entry.ended_time - entry.scheduled_time, 0) / 1000
+    ref = workspace_field(entry.output, "ref")
+    return TryFacts(
+        task=_name(record, entry),
+        number=entry.retry_count + 1,
+        status=status,
+        started=started,
+        duration=duration,
+        output_ref=ref,
+        result=result_in(entry.output),
+        reason=entry.reason,
+        cached_from=cached.get(ref or "") if _published(record, entry) else None,
+        code=None if entry.code is None else entry.code.text,
+        worker=f"{entry.host}, process {entry.pid}",
+    )
+
+
+def _name(record: AnyRecord, entry: TryEntry) -> str:
+    if isinstance(entry, WorkflowTry):
+        return entry.reference_task_name
+    return record.task_name if isinstance(record, RunRecord) else ""
+
+
+def _is_unseen(entry: TryEntry) -> bool:
+    return isinstance(entry, WorkflowTry) and is_unseen(entry.task_name, entry.status.value)
+
+
+def _published(record: AnyRecord, entry: TryEntry) -> str | None:
+    """The commit that a try may have published."""
+    if isinstance(entry, WorkflowTry):
+        published = entry.published
+        return None if published is None else published[1]
+    ref = workspace_field(entry.output, "ref")
+    is_new = ref != workspace_field(record.input_data, "ref")
+    return ref if entry.status is TryStatus.COMPLETED and is_new else None
+
+
+def _spans(tries: Iterable[TryFacts]) -> list[Span]:
+    return [
+        Span(name=one.task, number=one.number, status=one.status, started=one.started, seconds=one.duration or 0.0)
+        for one in tries
+    ]
+
