@@ -41,10 +41,9 @@ def opened(argument: str | None, keys: Keys | None = None) -> Iterator[TestClien
     """A browser that has opened the page."""
     keys = keys or Keys(PORT)
     address = None if argument is None else parse_address(argument)
-    with Source(address, "main") as source:
-        client = TestClient(build(source, keys), base_url=f"http://{HOST}", raise_server_exceptions=True)
-        client.cookies.set(keys.cookie_name, keys.cookie)
-        yield client
+    client = TestClient(build(Source(address, "main"), keys), base_url=f"http://{HOST}")
+    client.cookies.set(keys.cookie_name, keys.cookie)
+    yield client
 
 
 def record_run(

@@ -107,6 +107,7 @@ class Pages:
                 name=given.get("name") or self._source.branch,
                 task=given.get("task", ""),
                 run=given.get("run", ""),
+                path=given.get("path", ""),
                 author=given.get("author", ""),
                 since=given.get("since", ""),
                 until=given.get("until", ""),

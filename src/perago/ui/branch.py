@@ -1,16 +1,18 @@
-"""The page of a branch: its history, newest first, what a run has published together."""
+"""The page of a branch: its history, newest first, what a run has published together. Also that of a path."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from perago.errors import TaskInputError
+from perago.asking.log import Wanted, as_log_entry, read_time, touches
+from perago.asking.past import Past, Step
+from perago.ports import CommitEntry
 from perago.running.history import CommitSummary
-from perago.running.repos.address import head_of
 from perago.ui.source import Source
+from perago.workspace.patterns import Selection
 
 SHOWN = 30
 """Commits on a page."""
@@ -25,21 +27,19 @@ class BranchQuestion:
 
     Attributes:
         run: id of a run, or its beginning. author: a part of the name.
-        since, until: days of this machine's time zone, `2026-11-29`, both included.
+        path: a pattern; a directory stands for all below it.
+        since, until: as `perago log` takes them: `7d`, `2026-11-29`.
         before: full id of the commit to begin with; "" for the head.
     """
 
     name: str
     task: str = ""
     run: str = ""
+    path: str = ""
     author: str = ""
     since: str = ""
     until: str = ""
     before: str = ""
-
-    @property
-    def filters(self) -> bool:
-        return bool(self.task or self.run or self.author or self.since or self.until)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,74 +76,64 @@ def branch_page(source: Source, question: BranchQuestion) -> BranchPage:
     """See `BranchPage`.
 
     Raises:
-        TaskInputError: a day is none.
+        TaskInputError: a time is none.
         BranchNotFoundError, RefNotFoundError: there is no such branch or commit.
-        StoreError: the server cannot be reached, or refused.
+        StoreError: the history cannot be read.
     """
-    fits = Filter(question)
-    with source.repository() as repository:
-        branches = repository.branches()
-        address = source.expected_address
-        start = question.before or head_of(repository, question.name, address)
-        found, looked_at, before = _page(map(CommitSummary.of, repository.log(start, MAX_LOOKED_AT + 1)), fits)
+    wanted = wanted_by(question, datetime.now(UTC))
+    with source.past() as past:
+        branches = past.repository.branches()
+        start = past.resolve(question.before) if question.before else past.head(question.name)
+        found, looked_at, before = looked_through(past, start, wanted)
+        commits = [CommitSummary.of(as_log_entry(step)) for step in past.stepped(found)]
     names = {run.run_id: run.task_name for run in source.runs()}
-    return BranchPage(
-        question=question,
-        branches=branches,
-        cards=cards_of(found, names),
-        looked_at=looked_at,
-        before=before,
+    cards = cards_of(commits, names)
+    return BranchPage(question=question, branches=branches, cards=cards, looked_at=looked_at, before=before)
+
+
+def wanted_by(question: BranchQuestion, now: datetime) -> Wanted:
+    """What a commit must have for a question.
+
+    Raises:
+        TaskInputError: a time is none.
+    """
+    return Wanted(
+        paths=(question.path,) if question.path else (),
+        task=question.task or None,
+        run=question.run or None,
+        author=question.author or None,
+        since=read_time(question.since, now) if question.since else None,
+        until=read_time(question.until, now) if question.until else None,
     )
 
 
-def _page(commits: Iterator[CommitSummary], fits: Filter) -> tuple[list[CommitSummary], int, str | None]:
-    """Commits that fit, how many were looked at, and the one that the next page begins with."""
-    found: list[CommitSummary] = []
+def looked_through(past: Past, start: str, wanted: Wanted) -> tuple[list[CommitEntry], int, str | None]:
+    """The commits of a page, how many were looked at for them, and the one that the next page begins with."""
+    selection = Selection([path.strip("/") for path in wanted.paths])
+    found: list[CommitEntry] = []
     looked_at = 0
-    for commit in commits:
+    for entry, step in _candidates(past, start, wanted):
         if len(found) == SHOWN or looked_at == MAX_LOOKED_AT:
-            return found, looked_at, commit.commit
-        if fits.is_over(commit):
+            return found, looked_at, entry.id
+        if is_over(entry.time, wanted):
             break
         looked_at += 1
-        if fits(commit):
-            found.append(commit)
+        if wanted.has(entry) and (step is None or touches(past, step, selection)):
+            found.append(entry)
     return found, looked_at, None
 
 
-class Filter:
-    """Decides which commits are shown.
-
-    Raises:
-        TaskInputError: a day is none.
-    """
-
-    def __init__(self, question: BranchQuestion) -> None:
-        self._question = question
-        self._since = None if not question.since else _begin_of("since", question.since)
-        self._until = None if not question.until else _begin_of("until", question.until) + timedelta(days=1)
-
-    def __call__(self, commit: CommitSummary) -> bool:
-        asked = self._question
-        return (
-            (not asked.task or commit.task_name == asked.task)
-            and (not asked.run or (commit.run_id or "").startswith(asked.run))
-            and asked.author.casefold() in commit.author.casefold()
-            and (self._until is None or commit.time < self._until)
-            and (self._since is None or commit.time >= self._since)
-        )
-
-    def is_over(self, commit: CommitSummary) -> bool:
-        """Whether this commit and all before it are too old. Clocks of hosts differ, by less than a day."""
-        return self._since is not None and commit.time < self._since - timedelta(days=1)
+def _candidates(past: Past, start: str, wanted: Wanted) -> Iterator[tuple[CommitEntry, Step | None]]:
+    """The line from a commit on, with what each commit changed if that is asked for."""
+    if wanted.paths:
+        yield from ((step.entry, step) for step in past.steps(start))
+    else:
+        yield from ((entry, None) for entry in past.line(start))
 
 
-def _begin_of(name: str, text: str) -> datetime:
-    try:
-        day = date.fromisoformat(text)
-        return datetime(day.year, day.month, day.day).astimezone().astimezone(UTC)  # noqa: DTZ001 - of this machine
-    except (ValueError, OverflowError):
-        raise TaskInputError(f"{name} is {text!r}, which is no day; write it as 2026-11-29") from None
+def is_over(time: datetime, wanted: Wanted) -> bool:
+    """Whether a commit and all before it are too old. The clocks of hosts differ, by less than a day."""
+    return wanted.since is not None and time < wanted.since - timedelta(days=1)
 
 
 def cards_of(commits: Iterable[CommitSummary], names: dict[str, str]) -> list[Card]:

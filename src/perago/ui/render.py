@@ -127,7 +127,7 @@ def json_response(data: object, status: int = 200) -> Response:
     return Response(text, status_code=status, media_type="application/json")
 
 
-def url(path: str, **query: Any) -> str:
+def url(path: str, /, **query: Any) -> str:
     """An address of this page. Parts of the query that are None or "" are left out."""
     given = {name: value for name, value in query.items() if value not in (None, "")}
     return quote(path) + (f"?{urlencode(given)}" if given else "")

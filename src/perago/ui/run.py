@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,10 +12,10 @@ from perago.engines.local.record import RunRecord, TryEntry, workspace_field
 from perago.engines.local.record_json import AnyRecord
 from perago.engines.local.summary import result_in
 from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
-from perago.errors import RunNotFoundError, WorkflowDefinitionError
+from perago.errors import RunNotFoundError, StoreError, WorkflowDefinitionError
 from perago.running.task_state import is_unseen
 from perago.ui.boxes import Box, boxes_of, tasks_in
-from perago.ui.source import Source
+from perago.ui.source import NoRepositoryError, Source
 from perago.ui.timeline import Span, Timeline, timeline_of
 from perago.values.json_text import JsonObject
 from perago.values.record import TryStatus
@@ -82,11 +83,20 @@ def run_page(source: Source, run_id: str) -> RunPage:
     summary = source.engine.summary(run_id)
     if summary is None:
         raise RunNotFoundError(f"there is no run {run_id!a} any more")
-    tries: Sequence[TryEntry] = record.tries
-    found = source.commits({ref for entry in tries if (ref := _published(record, entry)) is not None})
-    stamps = {one.id: one.stamp for one in found.values() if one.stamp is not None}
-    cached = {one: stamp.cached_from for one, stamp in stamps.items() if stamp.cached_from is not None}
-    return page_of(record, summary, cached, datetime.now(UTC))
+    return page_of(record, summary, _cached(source, record), datetime.now(UTC))
+
+
+def _cached(source: Source, record: AnyRecord) -> Mapping[str, str]:
+    """By the full id of a commit that the run has published, the one whose result it took."""
+    entries: Sequence[TryEntry] = record.tries
+    published = {ref for entry in entries if (ref := _published(record, entry)) is not None}
+    if not published:
+        return {}
+    with suppress(StoreError, NoRepositoryError), source.past() as past:
+        found = {one: past.entry(one) for one in published}
+        stamps = {one: entry.stamp for one, entry in found.items() if entry is not None}
+        return {one: stamp.cached_from for one, stamp in stamps.items() if stamp is not None and stamp.cached_from}
+    return {}  # the run is shown without it
 
 
 def page_of(record: AnyRecord, summary: RunSummary, cached: Mapping[str, str], now: datetime) -> RunPage:

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from perago.asking.log import Wanted
 from perago.errors import TaskInputError
 from perago.running.history import CommitSummary
 from perago.running.repos.address import parse_address
 from perago.ui import branch
-from perago.ui.branch import BranchQuestion, Filter, cards_of
+from perago.ui.branch import BranchQuestion, cards_of, is_over, wanted_by
 from ui_pages import HOSTILE, opened, repository, text_of
 
 AT = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -29,33 +30,25 @@ OWN = CommitSummary(
 MADE = replace(OWN, kind="publication", author="worker", run_id="run-1", task_name="train", path="train")
 
 
-@pytest.mark.parametrize(
-    ("asked", "own", "made"),
-    [
-        ({}, True, True),
-        ({"task": "train"}, False, True),
-        ({"run": "run"}, False, True),
-        ({"run": "run-2"}, False, False),
-        ({"author": "ADA"}, True, False),
-        ({"since": "2026-11-28", "until": "2026-11-30"}, True, True),
-        ({"since": "2026-12-01"}, False, False),
-        ({"until": "2026-11-27"}, False, False),
-    ],
-)
-def test_filters(asked, own, made):
-    fits = Filter(BranchQuestion(name="main", **asked))
-    assert (fits(OWN), fits(MADE)) == (own, made)
+def test_a_question_is_what_the_command_would_ask():
+    asked = BranchQuestion(name="main", task="t", run="r", path="a/**", author="a", since="2d", until="2026-11-29T12:00Z")
+    wanted = wanted_by(asked, AT)
+    assert wanted == Wanted(
+        paths=("a/**",), task="t", run="r", author="a", since=AT - timedelta(days=2), until=AT
+    )
+    assert wanted_by(BranchQuestion(name="main"), AT) == Wanted()
 
 
-def test_a_day_that_is_none_is_said():
-    with pytest.raises(TaskInputError, match="which is no day"):
-        Filter(BranchQuestion(name="main", since="yesterday"))
+def test_a_time_that_is_none_is_said():
+    with pytest.raises(TaskInputError, match="is no time"):
+        wanted_by(BranchQuestion(name="main", since="yesterday"), AT)
 
 
 def test_history_ends_a_day_before_the_first_that_is_asked_for():
-    fits = Filter(BranchQuestion(name="main", since="2026-11-28"))
-    assert fits.is_over(replace(OWN, time=AT - timedelta(days=4)))
-    assert not fits.is_over(replace(OWN, time=AT - timedelta(days=2)))
+    wanted = Wanted(since=AT)
+    assert is_over(AT - timedelta(days=2), wanted)
+    assert not is_over(AT - timedelta(hours=2), wanted)
+    assert not is_over(AT - timedelta(days=2), Wanted())
 
 
 def test_commits_of_a_run_that_follow_each_other_are_one_card():
@@ -93,6 +86,12 @@ def test_pages_follow_each_other_to_the_first_commit(history, monkeypatch):
         *(f"change {number} " for number in (3, 2, 1, 0)),
         "Imported raw data",
     ]
+
+
+def test_only_commits_that_changed_a_path(history):
+    with opened(history) as browser:
+        cards = browser.get("/branch.json", params={"path": "2.txt"}).json()["cards"]
+    assert [commit["subject"].split("<")[0] for card in cards for commit in card["commits"]] == ["change 2 "]
 
 
 def test_a_page_stops_looking_and_says_where(history, monkeypatch):

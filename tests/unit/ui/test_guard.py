@@ -19,8 +19,7 @@ def keys():
 @pytest.fixture
 def stranger(keys):
     """Somebody on this machine who has no cookie."""
-    with Source(None, "main") as source:
-        yield TestClient(build(source, keys), base_url=f"http://{HOST}", follow_redirects=False)
+    return TestClient(build(Source(None, "main"), keys), base_url=f"http://{HOST}", follow_redirects=False)
 
 
 @pytest.fixture

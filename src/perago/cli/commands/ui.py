@@ -7,7 +7,7 @@ import click
 from perago.cli.arguments import branch_option, configured_repo
 from perago.cli.failure import before_start
 from perago.cli.output import note, tell
-from perago.running.repos.address import parse_address
+from perago.running.repos.address import given_repository
 
 MAX_PORT = 65535
 
@@ -42,12 +42,10 @@ def command(repo: str | None, branch: str, port: int, stays_closed: bool) -> Non
         from perago.ui.serve import serve
         from perago.ui.source import Source
 
-        address = None if repo is None else parse_address(repo)
-        source = Source(address, branch)
+        source = Source(given_repository(repo), branch)
 
     def told(page: str) -> None:
         tell(page)
         note("This address opens the page once. Ctrl-C ends it.")
 
-    with source:
-        serve(source, port=port, tell=told, opens=not stays_closed)
+    serve(source, port=port, tell=told, opens=not stays_closed)
