@@ -56,9 +56,7 @@ def record_run(
     ) as run:
         status = "COMPLETED" if reason is None else "FAILED"
         output = None if reason is not None else {"workspace": {**WORKSPACE, "ref": "b" * 40}, "result": result or {}}
-        run.report(
-            run.attempt.task_id, RuntimeTaskResult(status=status, output=output, reason_for_incompletion=reason)
-        )
+        run.report(run.attempt.task_id, RuntimeTaskResult(status=status, output=output, reason_for_incompletion=reason))
         return run.run_id
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,13 +27,14 @@ from perago.errors import (
     TaskInputError,
 )
 from perago.ui.branch import BranchQuestion, branch_page
+from perago.ui.commit import commit_page, content_of, file_page, lineage_page, thumbnail
 from perago.ui.follow import followed
 from perago.ui.guard import Guard, Keys
 from perago.ui.render import Renderer, plain
 from perago.ui.run import run_page
 from perago.ui.runs import RunsQuestion, runs_page
 from perago.ui.source import NoRepositoryError, Source
-from perago.values.redaction import mask_json, mask_text
+from perago.values.redaction import mask_json, mask_text, traceback_of
 
 MAX_FOLLOWED = 16
 """Pages that follow a run at the same time."""
@@ -54,6 +57,8 @@ _NOT_FOUND = (
     RepositoryNotFoundError,
     RunNotFoundError,
 )
+
+_LOGGER = logging.getLogger("perago.ui")
 
 Answering = Callable[[Request], Awaitable[Response]]
 
@@ -79,8 +84,12 @@ class Pages:
             "/runs": ("runs.html", self.runs),
             "/branch": ("branch.html", self.branch),
             "/run/{run}": ("run.html", self.run),
+            "/commit/{ref}": ("commit.html", self.commit),
+            "/commit/{ref}/lineage": ("lineage.html", self.lineage),
+            "/commit/{ref}/file": ("file.html", self.file),
         }
         found = [Route("/", self._first), Route("/static/{name}", self._static), Route("/run/{run}/live", self._live)]
+        found += [Route("/commit/{ref}/download", self._download), Route("/commit/{ref}/thumbnail", self._thumbnail)]
         for path, (template, page) in pages.items():
             found += [Route(f"{path}.json", self._page(template, page)), Route(path, self._page(template, page))]
         return found
@@ -118,7 +127,41 @@ class Pages:
     def run(self, request: Request) -> object:
         return run_page(self._source, request.path_params["run"])
 
+    def commit(self, request: Request) -> object:
+        return commit_page(self._source, request.path_params["ref"])
+
+    def lineage(self, request: Request) -> object:
+        return lineage_page(self._source, request.path_params["ref"])
+
+    def file(self, request: Request) -> object:
+        return file_page(self._source, request.path_params["ref"], request.query_params.get("path", ""))
+
     # ---- internals
+
+    async def _download(self, request: Request) -> Response:
+        """A file as it is, to be saved: never shown, whatever it is."""
+        path = request.query_params.get("path", "")
+
+        def made() -> Response:
+            try:
+                content = content_of(self._source, request.path_params["ref"], path)
+            except (PeragoError, NoRepositoryError) as exc:
+                return self._failed(request, exc)
+            name = quote(path.rpartition("/")[2].encode("utf-8", "replace"), safe="")
+            headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}
+            return Response(content, media_type="application/octet-stream", headers=headers)
+
+        return await run_in_threadpool(made)
+
+    async def _thumbnail(self, request: Request) -> Response:
+        def made() -> Response:
+            try:
+                png = thumbnail(self._source, request.path_params["ref"], request.query_params.get("path", ""))
+            except (PeragoError, NoRepositoryError) as exc:
+                return self._failed(request, exc)
+            return Response(status_code=HTTPStatus.NOT_FOUND) if png is None else Response(png, media_type="image/png")
+
+        return await run_in_threadpool(made)
 
     async def _live(self, request: Request) -> Response:
         """The changing part of a run's page, as often as it changes, to the end of the run."""
@@ -173,6 +216,7 @@ class Pages:
         """The answer for an address that is none, or a fault of ours."""
         if isinstance(exc, HTTPException):
             return self._error(request, HTTPStatus(exc.status_code), "There is no such page.")
+        _LOGGER.error("%s failed: %s", mask_text(request.url.path), traceback_of(exc))
         told = f"This page failed: {type(exc).__name__}. That is a fault of Perago; please report it."
         return self._error(request, HTTPStatus.INTERNAL_SERVER_ERROR, told)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from perago.tasks.declare import BUILTIN_TASKS
@@ -128,9 +128,7 @@ class _Building:
             return [_parallel([self.task(within + task.reference_name) for task in fork.tasks])]
         name = within + fork.mapped
         numbered = re.compile(re.escape(name) + r"_([0-9]+)")
-        found = sorted(
-            (int(match[1]), one) for one in self._last if (match := numbered.fullmatch(one)) is not None
-        )
+        found = sorted((int(match[1]), one) for one in self._last if (match := numbered.fullmatch(one)) is not None)
         lists = self._last.get(within + nodes[index - 1].reference_name) if index else None
         listed = None if lists is None or lists.result is None else lists.result.get("tasks")
         return [_map(name, [self.task(one) for _, one in found], len(listed) if isinstance(listed, list) else 0)]
@@ -152,7 +150,9 @@ def _map(name: str, parts: Sequence[Box], listed: int) -> Box:
 
 def _parallel(parts: Sequence[Box]) -> Box:
     flat = [part.parts[0] if part.kind == "sequence" and len(part.parts) == 1 else part for part in parts]
-    return Box(kind="parallel", status=_together(flat), parts=[part for part in flat if part.kind == "task" or part.parts])
+    return Box(
+        kind="parallel", status=_together(flat), parts=[part for part in flat if part.kind == "task" or part.parts]
+    )
 
 
 def _choice(parts: Sequence[Box]) -> Box:
@@ -163,7 +163,7 @@ def _choice(parts: Sequence[Box]) -> Box:
 
 
 def _not_taken(box: Box) -> Box:
-    return Box(kind=box.kind, name=box.name, status=NOT_TAKEN, task=box.task, parts=[_not_taken(one) for one in box.parts])
+    return replace(box, status=NOT_TAKEN, parts=[_not_taken(one) for one in box.parts])
 
 
 _ORDER = ("IN_PROGRESS", "SCHEDULED")

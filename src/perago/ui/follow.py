@@ -14,7 +14,7 @@ LOOK_SECONDS = 0.3
 """Between two looks at whether the record has changed."""
 
 ANEW_SECONDS = 2.0
-"""After which the page is sent anew although nothing has changed, for the times on it, and to see that the run lives."""
+"""After which the page is sent anew although no record has changed: for its times, and as a run can be killed."""
 
 ENDED = "ended"
 """The last event. The script closes the connection then, and does not open another."""

@@ -190,7 +190,9 @@ class Guard:
         cookie = f"{self._keys.cookie_name}={self._keys.cookie}; Path=/; HttpOnly; SameSite=Strict"
         headers = [] if has_cookie else [(b"set-cookie", cookie.encode())]
         if asked.comes_from_elsewhere:
-            text = _document("Opening the page", '<p><a href="/">Go on</a></p>', '<meta http-equiv="refresh" content="0;url=/">')
+            text = _document(
+                "Opening the page", '<p><a href="/">Go on</a></p>', '<meta http-equiv="refresh" content="0;url=/">'
+            )
             await _answer(send, asked, HTTPStatus.OK, text, headers)
         else:
             await _answer(send, asked, HTTPStatus.SEE_OTHER, "", [*headers, (b"location", b"/")])
@@ -230,9 +232,7 @@ def _document(title: str, body: str, head: str = "") -> str:
     )
 
 
-async def _answer(
-    send: Send, asked: Asked, status: HTTPStatus, text: str, headers: list[tuple[bytes, bytes]]
-) -> None:
+async def _answer(send: Send, asked: Asked, status: HTTPStatus, text: str, headers: list[tuple[bytes, bytes]]) -> None:
     content = text.encode()
     length = (b"content-length", str(len(content)).encode())
     common = [(b"content-type", b"text/html; charset=utf-8"), length]

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -60,6 +61,8 @@ _WORDS = {
 
 def plain(value: object) -> Any:
     """A page's data as JSON values. Numbers that JSON lacks become null."""
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump())
     if is_dataclass(value) and not isinstance(value, type):
         return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, datetime):
@@ -117,7 +120,7 @@ class Renderer:
     def html(self, request: Request, template: str, data: object) -> str:
         """A template with data that is plain and masked."""
         found = self._environment.get_template(template)
-        query = {name: text for name, text in request.query_params.items()}
+        query = dict(request.query_params.items())
         return found.render(page=data, nonce=request.scope[NONCE], path=request.url.path, query=query)
 
 

@@ -135,9 +135,7 @@ def _boxes(record: WorkflowRecord, last: Mapping[str, TryFacts]) -> Sequence[Box
         return boxes_of((), last)
 
 
-def _facts(
-    record: AnyRecord, entry: TryEntry, cached: Mapping[str, str], now: datetime, *, is_live: bool
-) -> TryFacts:
+def _facts(record: AnyRecord, entry: TryEntry, cached: Mapping[str, str], now: datetime, *, is_live: bool) -> TryFacts:
     started = datetime.fromtimestamp(entry.scheduled_time / 1000, UTC)
     duration = None if entry.duration_ms is None else entry.duration_ms / 1000
     status = entry.status.value
@@ -187,4 +185,3 @@ def _spans(tries: Iterable[TryFacts]) -> list[Span]:
         Span(name=one.task, number=one.number, status=one.status, started=one.started, seconds=one.duration or 0.0)
         for one in tries
     ]
-

@@ -71,7 +71,7 @@ def timeline_of(spans: Sequence[Span]) -> Timeline:
         return Timeline()
     begun = min(span.started for span in spans)
     offsets = [(span.started - begun).total_seconds() for span in spans]
-    whole = max(max(offset + span.seconds for offset, span in zip(offsets, spans, strict=True)), 0.001)
+    whole = max(*(offset + span.seconds for offset, span in zip(offsets, spans, strict=True)), 0.001)
     rows: dict[str, list[Bar]] = {}
     for offset, span in zip(offsets, spans, strict=True):
         x = min(round(offset / whole * WIDTH), WIDTH - LEAST)

@@ -31,11 +31,11 @@ MADE = replace(OWN, kind="publication", author="worker", run_id="run-1", task_na
 
 
 def test_a_question_is_what_the_command_would_ask():
-    asked = BranchQuestion(name="main", task="t", run="r", path="a/**", author="a", since="2d", until="2026-11-29T12:00Z")
-    wanted = wanted_by(asked, AT)
-    assert wanted == Wanted(
-        paths=("a/**",), task="t", run="r", author="a", since=AT - timedelta(days=2), until=AT
+    asked = BranchQuestion(
+        name="main", task="t", run="r", path="a/**", author="a", since="2d", until="2026-11-29T12:00Z"
     )
+    wanted = wanted_by(asked, AT)
+    assert wanted == Wanted(paths=("a/**",), task="t", run="r", author="a", since=AT - timedelta(days=2), until=AT)
     assert wanted_by(BranchQuestion(name="main"), AT) == Wanted()
 
 
