@@ -28,12 +28,15 @@ from perago.errors import (
 )
 from perago.ui.branch import BranchQuestion, branch_page
 from perago.ui.commit import commit_page, content_of, file_page, lineage_page, thumbnail
+from perago.ui.compare import compare_page
 from perago.ui.follow import followed
 from perago.ui.guard import Guard, Keys
 from perago.ui.render import Renderer, plain
+from perago.ui.results import ResultsQuestion, results_page
 from perago.ui.run import run_page
 from perago.ui.runs import RunsQuestion, runs_page
 from perago.ui.source import NoRepositoryError, Source
+from perago.ui.worker import worker_page
 from perago.values.redaction import mask_json, mask_text, traceback_of
 
 MAX_FOLLOWED = 16
@@ -84,6 +87,9 @@ class Pages:
             "/runs": ("runs.html", self.runs),
             "/branch": ("branch.html", self.branch),
             "/run/{run}": ("run.html", self.run),
+            "/compare": ("compare.html", self.compare),
+            "/results": ("results.html", self.results),
+            "/worker": ("worker.html", self.worker),
             "/commit/{ref}": ("commit.html", self.commit),
             "/commit/{ref}/lineage": ("lineage.html", self.lineage),
             "/commit/{ref}/file": ("file.html", self.file),
@@ -126,6 +132,25 @@ class Pages:
 
     def run(self, request: Request) -> object:
         return run_page(self._source, request.path_params["run"])
+
+    def compare(self, request: Request) -> object:
+        names = [name for given in request.query_params.getlist("of") for name in given.split()]
+        return compare_page(self._source, names)
+
+    def results(self, request: Request) -> object:
+        given = _texts(request)
+        return results_page(
+            self._source,
+            ResultsQuestion(
+                branch=given.get("name") or self._source.branch,
+                task=given.get("task", ""),
+                x=given.get("x", ""),
+                y=given.get("y", ""),
+            ),
+        )
+
+    def worker(self, _request: Request) -> object:
+        return worker_page(self._source.root)
 
     def commit(self, request: Request) -> object:
         return commit_page(self._source, request.path_params["ref"])

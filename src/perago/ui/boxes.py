@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime
+from typing import Literal
 
 from perago.tasks.declare import BUILTIN_TASKS
+from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
 from perago.workflows.forks import known_fork
 from perago.workflows.graph import (
@@ -22,13 +24,34 @@ from perago.workflows.graph import (
     TaskNode,
 )
 
-if TYPE_CHECKING:
-    from perago.ui.run import TryFacts
-
 WAITING = "waiting"
 NOT_TAKEN = "not taken"
 _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS")
 _SEEN_OK = ("COMPLETED", "IN_PROGRESS", "SCHEDULED", WAITING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryFacts:
+    """One try of a task.
+
+    Attributes:
+        number: from 1.
+        duration: seconds; so far if it runs; None if its end was not observed.
+        cached_from: full id of the commit whose result it took; None if a body ran, or that is not known.
+        code: the git commit of its code, as text.
+    """
+
+    task: str
+    number: int
+    status: str
+    started: datetime
+    duration: float | None
+    output_ref: str | None
+    result: JsonObject | None
+    reason: str | None
+    cached_from: str | None
+    code: str | None
+    worker: str
 
 
 @dataclass(frozen=True, kw_only=True)

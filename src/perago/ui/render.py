@@ -99,7 +99,7 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._environment.filters.update(
-            when=_when, span=_span, value=_value, short=_short, size=size_text, status_class=status_class
+            when=_when, span=_span, value=_value, short=_short, size=size_text, day=_day, status_class=status_class
         )
         self._environment.globals.update(
             url=url,
@@ -156,6 +156,10 @@ def _status_word(status: str) -> str:
 def _when(text: str | None) -> str:
     """A time of this machine's zone."""
     return "" if text is None else datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _span(seconds: float | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from perago.engines.local import RunSummary
 from perago.engines.local.record import RunRecord, TryEntry, workspace_field
@@ -14,42 +15,20 @@ from perago.engines.local.summary import result_in
 from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
 from perago.errors import RunNotFoundError, StoreError, WorkflowDefinitionError
 from perago.running.task_state import is_unseen
-from perago.ui.boxes import Box, boxes_of, tasks_in
+from perago.ui.boxes import Box, TryFacts, boxes_of, tasks_in
 from perago.ui.source import NoRepositoryError, Source
 from perago.ui.timeline import Span, Timeline, timeline_of
-from perago.values.json_text import JsonObject
 from perago.values.record import TryStatus
 from perago.workflows.definition_json import from_json
 
 MAX_TRIES = 200
 """Tries on a page, the newest ones."""
 
+MAX_LOOKED_AT = 1_500
+"""Commits that are looked at for those of the run: its tasks, each with a seal, and some of others between them."""
+
 MAX_OPEN_BOXES = 150
 """Tasks of a workflow that is shown open."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TryFacts:
-    """One try of a task.
-
-    Attributes:
-        number: from 1.
-        duration: seconds; so far if it runs; None if its end was not observed.
-        cached_from: full id of the commit whose result it took; None if a body ran, or that is not known.
-        code: the git commit of its code, as text.
-    """
-
-    task: str
-    number: int
-    status: str
-    started: datetime
-    duration: float | None
-    output_ref: str | None
-    result: JsonObject | None
-    reason: str | None
-    cached_from: str | None
-    code: str | None
-    worker: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,27 +62,26 @@ def run_page(source: Source, run_id: str) -> RunPage:
     summary = source.engine.summary(run_id)
     if summary is None:
         raise RunNotFoundError(f"there is no run {run_id!a} any more")
-    return page_of(record, summary, _cached(source, record), datetime.now(UTC))
+    return page_of(record, summary, _cached(source, run_id), datetime.now(UTC))
 
 
-def _cached(source: Source, record: AnyRecord) -> Mapping[str, str]:
-    """By the full id of a commit that the run has published, the one whose result it took."""
-    entries: Sequence[TryEntry] = record.tries
-    published = {ref for entry in entries if (ref := _published(record, entry)) is not None}
-    if not published:
-        return {}
+def _cached(source: Source, run_id: str) -> Mapping[str, str]:
+    """By the path of a task of a run, the full id of the commit whose result its newest publication took."""
+    found: dict[str, str] = {}
     with suppress(StoreError, NoRepositoryError), source.past() as past:
-        found = {one: past.entry(one) for one in published}
-        stamps = {one: entry.stamp for one, entry in found.items() if entry is not None}
-        return {one: stamp.cached_from for one, stamp in stamps.items() if stamp is not None and stamp.cached_from}
-    return {}  # the run is shown without it
+        newest = past.newest_of_run(run_id)
+        for entry in islice(past.line(newest.id), MAX_LOOKED_AT) if newest is not None else ():
+            stamp = entry.stamp
+            if stamp is not None and stamp.logical_task[0] == run_id and stamp.cached_from is not None:
+                found.setdefault(stamp.logical_task[1], stamp.cached_from)
+    return found  # without it, the run is shown all the same
 
 
 def page_of(record: AnyRecord, summary: RunSummary, cached: Mapping[str, str], now: datetime) -> RunPage:
     """The page of a record.
 
     Args:
-        cached: by the full id of a commit, the one whose result it took.
+        cached: by the path of a task, the commit whose result it took.
         now: the end of what still runs.
     """
     is_live = summary.status == "running"
@@ -154,7 +132,7 @@ def _facts(record: AnyRecord, entry: TryEntry, cached: Mapping[str, str], now: d
         output_ref=ref,
         result=result_in(entry.output),
         reason=entry.reason,
-        cached_from=cached.get(ref or "") if _published(record, entry) else None,
+        cached_from=cached.get(_name(record, entry)) if entry.status is TryStatus.COMPLETED else None,
         code=None if entry.code is None else entry.code.text,
         worker=f"{entry.host}, process {entry.pid}",
     )
@@ -168,16 +146,6 @@ def _name(record: AnyRecord, entry: TryEntry) -> str:
 
 def _is_unseen(entry: TryEntry) -> bool:
     return isinstance(entry, WorkflowTry) and is_unseen(entry.task_name, entry.status.value)
-
-
-def _published(record: AnyRecord, entry: TryEntry) -> str | None:
-    """The commit that a try may have published."""
-    if isinstance(entry, WorkflowTry):
-        published = entry.published
-        return None if published is None else published[1]
-    ref = workspace_field(entry.output, "ref")
-    is_new = ref != workspace_field(record.input_data, "ref")
-    return ref if entry.status is TryStatus.COMPLETED and is_new else None
 
 
 def _spans(tries: Iterable[TryFacts]) -> list[Span]:

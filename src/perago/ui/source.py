@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perago.engines.local import LocalEngine, RunSummary
@@ -28,11 +29,13 @@ class Source:
     Args:
         address: None for the runs of tasks without a workspace, without a repository.
         branch: the branch to show unless another one is named.
+        root: the workspace root of this host's worker; None for none.
     """
 
-    def __init__(self, address: RepositoryAddress | None, branch: str) -> None:
+    def __init__(self, address: RepositoryAddress | None, branch: str, root: Path | None = None) -> None:
         self.address = address
         self.branch = branch
+        self.root = root
         self.engine: LocalEngine = local_engine(address)
         self._listing = threading.Lock()
         self._known: dict[str, tuple[object, RunSummary]] = {}

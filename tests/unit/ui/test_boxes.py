@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel
 
 from perago import Flow, task, workflow
-from perago.ui.boxes import boxes_of, tasks_in
-from perago.ui.run import TryFacts
+from perago.ui.boxes import TryFacts, boxes_of, tasks_in
 from perago.workflows.definition import workflow_of
 from perago.workflows.definition_json import from_json, to_json
 
