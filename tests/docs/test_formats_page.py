@@ -27,9 +27,7 @@ def _section(text):
 def listed():
     """Top fields of each command's document, as the page has them."""
     text = (PAGES / "reference" / "formats.md").read_text(encoding="utf-8")
-    rows = re.findall(
-        r"^\| (`.*?|the same, failed) \| (.*) \|$", _section(text), re.MULTILINE
-    )
+    rows = re.findall(r"^\| (`.*?|the same, failed) \| (.*) \|$", _section(text), re.MULTILINE)
     found = {}
     for commands, document in rows:
         document = document.removeprefix("a list; each with ").partition(";")[0]

@@ -49,7 +49,8 @@ class Items(BaseModel):
 def train(workspace: Path, params: Params) -> Score:
     (workspace / "out").mkdir(exist_ok=True)
     (workspace / "out" / "page.html").write_text("<script>alert(1)</script>")
-    (workspace / "out" / "table.csv").write_text(f"<script>alert(1)</script>,n\\n<img src=x onerror=alert(2)>,{{params.alpha}}\\n")
+    rows = ("<script>alert(1)</script>,n", f"<img src=x onerror=alert(2)>,{{params.alpha}}", "")
+    (workspace / "out" / "table.csv").write_text("\\n".join(rows))
     (workspace / "out" / "data.json").write_text(json.dumps({{HOSTILE: [HOSTILE, params.alpha]}}))
     (workspace / "out" / "<img src=x onerror=alert(3)>.svg").write_text("<svg onload='alert(4)'/>")
     if params.alpha > 1:

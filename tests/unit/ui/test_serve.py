@@ -14,8 +14,9 @@ def test_it_listens_on_loopback_only():
 
 
 def test_a_port_in_use_is_said():
-    with listening(0) as listener, pytest.raises(RuntimeConfigError, match="Give another --port"):
-        with listening(listener.getsockname()[1]):
+    with listening(0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(RuntimeConfigError, match="Give another --port"), listening(port):
             pass
 
 
