@@ -41,7 +41,7 @@ def opened(argument: str | None, keys: Keys | None = None) -> Iterator[TestClien
     """A browser that has opened the page."""
     keys = keys or Keys(PORT)
     address = None if argument is None else parse_address(argument)
-    client = TestClient(build(Source(address, "main"), keys), base_url=f"http://{HOST}")
+    client = TestClient(build(Source(address, "main"), keys), base_url=f"http://{HOST}{keys.place}")
     client.cookies.set(keys.cookie_name, keys.cookie)
     yield client
 

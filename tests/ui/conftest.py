@@ -152,6 +152,7 @@ def shown(chromium, tmp_path_factory):
         context = chromium.new_context()
         page = context.new_page()
         page.goto(server.address)
+        found.base = page.url.removesuffix("/runs")
         found.state.update(context.storage_state())
         context.close()
         yield found

@@ -68,7 +68,7 @@ Answering = Callable[[Request], Awaitable[Response]]
 
 def build(source: Source, keys: Keys) -> Guard:
     """The page, behind its guard."""
-    pages = Pages(source)
+    pages = Pages(source, keys.place)
     app = Starlette(routes=pages.routes(), exception_handlers={Exception: pages.fault, HTTPException: pages.fault})
     return Guard(app, keys)
 
@@ -76,10 +76,10 @@ def build(source: Source, keys: Keys) -> Guard:
 class Pages:
     """Answers requests."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, place: str) -> None:
         self._source = source
         self._followed = 0
-        self._render = Renderer(repository=source.name, branch=source.branch, version=__version__)
+        self._render = Renderer(place, repository=source.name, branch=source.branch, version=__version__)
 
     def routes(self) -> list[Route]:
         """Each page has its address, and its address as JSON."""
@@ -220,8 +220,8 @@ class Pages:
 
         return answer
 
-    async def _first(self, _request: Request) -> Response:
-        return RedirectResponse("/runs", status_code=HTTPStatus.SEE_OTHER)
+    async def _first(self, request: Request) -> Response:
+        return RedirectResponse(f"{request.scope['root_path']}/runs", status_code=HTTPStatus.SEE_OTHER)
 
     async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]

@@ -27,6 +27,7 @@ NONCE = "perago.nonce"
 
 _TOKEN_BYTES = 32
 _NONCE_BYTES = 16
+_PLACE_BYTES = 16
 _METHODS = ("GET", "HEAD")
 _SAME = ("same-origin", "none")
 """Values of Sec-Fetch-Site for requests of this page, and of a person."""
@@ -95,11 +96,14 @@ class Keys:
     """The token of the printed address, and the cookie that it becomes.
 
     Attributes:
-        port: of the page. Cookies are shared by all ports of a host, so it is part of the cookie's name.
+        port: of the page; part of the cookie's name, for browsers share cookies between the ports of a host.
+        place: what the path of every address begins with. The cookie is sent there only, so that no server on another
+            port gets it: none knows this path.
         token: None once it was taken.
     """
 
     port: int
+    place: str = field(default_factory=lambda: f"/{secrets.token_urlsafe(_PLACE_BYTES)}")
     token: str | None = field(default_factory=lambda: secrets.token_urlsafe(_TOKEN_BYTES))
     cookie: str = field(default_factory=lambda: secrets.token_urlsafe(_TOKEN_BYTES))
 
@@ -170,12 +174,14 @@ class Guard:
             await _say(with_headers, asked, refusal)
         elif asked.token is not None:
             await self._exchange(asked, with_headers)
-        elif not self._keys.has_cookie(asked.headers.get("cookie", "")):
+        elif not asked.path.startswith(f"{self._keys.place}/") or not self._keys.has_cookie(
+            asked.headers.get("cookie", "")
+        ):
             await _say(with_headers, asked, Refusal(HTTPStatus.FORBIDDEN, _NOT_OPENED))
         elif asked.comes_from_elsewhere:
             await _say(with_headers, asked, Refusal(HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE))
         else:
-            await self._app(scope, receive, with_headers)
+            await self._app({**scope, "root_path": self._keys.place}, receive, with_headers)
 
     async def _exchange(self, asked: Asked, send: Send) -> None:
         """Take the token for the cookie, and lead to the address without it.
@@ -187,22 +193,22 @@ class Guard:
         if not has_cookie and not self._keys.take(asked.token or ""):
             await _say(send, asked, Refusal(HTTPStatus.FORBIDDEN, _USED))
             return
-        cookie = f"{self._keys.cookie_name}={self._keys.cookie}; Path=/; HttpOnly; SameSite=Strict"
+        cookie = f"{self._keys.cookie_name}={self._keys.cookie}; Path={self._keys.place}/; HttpOnly; SameSite=Strict"
         headers = [] if has_cookie else [(b"set-cookie", cookie.encode())]
+        first = f"{self._keys.place}/runs"
         if asked.comes_from_elsewhere:
-            text = _document(
-                "Opening the page", '<p><a href="/">Go on</a></p>', '<meta http-equiv="refresh" content="0;url=/">'
-            )
+            leading_on = f'<meta http-equiv="refresh" content="0;url={first}">'
+            text = _document("Opening the page", f'<p><a href="{first}">Go on</a></p>', leading_on)
             await _answer(send, asked, HTTPStatus.OK, text, headers)
         else:
-            await _answer(send, asked, HTTPStatus.SEE_OTHER, "", [*headers, (b"location", b"/")])
+            await _answer(send, asked, HTTPStatus.SEE_OTHER, "", [*headers, (b"location", first.encode())])
 
 
 _NOT_OPENED = (
     "Open this page by the address that `perago ui` has printed. That address works once, in one browser; for another "
     "one start `perago ui` again."
 )
-_FROM_ELSEWHERE = "Another page led here."
+_FROM_ELSEWHERE = "Another page led here. Open this address by hand."
 _USED = "This address was used before. It works once, in one browser; for another one start `perago ui` again."
 
 
@@ -221,7 +227,7 @@ def _asked(scope: Scope) -> Asked:
 
 async def _say(send: Send, asked: Asked, refusal: Refusal) -> None:
     allow = [(b"allow", b"GET, HEAD")] if refusal.status is HTTPStatus.METHOD_NOT_ALLOWED else []
-    body = f'<p>{html.escape(refusal.why)}</p>\n<p><a href="/">Open the page</a></p>'
+    body = f"<p>{html.escape(refusal.why)}</p>"
     await _answer(send, asked, refusal.status, _document(refusal.status.phrase, body), allow)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -86,10 +87,11 @@ class Renderer:
     """Renders pages.
 
     Args:
+        place: what every address begins with; see `guard.Keys`.
         shared: what each template gets besides its page.
     """
 
-    def __init__(self, **shared: Any) -> None:
+    def __init__(self, place: str, **shared: Any) -> None:
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=True,
@@ -102,7 +104,7 @@ class Renderer:
             when=_when, span=_span, value=_value, short=_short, size=size_text, day=_day, status_class=status_class
         )
         self._environment.globals.update(
-            url=url,
+            url=partial(url, place),
             status_word=_status_word,
             status_sign=_status_sign,
             counts=describe_counts,
@@ -121,7 +123,10 @@ class Renderer:
         """A template with data that is plain and masked."""
         found = self._environment.get_template(template)
         query = dict(request.query_params.items())
-        return found.render(page=data, nonce=request.scope[NONCE], path=request.url.path, query=query)
+        place = request.scope["root_path"]
+        return found.render(
+            page=data, nonce=request.scope[NONCE], path=request.url.path.removeprefix(place), query=query
+        )
 
 
 def json_response(data: object, status: int = 200) -> Response:
@@ -130,10 +135,14 @@ def json_response(data: object, status: int = 200) -> Response:
     return Response(text, status_code=status, media_type="application/json")
 
 
-def url(path: str, /, **query: Any) -> str:
-    """An address of this page. Parts of the query that are None or "" are left out."""
+def url(place: str, path: str, /, **query: Any) -> str:
+    """An address of this page. Parts of the query that are None or "" are left out.
+
+    Args:
+        place: what the path begins with; see `guard.Keys`.
+    """
     given = {name: value for name, value in query.items() if value not in (None, "")}
-    return quote(path) + (f"?{urlencode(given)}" if given else "")
+    return place + quote(path) + (f"?{urlencode(given)}" if given else "")
 
 
 def _shown(value: object) -> object:

@@ -10,6 +10,9 @@ from perago.ui.guard import Keys
 from perago.ui.source import Source
 from ui_pages import HOST, PORT
 
+OPENING = f"http://{HOST}/"
+"""The printed address, without its token."""
+
 
 @pytest.fixture
 def keys():
@@ -19,7 +22,7 @@ def keys():
 @pytest.fixture
 def stranger(keys):
     """Somebody on this machine who has no cookie."""
-    return TestClient(build(Source(None, "main"), keys), base_url=f"http://{HOST}", follow_redirects=False)
+    return TestClient(build(Source(None, "main"), keys), base_url=f"http://{HOST}{keys.place}", follow_redirects=False)
 
 
 @pytest.fixture
@@ -29,19 +32,19 @@ def browser(stranger, keys):
 
 
 def test_the_printed_address_becomes_a_strict_cookie_and_leaves_the_address(stranger, keys):
-    answer = stranger.get("/", params={"token": keys.token})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    answer = stranger.get(OPENING, params={"token": keys.token})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{keys.place}/runs")
     cookie = answer.headers["set-cookie"]
     assert cookie.startswith(f"perago-{PORT}=")
-    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
+    assert {"HttpOnly", "SameSite=Strict", f"Path={keys.place}/"} <= set(cookie.split("; "))
     assert stranger.get("/runs").status_code == 200
 
 
 def test_the_token_works_once(stranger, keys):
     token = keys.token
-    stranger.get("/", params={"token": token})
+    stranger.get(OPENING, params={"token": token})
     stranger.cookies.clear()
-    again = stranger.get("/", params={"token": token})
+    again = stranger.get(OPENING, params={"token": token})
     assert again.status_code == 403
     assert "set-cookie" not in again.headers
     assert "was used before" in again.text
@@ -49,21 +52,21 @@ def test_the_token_works_once(stranger, keys):
 
 def test_a_browser_that_has_the_cookie_may_open_the_printed_address_again(browser, keys):
     keys.take(keys.token)
-    answer = browser.get("/", params={"token": "used"})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    answer = browser.get(OPENING, params={"token": "used"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{keys.place}/runs")
 
 
 @pytest.mark.parametrize("token", ["", "x", "ü", "\x00", "a" * 10_000])
 def test_another_token_is_none(stranger, keys, token):
-    assert stranger.get("/", params={"token": token}).status_code == 403
+    assert stranger.get(OPENING, params={"token": token}).status_code == 403
     assert keys.token is not None
 
 
 def test_a_page_that_leads_here_by_the_printed_address_is_left_by_a_page_of_ours(stranger, keys):
     # a browser would keep the strict cookie back from a redirect
-    answer = stranger.get("/", params={"token": keys.token}, headers={"Sec-Fetch-Site": "cross-site"})
+    answer = stranger.get(OPENING, params={"token": keys.token}, headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 200
-    assert 'http-equiv="refresh" content="0;url=/"' in answer.text
+    assert f'http-equiv="refresh" content="0;url={keys.place}/runs"' in answer.text
     assert "set-cookie" in answer.headers
 
 
@@ -72,6 +75,12 @@ def test_without_the_cookie_there_is_no_page(stranger, path):
     answer = stranger.get(path)
     assert answer.status_code == 403
     assert "perago ui" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/runs", "/static/style.css", "/other/runs"])
+def test_the_cookie_counts_at_its_own_place_only(browser, keys, path):
+    cookie = {"Cookie": f"{keys.cookie_name}={keys.cookie}"}
+    assert browser.get(f"http://{HOST}{path}", headers=cookie).status_code == 403
 
 
 @pytest.mark.parametrize("cookie", ["", "x", 'perago-4321="', "perago-4321=é", "perago-4320=y"])
@@ -127,7 +136,7 @@ def test_head_has_the_headers_and_no_content(browser):
         ("/runs", {"Host": "x"}),
         ("/runs", {"Origin": "null"}),
         ("/runs", {"Cookie": "perago-4321=x"}),
-        ("/?token=x", {"Cookie": "perago-4321=x"}),
+        (f"{OPENING}?token=x", {"Cookie": "perago-4321=x"}),
     ],
 )
 def test_every_answer_has_the_headers(browser, path, headers):

@@ -16,7 +16,7 @@ from ui_pages import HOST, HOSTILE, PORT, text_of
 
 def browser(root):
     keys = Keys(PORT)
-    client = TestClient(build(Source(None, "main", root), keys), base_url=f"http://{HOST}")
+    client = TestClient(build(Source(None, "main", root), keys), base_url=f"http://{HOST}{keys.place}")
     client.cookies.set(keys.cookie_name, keys.cookie)
     return client
 
