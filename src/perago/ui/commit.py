@@ -72,18 +72,12 @@ class Related:
 
 @dataclass(frozen=True, kw_only=True)
 class LineagePage:
-    """What a commit was made from, and what was made of it: its nearest relatives.
-
-    Attributes:
-        further: number of commits that it was made from, directly or not; and that were made of it.
-    """
+    """What a commit was made from, and what was made of it: its nearest relatives. Each has a lineage of its own."""
 
     commit: str
     name: str
     sources: Sequence[Related]
     results: Sequence[Related]
-    further_sources: int
-    further_results: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,15 +133,13 @@ def lineage_page(source: Source, ref: str) -> LineagePage:
     """
     with source.past() as past:
         entry = _entry(past, ref)
-        before, after = made_from(past, entry.id), made_of(past, entry.id)
+        before, after = made_from(past, entry.id, limit=1), made_of(past, entry.id)
     nearest = before[0].sources if before else ()
     return LineagePage(
         commit=entry.id,
         name=_name(entry),
         sources=[_related(link.entry, link.paths) for link in nearest],
         results=[_related(one.entry, _paths_from(one, entry.id)) for one in after if _paths_from(one, entry.id)],
-        further_sources=max(len(before) - 1, 0),
-        further_results=len(after),
     )
 
 

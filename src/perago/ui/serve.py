@@ -55,10 +55,10 @@ def serve(source: Source, *, port: int, tell: Callable[[str], None], opens: bool
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
-        tell(address)
-        if opens:
-            open_in_browser(stack.enter_context(leading_to(address)))
         with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+            tell(address)
+            if opens:
+                open_in_browser(stack.enter_context(leading_to(address)))
             server.run(sockets=[listener])
 
 
