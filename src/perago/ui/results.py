@@ -12,13 +12,13 @@ from perago.asking.past import Past
 from perago.ports import CommitEntry
 from perago.ui.source import Source
 
-MAX_POINTS = 500
+MAX_POINTS = 200
 """Publications in a plot, the newest ones."""
 
 MAX_LOOKED_AT = 10_000
 """Commits of the branch that are looked at for them."""
 
-WIDTH, HEIGHT = 1000, 400
+WIDTH, HEIGHT = 600, 300
 """Units of a plot."""
 
 TIME = "time"
