@@ -20,12 +20,14 @@ def test_the_taskdef_is_that_of_the_tutorials_task(tmp_path):
     assert json.loads((tmp_path / "taskdef.json").read_text(encoding="utf-8")) in shown
 
 
+def _section(text):
+    return text.partition("## JSON of the commands")[2].partition("\n## ")[0]
+
+
 def listed():
     """Top fields of each command's document, as the page has them."""
     text = (PAGES / "reference" / "formats.md").read_text(encoding="utf-8")
-    rows = re.findall(
-        r"^\| (`.*?|the same, failed) \| (.*) \|$", text.partition("## JSON of the commands")[2], re.MULTILINE
-    )
+    rows = re.findall(r"^\| (`.*?|the same, failed) \| (.*) \|$", _section(text), re.MULTILINE)
     found = {}
     for commands, document in rows:
         document = document.removeprefix("a list; each with ").partition(";")[0]

@@ -13,11 +13,13 @@ BROUGHT = {
     "lakefs": {"aiohttp"},
     "conductor": {"urllib3"},
     "otel": {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-exporter-prometheus"},
+    "ui": {"starlette", "uvicorn", "jinja2"},
 }
 IMPORTED = {
     "lakefs": "from perago.stores.lakefs import LakeFSStore as it",
     "conductor": "from perago.engines.conductor import ConductorEngine as it",
     "otel": "from opentelemetry.exporter.prometheus import PrometheusMetricReader as it",
+    "ui": "from perago.ui.serve import serve as it",
 }
 TASK = """\
 from pathlib import Path

@@ -84,18 +84,19 @@ def reads(stamp: Stamp, paths: Collection[str]) -> list[str]:
     return [path for path in paths if path.startswith(root) and selection.selects(path.removeprefix(root))]
 
 
-def made_from(past: Past, commit_id: str) -> list[MadeFrom]:
+def made_from(past: Past, commit_id: str, *, limit: int = MAX_COMMITS) -> list[MadeFrom]:
     """What a commit was made from, then what those commits were made from, and so on; nearest first.
 
     Args:
         commit_id: full id.
+        limit: commits that are looked at; 1 for that commit alone.
 
     Raises:
         StoreError: the history does not have it, or cannot be read.
     """
     found: dict[str, MadeFrom] = {}
     waiting = [commit_id]
-    while waiting and len(found) < MAX_COMMITS:
+    while waiting and len(found) < limit:
         at = waiting.pop(0)
         if at in found:
             continue

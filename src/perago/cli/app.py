@@ -37,6 +37,7 @@ _COMMANDS = {
     "revert": ("perago.cli.commands.branching", "Undo what a run or a commit has changed."),
     "diff": ("perago.cli.commands.compare", "Show the files in which two commits differ."),
     "compare": ("perago.cli.commands.compare", "Show params and results of commits or runs side by side."),
+    "ui": ("perago.cli.commands.ui", "Show runs, history and files as a web page on this machine."),
     "why": ("perago.cli.commands.why", "Say what a run of a task or workflow would compute, and why."),
     "distrust": ("perago.cli.commands.distrust", "Say that a result is wrong, so that no task takes it again."),
     "cache": ("perago.cli.commands.cache", "Show or clear this host's object cache."),

@@ -44,6 +44,14 @@ def test_a_command_says_it_as_a_matter_of_configuration(monkeypatch, tmp_path):
     assert "perago[lakefs]" in said
 
 
+def test_the_page_names_its_extra(tmp_path):
+    program = "sys.argv = ['perago', 'ui', '--no-open']\nfrom perago.cli import main\nmain()"
+    code, said = run(program, ("uvicorn", "jinja2"))
+    assert code == 2
+    assert said.startswith("error: the page needs uvicorn, jinja2")
+    assert "perago[ui]" in said
+
+
 def test_the_embedded_store_and_engine_do_without():
     assert run("import perago.stores.git, perago.engines.local, perago.cli\nfrom perago import task") == (0, "")
 

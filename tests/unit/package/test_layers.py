@@ -72,6 +72,10 @@ PLANTED = {
     "a store knows an HTTP library": ("stores/lakefs/api/client.py", "aiohttp"),
     "an engine knows an HTTP library": ("engines/conductor/client.py", "urllib3"),
     "a workspace knows git": ("workspace/manifest.py", "pygit2"),
+    "a page knows a command": ("ui/runs.py", "perago.cli.output"),
+    "a preview knows the web": ("ui/preview/make.py", "starlette"),
+    "a command knows the web": ("cli/commands/ui.py", "starlette"),
+    "what is asked knows the page": ("asking/log.py", "perago.ui.render"),
     "a run knows processes": ("running/task.py", "psutil"),
 }
 

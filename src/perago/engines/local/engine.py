@@ -265,6 +265,34 @@ class LocalEngine:
             summaries = [summary for name in names if (summary := self._summary(name)) is not None]
             yield from sorted(summaries, key=lambda summary: summary.started or self._clock.now(), reverse=True)
 
+    def record(self, run_id: str) -> AnyRecord:
+        """The record of a run.
+
+        Raises:
+            RunNotFoundError, EngineError: there is none, or it is damaged.
+        """
+        return self._directory.read(run_id)
+
+    def run_ids(self) -> list[str]:
+        """The ids of all runs, newest first.
+
+        Raises:
+            EngineError: the directory cannot be read.
+        """
+        return self._directory.ids()
+
+    def summary(self, run_id: str) -> RunSummary | None:
+        """A run as `runs` lists it; None if there is none by now."""
+        return self._summary(run_id)
+
+    def version(self, run_id: str) -> tuple[int, int] | None:
+        """Changes with each change of a run's record; None if there is none. Reads no content."""
+        try:
+            found = self._directory.record_path(run_id).stat() if RUN_ID.fullmatch(run_id) else None
+        except OSError:
+            return None
+        return None if found is None else (found.st_ino, found.st_mtime_ns)
+
     # ---- maintenance
 
     def examine(self) -> Iterator[Finding]:

@@ -65,6 +65,7 @@ class RunSummary:
         started: start of the first try.
         duration: seconds of the newest try, so far if it runs; None if its end was not observed.
         params: of the task or workflow, secrets masked; empty if it has none.
+        result: of a COMPLETED run, secrets masked; None if it has none.
         code: the git commit of the task's code; None if it is unknown, or for a workflow, whose `tasks` have theirs.
     """
 
@@ -82,6 +83,7 @@ class RunSummary:
     started: datetime | None = None
     duration: float | None = None
     params: JsonObject = field(default_factory=dict)
+    result: JsonObject | None = None
     code: CodeVersion | None = None
     kind: Literal["task", "workflow"] = "task"
     tasks: tuple[TaskSummary, ...] = ()
@@ -114,6 +116,7 @@ class RunSummary:
             started=datetime.fromtimestamp(record.started_time / 1000, UTC),
             duration=None if ended is None else max(ended - record.started_time, 0) / 1000,
             params=params_in(record.input_data) or {},
+            result=result_in(record.output) if record.status is WorkflowStatus.COMPLETED else None,
             kind="workflow",
             tasks=tuple(map(TaskSummary.of, record.tasks)),
         )
@@ -141,6 +144,7 @@ class RunSummary:
             started=datetime.fromtimestamp(record.tries[0].scheduled_time / 1000, UTC),
             duration=duration,
             params=params_in(record.input_data) or {},
+            result=result_in(newest.output) if newest.status is TryStatus.COMPLETED else None,
             code=newest.code,
         )
 
@@ -148,3 +152,9 @@ class RunSummary:
     def unreadable(cls, run_id: str, why: str) -> Self:
         """The entry for a record that cannot be read."""
         return cls(run_id=run_id, status=UNREADABLE, reason=why)
+
+
+def result_in(output: JsonObject | None) -> JsonObject | None:
+    """The result in the output of a task or workflow; None if it has none that is a JSON object."""
+    found = (output or {}).get("result")
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,55 @@
+"""`perago ui`: show runs and history as a web page on this machine."""
+
+from __future__ import annotations
+
+import click
+
+from perago.cli.arguments import branch_option, configured_repo, workspace_root_to_look_at
+from perago.cli.failure import before_start
+from perago.cli.output import json_option, note, print_json, tell
+from perago.running.repos.address import given_repository
+
+MAX_PORT = 65535
+
+
+@click.command()
+@click.option(
+    "--repo",
+    metavar="REPO",
+    default=configured_repo,
+    help="The repository.  [default: PERAGO_REPO, or runs of tasks without one]",
+)
+@branch_option
+@click.option(
+    "--port",
+    type=click.IntRange(0, MAX_PORT),
+    default=0,
+    show_default="any free one",
+    help="The port on 127.0.0.1.",
+)
+@click.option("--no-open", "stays_closed", is_flag=True, help="Only print the address; open no browser.")
+@json_option
+def command(repo: str | None, branch: str, port: int, stays_closed: bool, as_json: bool) -> None:
+    """Show runs, history and files as a web page, for this user on this machine.
+
+    Prints an address that opens the page once, in one browser. Ctrl-C ends it. The page changes nothing.
+
+    Needs the extra `ui`.
+    """
+    from perago.ui import expect_extra
+
+    with before_start():
+        expect_extra()
+        from perago.ui.serve import serve
+        from perago.ui.source import Source
+
+        source = Source(given_repository(repo), branch, workspace_root_to_look_at(None))
+
+    def told(page: str) -> None:
+        if as_json:
+            print_json({"address": page}, one_line=True)
+        else:
+            tell(page)
+        note("This address opens the page once. Ctrl-C ends it.")
+
+    serve(source, port=port, tell=told, opens=not stays_closed)

@@ -1,0 +1,151 @@
+"""The page of a branch: its history, newest first, what a run has published together. Also that of a path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+
+from perago.asking.log import Wanted, as_log_entry, read_time, touches
+from perago.asking.past import Past, Step
+from perago.ports import CommitEntry
+from perago.running.history import CommitSummary
+from perago.ui.source import Source
+from perago.workspace.patterns import Selection
+
+SHOWN = 30
+"""Commits on a page."""
+
+MAX_LOOKED_AT = 1_000
+"""Commits that a page looks at for those that fit. Then it says where it stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchQuestion:
+    """What a person asks for. Empty texts ask for nothing.
+
+    Attributes:
+        run: id of a run, or its beginning. author: a part of the name.
+        path: a pattern; a directory stands for all below it.
+        since, until: as `perago log` takes them: `7d`, `2026-11-29`.
+        before: full id of the commit to begin with; "" for the head.
+    """
+
+    name: str
+    task: str = ""
+    run: str = ""
+    path: str = ""
+    author: str = ""
+    since: str = ""
+    until: str = ""
+    before: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Commits that follow each other and belong together: those of one run, or one of somebody's own.
+
+    Attributes:
+        run_name: of its task or workflow, if this machine has a record of the run; else None.
+    """
+
+    run_id: str | None
+    run_name: str | None
+    commits: Sequence[CommitSummary]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchPage:
+    """A page of a branch.
+
+    Attributes:
+        branches: all of them, to choose from.
+        looked_at: number of commits that were looked at for these.
+        before: the commit that the next page begins with; None at the end.
+    """
+
+    question: BranchQuestion
+    branches: Sequence[str]
+    cards: Sequence[Card]
+    looked_at: int
+    before: str | None
+
+
+def branch_page(source: Source, question: BranchQuestion) -> BranchPage:
+    """See `BranchPage`.
+
+    Raises:
+        TaskInputError: a time is none.
+        BranchNotFoundError, RefNotFoundError: there is no such branch or commit.
+        StoreError: the history cannot be read.
+    """
+    wanted = wanted_by(question, datetime.now(UTC))
+    with source.past() as past:
+        branches = past.repository.branches()
+        start = past.resolve(question.before) if question.before else past.head(question.name)
+        found, looked_at, before = looked_through(past, start, wanted)
+        commits = [CommitSummary.of(as_log_entry(step)) for step in past.stepped(found)]
+    names = {run.run_id: run.task_name for run in source.runs()}
+    cards = cards_of(commits, names)
+    return BranchPage(question=question, branches=branches, cards=cards, looked_at=looked_at, before=before)
+
+
+def wanted_by(question: BranchQuestion, now: datetime) -> Wanted:
+    """What a commit must have for a question.
+
+    Raises:
+        TaskInputError: a time is none.
+    """
+    return Wanted(
+        paths=(question.path,) if question.path else (),
+        task=question.task or None,
+        run=question.run or None,
+        author=question.author or None,
+        since=read_time(question.since, now) if question.since else None,
+        until=read_time(question.until, now) if question.until else None,
+    )
+
+
+def looked_through(past: Past, start: str, wanted: Wanted) -> tuple[list[CommitEntry], int, str | None]:
+    """The commits of a page, how many were looked at for them, and the one that the next page begins with."""
+    selection = Selection([path.strip("/") for path in wanted.paths])
+    found: list[CommitEntry] = []
+    looked_at = 0
+    for entry, step in _candidates(past, start, wanted):
+        if len(found) == SHOWN or looked_at == MAX_LOOKED_AT:
+            return found, looked_at, entry.id
+        if is_over(entry.time, wanted):
+            break
+        looked_at += 1
+        if wanted.has(entry) and (step is None or touches(past, step, selection)):
+            found.append(entry)
+    return found, looked_at, None
+
+
+def _candidates(past: Past, start: str, wanted: Wanted) -> Iterator[tuple[CommitEntry, Step | None]]:
+    """The line from a commit on, with what each commit changed if that is asked for."""
+    if wanted.paths:
+        yield from ((step.entry, step) for step in past.steps(start))
+    else:
+        yield from ((entry, None) for entry in past.line(start))
+
+
+def is_over(time: datetime, wanted: Wanted) -> bool:
+    """Whether a commit and all before it are too old. The clocks of hosts differ, by less than a day."""
+    return wanted.since is not None and time < wanted.since - timedelta(days=1)
+
+
+def cards_of(commits: Iterable[CommitSummary], names: dict[str, str]) -> list[Card]:
+    """Commits as cards.
+
+    Args:
+        names: of tasks and workflows, by the id of the run.
+    """
+    groups = groupby(enumerate(commits), key=lambda pair: pair[1].run_id or pair[0])
+    cards = []
+    for _, group in groups:
+        together = [commit for _, commit in group]
+        run_id = together[0].run_id
+        cards.append(Card(run_id=run_id, run_name=names.get(run_id or ""), commits=together))
+    return cards

@@ -1,0 +1,225 @@
+"""The page of a commit, of its lineage, and of one of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from perago.asking.blame import origins
+from perago.asking.lineage import MadeFrom, made_from, made_of
+from perago.asking.log import as_log_entry
+from perago.asking.past import Past
+from perago.errors import PrefixNotFoundError, RefNotFoundError
+from perago.ports import CommitEntry, StoredFile
+from perago.running.history import CommitSummary
+from perago.ui.preview.make import MAX_BYTES, Preview, preview_of, thumbnail_of
+from perago.ui.source import Source
+from perago.values.names import show_name
+
+MAX_CHANGES = 500
+"""Changed files that are listed."""
+
+MAX_DOWNLOAD = 64 * 1024**2
+"""Size up to which a file can be downloaded: it is whole in memory."""
+
+MAX_LINKED_PATHS = 5
+"""Files that are named beside a commit of a lineage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedFile:
+    """A file that a commit changed."""
+
+    path: str
+    change: Literal["added", "modified", "deleted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitPage:
+    """A commit.
+
+    Attributes:
+        message: of somebody's own commit, what follows the first line.
+        changes: the first `MAX_CHANGES`, by name; more_changes: how many others there are.
+    """
+
+    commit: CommitSummary
+    message: str
+    distrusts: str | None
+    trusts: str | None
+    run_is_here: bool
+    changes: Sequence[ChangedFile]
+    more_changes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Related:
+    """A commit of a lineage.
+
+    Attributes:
+        name: the task that made it, or the author of somebody's own commit.
+        paths: files by which it is linked; more_paths: how many others there are.
+    """
+
+    commit: str
+    name: str
+    subject: str
+    time: str
+    paths: Sequence[str]
+    more_paths: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineagePage:
+    """What a commit was made from, and what was made of it: its nearest relatives. Each has a lineage of its own."""
+
+    commit: str
+    name: str
+    sources: Sequence[Related]
+    results: Sequence[Related]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilePage:
+    """A file of a commit.
+
+    Attributes:
+        changed_by: the commit that gave it this content; None if that is not known.
+    """
+
+    commit: str
+    path: str
+    size: int
+    can_download: bool
+    changed_by: Related | None
+    preview: Preview
+
+
+def commit_page(source: Source, ref: str) -> CommitPage:
+    """See `CommitPage`.
+
+    Args:
+        ref: a full id, or the beginning of one, or a tag.
+
+    Raises:
+        RefNotFoundError, StoreError: there is no such commit, or it cannot be read.
+    """
+    with source.past() as past:
+        entry = _entry(past, ref)
+        [step] = past.stepped([entry])
+    kept = step.changes
+    listed = [ChangedFile(path=path, change="added") for path in kept.written[: kept.added]]
+    listed += [ChangedFile(path=path, change="modified") for path in kept.written[kept.added :]]
+    listed += [ChangedFile(path=path, change="deleted") for path in kept.removed]
+    listed.sort(key=lambda one: one.path)
+    commit = CommitSummary.of(as_log_entry(step))
+    return CommitPage(
+        commit=commit,
+        message=entry.message,
+        distrusts=None if entry.stamp is None else entry.stamp.distrusts,
+        trusts=None if entry.stamp is None else entry.stamp.trusts,
+        run_is_here=commit.run_id is not None and source.engine.version(commit.run_id) is not None,
+        changes=listed[:MAX_CHANGES],
+        more_changes=kept.added + kept.modified + kept.deleted - len(listed[:MAX_CHANGES]),
+    )
+
+
+def lineage_page(source: Source, ref: str) -> LineagePage:
+    """See `LineagePage`.
+
+    Raises:
+        RefNotFoundError, StoreError: as `commit_page`.
+    """
+    with source.past() as past:
+        entry = _entry(past, ref)
+        before, after = made_from(past, entry.id, limit=1), made_of(past, entry.id)
+    nearest = before[0].sources if before else ()
+    return LineagePage(
+        commit=entry.id,
+        name=_name(entry),
+        sources=[_related(link.entry, link.paths) for link in nearest],
+        results=[_related(one.entry, _paths_from(one, entry.id)) for one in after if _paths_from(one, entry.id)],
+    )
+
+
+def file_page(source: Source, ref: str, path: str) -> FilePage:
+    """See `FilePage`.
+
+    Raises:
+        RefNotFoundError, PrefixNotFoundError, StoreError: there is no such commit or file, or it cannot be read.
+    """
+    with source.past() as past:
+        entry = _entry(past, ref)
+        found = _file(past, entry, path)
+        content = found.read() if found.size <= MAX_BYTES else None
+        made = origins(past, entry.id, [path])
+    return FilePage(
+        commit=entry.id,
+        path=path,
+        size=found.size,
+        can_download=found.size <= MAX_DOWNLOAD,
+        changed_by=_related(made[0].entry, (path,)) if made else None,
+        preview=Preview(kind="large") if content is None else preview_of(path, content),
+    )
+
+
+def content_of(source: Source, ref: str, path: str) -> bytes:
+    """The content of a file, to be downloaded.
+
+    Raises:
+        PrefixNotFoundError: it is larger than `MAX_DOWNLOAD`; and as `file_page`.
+    """
+    with source.past() as past:
+        found = _file(past, _entry(past, ref), path)
+        if found.size > MAX_DOWNLOAD:
+            raise PrefixNotFoundError(
+                f"{show_name(path)} has {found.size} bytes, which is too large to pass through this page; use "
+                f"`perago export`"
+            )
+        return found.read()
+
+
+def thumbnail(source: Source, ref: str, path: str) -> bytes | None:
+    """A PNG of an image; None if it cannot be had.
+
+    Raises:
+        As `file_page`.
+    """
+    with source.past() as past:
+        found = _file(past, _entry(past, ref), path)
+        content = found.read() if found.size <= MAX_BYTES else None
+    return None if content is None else thumbnail_of(path, content)
+
+
+def _entry(past: Past, ref: str) -> CommitEntry:
+    found = past.entry(past.resolve(ref))
+    if found is None:
+        raise RefNotFoundError(f"no branch of {past.address.argument} has commit {show_name(ref)}")
+    return found
+
+
+def _file(past: Past, entry: CommitEntry, path: str) -> StoredFile:
+    found = past.repository.find_file(entry.id, path)
+    if found is None:
+        raise PrefixNotFoundError(f"commit {entry.id[:12]} has no file {show_name(path)}")
+    return found
+
+
+def _paths_from(made: MadeFrom, commit_id: str) -> tuple[str, ...]:
+    return next((link.paths for link in made.sources if link.entry.id == commit_id), ())
+
+
+def _name(entry: CommitEntry) -> str:
+    return entry.author if entry.stamp is None else entry.stamp.task
+
+
+def _related(entry: CommitEntry, paths: Sequence[str]) -> Related:
+    return Related(
+        commit=entry.id,
+        name=_name(entry),
+        subject=entry.subject if entry.stamp is None else "",
+        time=entry.time.isoformat(),
+        paths=paths[:MAX_LINKED_PATHS],
+        more_paths=max(len(paths) - MAX_LINKED_PATHS, 0),
+    )

@@ -1,0 +1,88 @@
+"""The page that compares commits and runs: params and results side by side, and the files of two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from perago.asking.differences import MAX_COMPARED, Column, FileDifference, column, differing_files, rows_of
+from perago.errors import TaskInputError
+from perago.ui.source import Source
+
+MAX_FILES = 200
+"""Differing files that are listed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One of the commits that are compared.
+
+    Attributes:
+        name: what it was asked for by.
+    """
+
+    name: str
+    commit: str
+    task: str
+    time: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """A fact, such as `params.depth`, and its value in each commit; None where one lacks it."""
+
+    name: str
+    values: Sequence[Any]
+    differs: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparePage:
+    """Commits side by side.
+
+    Attributes:
+        files: those that differ between the first and the last, at most `MAX_FILES`; has_more: there are others.
+    """
+
+    of: Sequence[Compared]
+    facts: Sequence[Fact]
+    files: Sequence[FileDifference]
+    has_more: bool
+
+
+def compare_page(source: Source, names: Sequence[str]) -> ComparePage:
+    """See `ComparePage`. Of fewer than two names, an empty one.
+
+    Args:
+        names: branches, tags, commits, or ids of runs.
+
+    Raises:
+        TaskInputError: too many names, or one that is none.
+        StoreError: the history cannot be read.
+    """
+    if len(names) > MAX_COMPARED:
+        raise TaskInputError(f"{len(names)} commits are too many to compare; at most {MAX_COMPARED} are")
+    if len(names) < 2:
+        return ComparePage(of=(), facts=(), files=(), has_more=False)
+    with source.past() as past:
+        columns = [column(past, name) for name in names]
+        first, last = columns[0].entry.id, columns[-1].entry.id
+        files = list(islice(differing_files(past.repository, first, last), MAX_FILES + 1)) if len(names) == 2 else []
+    return ComparePage(
+        of=[_compared(one) for one in columns],
+        facts=[Fact(name=name, values=values, differs=differs) for name, values, differs in rows_of(columns)],
+        files=files[:MAX_FILES],
+        has_more=len(files) > MAX_FILES,
+    )
+
+
+def _compared(one: Column) -> Compared:
+    stamp = one.entry.stamp
+    return Compared(
+        name=one.name,
+        commit=one.entry.id,
+        task=one.entry.author if stamp is None else stamp.task,
+        time=one.entry.time.isoformat(),
+    )

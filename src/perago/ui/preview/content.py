@@ -1,0 +1,217 @@
+"""What a content is, as far as a page shows it. Runs in the child only."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+MAX_LINES = 400
+MAX_LINE = 1_000
+MAX_ROWS = 50
+MAX_COLUMNS = 40
+MAX_CELL = 200
+MAX_NODES = 1_500
+MAX_DEPTH = 20
+MAX_DISTINCT = 10_000
+BINS = 12
+MAX_SIDE = 480
+"""Pixels of a thumbnail's longer side."""
+MAX_PIXELS = 64_000_000
+"""Of an image that is decoded at all."""
+
+_TABLES = {".csv": ",", ".tsv": "\t"}
+_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
+_JSON = (".json", ".geojson", ".ipynb")
+
+
+def described(name: str, content: bytes) -> dict[str, Any]:
+    """A content as JSON values: always a `kind`, and what that has."""
+    suffix = name[name.rfind(".") :].lower() if "." in name else ""
+    if suffix in _IMAGES:
+        return image(content) or {"kind": "binary"}
+    if suffix == ".parquet":
+        return parquet(content) or {"kind": "binary"}
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return {"kind": "binary"}
+    if "\0" in text:
+        return {"kind": "binary"}
+    if suffix in _TABLES and (found := table(text, _TABLES[suffix])) is not None:
+        return found
+    if suffix in _JSON and (found := tree(text)) is not None:
+        return found
+    return lines_of(text)
+
+
+def lines_of(text: str) -> dict[str, Any]:
+    lines = text.split("\n", MAX_LINES)
+    shown = [line.rstrip("\r") for line in lines[:MAX_LINES]]
+    is_cut = len(lines) > MAX_LINES or any(len(line) > MAX_LINE for line in shown)
+    return {"kind": "text", "lines": [line[:MAX_LINE] for line in shown], "is_cut": is_cut}
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(text: str, separator: str) -> dict[str, Any] | None:
+    """A table; None if it is none."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        header = next(reader, None)
+        if not header or len(header) > 10_000:
+            return None
+        rows = list(reader)
+    except csv.Error:
+        return None
+    names = header[:MAX_COLUMNS]
+    columns = [[row[at] if at < len(row) else "" for row in rows] for at in range(len(names))]
+    return {
+        "kind": "table",
+        "columns": [column_of(name, values) for name, values in zip(names, columns, strict=True)],
+        "rows": [[cell[:MAX_CELL] for cell in row[:MAX_COLUMNS]] for row in rows[:MAX_ROWS]],
+        "row_count": len(rows),
+        "column_count": len(header),
+    }
+
+
+def column_of(name: str, values: Sequence[str]) -> dict[str, Any]:
+    """A column with its type, counts, and, of numbers, a histogram."""
+    given = [value for value in values if value != ""]
+    numbers = _numbers(given)
+    found: dict[str, Any] = {
+        "name": name[:MAX_CELL],
+        "type": "text" if numbers is None else "whole number" if _are_whole(given) else "number",
+        "empty": len(values) - len(given),
+        "distinct": min(len(set(given)), MAX_DISTINCT),
+        "histogram": [],
+    }
+    if not given:
+        found["type"] = "empty"
+    elif numbers:
+        least, most = min(numbers), max(numbers)
+        found |= {"least": least, "most": most, "mean": math.fsum(numbers) / len(numbers)}
+        found["histogram"] = histogram(numbers, least, most)
+    return found
+
+
+def _numbers(texts: Iterable[str]) -> list[float] | None:
+    """Texts as finite numbers; None if one is none."""
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        return None
+    finite = [number for number in numbers if math.isfinite(number) and abs(number) < 1e300]
+    return finite if len(finite) == len(numbers) else None
+
+
+def _are_whole(texts: Iterable[str]) -> bool:
+    return all(text.strip().lstrip("+-").isdecimal() for text in texts)
+
+
+def histogram(numbers: Iterable[float], least: float, most: float) -> list[int]:
+    """How many numbers are in each of some ranges of one width."""
+    counts = [0] * BINS
+    width = (most - least) / BINS
+    for number in numbers:
+        at = int((number - least) / width) if width > 0 else 0
+        counts[min(at, BINS - 1)] += 1
+    return counts
+
+
+def parquet(content: bytes) -> dict[str, Any] | None:
+    """The first rows of a Parquet file; None if this host has no reader for it."""
+    try:
+        reader = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        return None
+    file = reader.ParquetFile(io.BytesIO(content))
+    names = file.schema_arrow.names[:MAX_COLUMNS]
+    batch = next(file.iter_batches(batch_size=MAX_ROWS, columns=names), None)
+    values = [] if batch is None else [[_cell(value) for value in column.to_pylist()] for column in batch.columns]
+    types = {field.name: str(field.type)[:MAX_CELL] for field in file.schema_arrow}
+    columns = [
+        column_of(name, cells) | {"type": types[name], "histogram": []}
+        for name, cells in zip(names, values, strict=False)
+    ]
+    return {
+        "kind": "table",
+        "columns": [{**column, "empty": None, "distinct": None} for column in columns],
+        "rows": [list(row) for row in zip(*values, strict=True)],
+        "row_count": file.metadata.num_rows,
+        "column_count": file.metadata.num_columns,
+    }
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)[:MAX_CELL]
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def tree(text: str) -> dict[str, Any] | None:
+    """A JSON document as nodes; None if it is none."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    left = [MAX_NODES]
+    return {"kind": "json", "tree": node("", document, left, 0), "is_cut": left[0] <= 0}
+
+
+def node(label: str, value: object, left: list[int], depth: int) -> dict[str, Any]:
+    """A value of JSON. `left` counts down the nodes that may still be made."""
+    left[0] -= 1
+    made: dict[str, Any] = {"label": label[:MAX_CELL], "value": None, "count": None, "parts": []}
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else ((str(at), one) for at, one in enumerate(value))
+        made["count"], made["value"] = len(value), "object" if isinstance(value, dict) else "list"
+        for key, inner in items:
+            if left[0] <= 0 or depth >= MAX_DEPTH:
+                break
+            made["parts"].append(node(str(key), inner, left, depth + 1))
+    else:
+        made["value"] = json.dumps(value, ensure_ascii=False)[:MAX_LINE]
+    return made
+
+
+# ---------------------------------------------------------------- images
+
+
+def image(content: bytes) -> dict[str, Any] | None:
+    """What an image is; None if this host has no decoder for it."""
+    try:
+        decoder = _decoder()
+    except ImportError:
+        return None
+    with decoder.open(io.BytesIO(content)) as opened:
+        return {"kind": "image", "width": opened.width, "height": opened.height, "format": str(opened.format)[:20]}
+
+
+def _decoder() -> Any:
+    """Pillow, if this host has it.
+
+    Raises:
+        ImportError: it has not.
+    """
+    decoder: Any = importlib.import_module("PIL.Image")
+    decoder.MAX_IMAGE_PIXELS = MAX_PIXELS
+    return decoder
+
+
+def pixels(content: bytes) -> tuple[int, int, bytes]:
+    """A thumbnail of an image: width, height, and three bytes for each pixel."""
+    decoder = _decoder()
+    with decoder.open(io.BytesIO(content)) as opened:
+        opened.draft("RGB", (MAX_SIDE, MAX_SIDE))
+        shown = opened.convert("RGBA")
+    shown.thumbnail((MAX_SIDE, MAX_SIDE))
+    ground = decoder.new("RGBA", shown.size, "white")
+    ground.alpha_composite(shown)
+    return ground.width, ground.height, ground.convert("RGB").tobytes()

@@ -1,0 +1,160 @@
+"""The page of results over time: numbers of a task's publications, against each other or their time, as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from perago.asking.log import Wanted
+from perago.asking.past import Past
+from perago.ports import CommitEntry
+from perago.ui.source import Source
+
+MAX_POINTS = 200
+"""Publications in a plot, the newest ones."""
+
+MAX_LOOKED_AT = 10_000
+"""Commits of the branch that are looked at for them."""
+
+WIDTH, HEIGHT = 600, 300
+"""Units of a plot."""
+
+TIME = "time"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsQuestion:
+    """What a person asks for.
+
+    Attributes:
+        task: its name; "" for none yet.
+        x, y: fields: `time`, `duration`, `params.alpha`, `result.score`. "" for the time, and the first number.
+    """
+
+    branch: str
+    task: str = ""
+    x: str = ""
+    y: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A publication.
+
+    Attributes:
+        left, top: units; see `WIDTH`. x, y: the values; the time as seconds since the epoch.
+        params: to be shown beside it.
+    """
+
+    commit: str
+    time: datetime
+    left: int
+    top: int
+    x: float
+    y: float
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsPage:
+    """A plot.
+
+    Attributes:
+        tasks: those of the newest commits, to choose from; fields: those with numbers, to choose from.
+        x, y: the fields that are plotted.
+        x_range, y_range: least and greatest value.
+        without: number of publications that lack one of the two.
+    """
+
+    question: ResultsQuestion
+    tasks: Sequence[str]
+    fields: Sequence[str]
+    x: str
+    y: str
+    points: Sequence[Point]
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    without: int
+
+
+def results_page(source: Source, question: ResultsQuestion) -> ResultsPage:
+    """See `ResultsPage`.
+
+    Raises:
+        BranchNotFoundError, StoreError: there is no such branch, or it cannot be read.
+    """
+    with source.past() as past:
+        entries, tasks = _publications(past, past.head(question.branch), question.task)
+    return plot(question, sorted(tasks), entries)
+
+
+def _publications(past: Past, start: str, task: str) -> tuple[list[CommitEntry], set[str]]:
+    """The newest publications of a task, and the tasks that were met on the way."""
+    wanted, found, tasks = Wanted(task=task), list[CommitEntry](), set[str]()
+    for looked_at, entry in enumerate(past.line(start)):
+        if looked_at == MAX_LOOKED_AT or len(found) == MAX_POINTS or (not task and looked_at == MAX_POINTS):
+            break
+        if entry.stamp is not None and entry.stamp.result and entry.stamp.distrusts is entry.stamp.trusts is None:
+            tasks.add(entry.stamp.task)
+            if task and wanted.has(entry):
+                found.append(entry)
+    return found, tasks
+
+
+def plot(question: ResultsQuestion, tasks: Sequence[str], entries: Sequence[CommitEntry]) -> ResultsPage:
+    """The plot of publications, newest first."""
+    numbers = [(entry, numbers_of(entry)) for entry in entries]
+    fields = list(dict.fromkeys(name for _, found in numbers for name in found))
+    x = question.x if question.x in fields else TIME
+    results = [name for name in fields if name.startswith("result.")]
+    y = question.y if question.y in fields else next(iter([*results, *fields[1:]]), "duration")
+    both = [(entry, found[x], found[y]) for entry, found in numbers if x in found and y in found]
+    x_range, y_range = _range([value for _, value, _ in both]), _range([value for _, _, value in both])
+    points = [
+        Point(
+            commit=entry.id,
+            time=entry.time,
+            left=_placed(one, x_range, WIDTH),
+            top=HEIGHT - _placed(other, y_range, HEIGHT),
+            x=one,
+            y=other,
+            params={} if entry.stamp is None or entry.stamp.params is None else entry.stamp.params,
+        )
+        for entry, one, other in both
+    ]
+    return ResultsPage(
+        question=question,
+        tasks=tasks,
+        fields=fields,
+        x=x,
+        y=y,
+        points=points,
+        x_range=x_range,
+        y_range=y_range,
+        without=len(numbers) - len(both),
+    )
+
+
+def numbers_of(entry: CommitEntry) -> dict[str, float]:
+    """The numbers of a publication by the names of their fields."""
+    stamp = entry.stamp
+    found = {TIME: entry.time.timestamp()}
+    if stamp is None:
+        return found
+    for group, values in (("result", stamp.result or {}), ("params", stamp.params or {})):
+        for name, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
+                found[f"{group}.{name}"] = float(value)
+    return {**found, "duration": stamp.duration_ms / 1000}
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    return (min(values), max(values)) if values else (0.0, 0.0)
+
+
+def _placed(value: float, within: tuple[float, float], size: int) -> int:
+    """Where a value is between the least, at 0, and the greatest, at `size`; a value alone is in the middle."""
+    least, most = within
+    return round((value - least) / (most - least) * size) if most > least else size // 2

@@ -1,0 +1,155 @@
+"""The page of a run: what it was given and made, its tasks as nested boxes, and when each of them ran."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+
+from perago.engines.local import RunSummary
+from perago.engines.local.record import RunRecord, TryEntry, workspace_field
+from perago.engines.local.record_json import AnyRecord
+from perago.engines.local.summary import result_in
+from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
+from perago.errors import RunNotFoundError, StoreError, WorkflowDefinitionError
+from perago.running.task_state import is_unseen
+from perago.ui.boxes import Box, TryFacts, boxes_of, tasks_in
+from perago.ui.source import NoRepositoryError, Source
+from perago.ui.timeline import Span, Timeline, timeline_of
+from perago.values.record import TryStatus
+from perago.workflows.definition_json import from_json
+
+MAX_TRIES = 200
+"""Tries on a page, the newest ones."""
+
+MAX_LOOKED_AT = 1_500
+"""Commits that are looked at for those of the run: its tasks, each with a seal, and some of others between them."""
+
+MAX_OPEN_BOXES = 150
+"""Tasks of a workflow that is shown open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPage:
+    """A run.
+
+    Attributes:
+        boxes: of a workflow, its tasks in order; empty for a task.
+        box_count: number of tasks in them; is_large: too many to show open.
+        tries: newest last; more_tries: how many older ones are left out.
+        is_live: it may still change.
+    """
+
+    run: RunSummary
+    boxes: Sequence[Box]
+    box_count: int
+    is_large: bool
+    tries: Sequence[TryFacts]
+    more_tries: int
+    timeline: Timeline
+    is_live: bool
+
+
+def run_page(source: Source, run_id: str) -> RunPage:
+    """See `RunPage`.
+
+    Raises:
+        RunNotFoundError, EngineError: there is no such run, or its record is damaged.
+    """
+    record = source.engine.record(run_id)
+    summary = source.engine.summary(run_id)
+    if summary is None:
+        raise RunNotFoundError(f"there is no run {run_id!a} any more")
+    return page_of(record, summary, _cached(source, run_id), datetime.now(UTC))
+
+
+def _cached(source: Source, run_id: str) -> Mapping[str, str]:
+    """By the path of a task of a run, the full id of the commit whose result its newest publication took."""
+    found: dict[str, str] = {}
+    with suppress(StoreError, NoRepositoryError), source.past() as past:
+        newest = past.newest_of_run(run_id)
+        for entry in islice(past.line(newest.id), MAX_LOOKED_AT) if newest is not None else ():
+            stamp = entry.stamp
+            if stamp is not None and stamp.logical_task[0] == run_id and stamp.cached_from is not None:
+                found.setdefault(stamp.logical_task[1], stamp.cached_from)
+    return found  # without it, the run is shown all the same
+
+
+def page_of(record: AnyRecord, summary: RunSummary, cached: Mapping[str, str], now: datetime) -> RunPage:
+    """The page of a record.
+
+    Args:
+        cached: by the path of a task, the commit whose result it took.
+        now: the end of what still runs.
+    """
+    is_live = summary.status == "running"
+    entries: Sequence[TryEntry] = record.tries
+    every = [_facts(record, entry, cached, now, is_live=is_live) for entry in entries]
+    facts = [one for one, entry in zip(every, entries, strict=True) if not _is_unseen(entry)]
+    boxes: Sequence[Box] = ()
+    if isinstance(record, WorkflowRecord):
+        last = {one.task: one for one in every}
+        boxes = _boxes(record, last)
+    count = sum(1 for _ in tasks_in(boxes))
+    return RunPage(
+        run=summary,
+        boxes=boxes,
+        box_count=count,
+        is_large=count > MAX_OPEN_BOXES,
+        tries=facts[-MAX_TRIES:],
+        more_tries=max(len(facts) - MAX_TRIES, 0),
+        timeline=timeline_of(_spans(facts)),
+        is_live=is_live,
+    )
+
+
+def _boxes(record: WorkflowRecord, last: Mapping[str, TryFacts]) -> Sequence[Box]:
+    try:
+        graph = from_json(record.definition)
+        return boxes_of(graph.nodes, last)
+    except (WorkflowDefinitionError, RecursionError):  # of another version of Perago, or damaged
+        return boxes_of((), last)
+
+
+def _facts(record: AnyRecord, entry: TryEntry, cached: Mapping[str, str], now: datetime, *, is_live: bool) -> TryFacts:
+    started = datetime.fromtimestamp(entry.scheduled_time / 1000, UTC)
+    duration = None if entry.duration_ms is None else entry.duration_ms / 1000
+    status = entry.status.value
+    if entry.status.is_live:
+        status = entry.status.value if is_live else "killed"
+        duration = max((now - started).total_seconds(), 0.0) if is_live else None
+    elif duration is None and entry.ended_time is not None:
+        duration = max(entry.ended_time - entry.scheduled_time, 0) / 1000
+    ref = workspace_field(entry.output, "ref")
+    return TryFacts(
+        task=_name(record, entry),
+        number=entry.retry_count + 1,
+        status=status,
+        started=started,
+        duration=duration,
+        output_ref=ref,
+        result=result_in(entry.output),
+        reason=entry.reason,
+        cached_from=cached.get(_name(record, entry)) if entry.status is TryStatus.COMPLETED else None,
+        code=None if entry.code is None else entry.code.text,
+        worker=f"{entry.host}, process {entry.pid}",
+    )
+
+
+def _name(record: AnyRecord, entry: TryEntry) -> str:
+    if isinstance(entry, WorkflowTry):
+        return entry.reference_task_name
+    return record.task_name if isinstance(record, RunRecord) else ""
+
+
+def _is_unseen(entry: TryEntry) -> bool:
+    return isinstance(entry, WorkflowTry) and is_unseen(entry.task_name, entry.status.value)
+
+
+def _spans(tries: Iterable[TryFacts]) -> list[Span]:
+    return [
+        Span(name=one.task, number=one.number, status=one.status, started=one.started, seconds=one.duration or 0.0)
+        for one in tries
+    ]

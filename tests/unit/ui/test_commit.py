@@ -1,0 +1,102 @@
+"""The pages of a commit, of its lineage and of its files."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+
+from perago.ui import commit
+from ui_pages import HOSTILE, opened, repository, text_of
+
+FILES = {
+    "raw/a.csv": "x,y\n1,2\n3,4\n",
+    "page.html": "<script>alert(1)</script>",
+    "odd/<img src=x onerror=alert(1)>.svg": "<svg onload='alert(1)'/>",
+    "data.json": '{"<script>alert(1)</script>": "<img src=x onerror=alert(2)>"}',
+    "table.csv": "<script>alert(1)</script>,b\n<img src=x onerror=alert(2)>,2\n",
+    "deep/blob.bin": b"\x00\xff" * 10,
+}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    return repository(tmp_path_factory.mktemp("commit"), FILES)
+
+
+@pytest.fixture
+def browser(address):
+    with opened(address) as found:
+        yield found
+
+
+@pytest.fixture
+def head(browser):
+    return browser.get("/branch.json").json()["cards"][0]["commits"][0]["commit"]
+
+
+def test_a_commit_lists_what_it_changed(browser, head):
+    page = browser.get(f"/commit/{head}.json").json()
+    assert {file["path"]: file["change"] for file in page["changes"]} == dict.fromkeys(FILES, "added")
+    assert "Imported raw data" in text_of(browser.get(f"/commit/{head[:10]}").text)
+
+
+def test_many_changes_are_counted(browser, head, monkeypatch):
+    monkeypatch.setattr(commit, "MAX_CHANGES", 2)
+    page = browser.get(f"/commit/{head}.json").json()
+    assert (len(page["changes"]), page["more_changes"]) == (2, len(FILES) - 2)
+
+
+def test_its_lineage(browser, head):
+    page = text_of(browser.get(f"/commit/{head}/lineage").text)
+    assert "It read no file that a commit of this history has made." in page
+    assert "Nothing was made of it yet." in page
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_is_shown_and_nothing_of_it_runs(browser, head, path):
+    answer = browser.get(f"/commit/{head}/file", params={"path": path})
+    assert answer.status_code == 200
+    assert "<script>alert" not in answer.text
+    assert "<img src=x" not in answer.text
+    assert "<svg onload" not in answer.text
+
+
+def test_a_table_has_its_cells(browser, head):
+    page = browser.get(f"/commit/{head}/file.json", params={"path": "raw/a.csv"}).json()
+    assert page["preview"]["rows"] == [["1", "2"], ["3", "4"]]
+    assert page["changed_by"]["commit"] == head
+
+
+def test_a_large_file_is_read_by_nobody(browser, head, monkeypatch):
+    monkeypatch.setattr(commit, "MAX_BYTES", 5)
+    monkeypatch.setattr(commit, "MAX_DOWNLOAD", 5)
+    page = browser.get(f"/commit/{head}/file", params={"path": "raw/a.csv"})
+    assert "too large to be read for a preview" in text_of(page.text)
+    assert "Download" not in text_of(page.text)
+    assert browser.get(f"/commit/{head}/download", params={"path": "raw/a.csv"}).status_code == 404
+    assert browser.get(f"/commit/{head}/thumbnail", params={"path": "raw/a.csv"}).status_code == 404
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_download_is_never_shown(browser, head, path):
+    answer = browser.get(f"/commit/{head}/download", params={"path": path})
+    content = FILES[path]
+    assert answer.content == (content.encode() if isinstance(content, str) else content)
+    assert answer.headers["content-disposition"].startswith("attachment; filename*=UTF-8''")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("what", ["file", "file.json", "download", "thumbnail"])
+@pytest.mark.parametrize("path", ["", "none", "../../etc/passwd", "/etc/passwd", "raw", HOSTILE, "a\0b"])
+def test_a_file_that_is_none_is_said(browser, head, what, path):
+    answer = browser.get(f"/commit/{head}/{what}", params={"path": path})
+    assert answer.status_code in (400, 404)
+    assert "<script>alert" not in answer.text or "json" in answer.headers["content-type"]
+
+
+@pytest.mark.parametrize("ref", ["none", "f" * 40, "0", "--help", quote(HOSTILE.replace("/", ""))])
+def test_a_commit_that_is_none_is_said(browser, ref):
+    for path in ("", "/lineage"):
+        assert browser.get(f"/commit/{ref}{path}").status_code == 404

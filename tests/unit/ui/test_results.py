@@ -1,0 +1,81 @@
+"""The plot of numbers over the publications of a task."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from perago.ports import CommitEntry
+from perago.ui.results import HEIGHT, WIDTH, ResultsQuestion, numbers_of, plot
+from perago.values.history import Stamp
+from ui_pages import opened, repository, text_of
+
+AT = datetime(2026, 11, 29, 12, tzinfo=UTC)
+
+
+def publication(number, **stamped):
+    stamp = Stamp(
+        task="train",
+        workflow_instance_id="w",
+        reference_task_name="train",
+        task_id="t",
+        retry_count=0,
+        scheduled_time=None,
+        poll_count=None,
+        execution_id="e",
+        input_ref="a" * 40,
+        params_digest="",
+        code_digest="",
+        result_digest="",
+        duration_ms=1500,
+        **{"params": {"alpha": number, "on": True}, "result": {"score": -number, "word": "x"}, **stamped},
+    )
+    time = AT + timedelta(seconds=number)
+    return CommitEntry(id=f"{number:040}", parents=(), author="a", time=time, subject="s", stamp=stamp)
+
+
+def test_numbers_are_those_of_results_and_params():
+    assert numbers_of(publication(2)) == {
+        "time": AT.timestamp() + 2,
+        "result.score": -2.0,
+        "params.alpha": 2.0,
+        "duration": 1.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "axes"),
+    [
+        ({}, ("time", "result.score")),
+        ({"x": "params.alpha", "y": "duration"}, ("params.alpha", "duration")),
+        ({"x": "none", "y": "none"}, ("time", "result.score")),
+    ],
+)
+def test_what_is_plotted(asked, axes):
+    page = plot(ResultsQuestion(branch="main", task="train", **asked), ["train"], [publication(1)])
+    assert (page.x, page.y) == axes
+
+
+def test_points_have_their_place():
+    page = plot(ResultsQuestion(branch="main", task="train"), ["train"], [publication(n) for n in (3, 2, 1)])
+    assert [(point.left, point.top) for point in page.points] == [(WIDTH, HEIGHT), (WIDTH // 2, HEIGHT // 2), (0, 0)]
+    assert (page.y_range, page.without) == ((-3.0, -1.0), 0)
+
+
+def test_a_value_alone_is_in_the_middle_and_others_are_counted():
+    entries = [publication(1), publication(2, result={"other": 1})]
+    page = plot(ResultsQuestion(branch="main", task="train", y="result.score"), ["train"], entries)
+    assert [(point.left, point.top) for point in page.points] == [(WIDTH // 2, HEIGHT // 2)]
+    assert page.without == 1
+
+
+@pytest.mark.parametrize("value", [10**400, 1e308, float("nan"), float("inf")])
+def test_what_cannot_be_placed_is_no_number(value):
+    assert "result.score" not in numbers_of(publication(1, result={"score": value}))
+
+
+def test_without_publications_the_page_says_so(tmp_path):
+    with opened(repository(tmp_path)) as browser:
+        assert "No task has published a result" in text_of(browser.get("/results").text)
+        assert "has both numbers" in text_of(browser.get("/results", params={"task": "train"}).text)
