@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ParamSpec, Protocol, TypeVar
@@ -133,6 +133,8 @@ class TappedReusableStore(TappedTransactionalStore):
     """The same of one that is a `ports.ReusableStore`, too."""
 
     commits_since: Callable[[str, Callable[[str], bool]], Iterator[CommitEntry]]
+    changes_of: Callable[[str, Sequence[CommitEntry]], list[Changes]]
+    has_same_files: Callable[[WorkspaceInput, str, WorkspaceSpec], bool]
     stage_copy: Callable[[str, WorkspaceInput, WorkspaceSpec, TaskExecution], StagedWorkspace]
 
 
@@ -162,7 +164,13 @@ def ports_of(store: WorkspaceStore) -> TappedStore:
     def commits_since(repository: str, known: Callable[[str], bool]) -> Iterator[CommitEntry]:
         return iter([*store.commits_since(repository, known)])  # one answer, as of when it was asked for
 
-    return TappedReusableStore(**vars(whole), commits_since=commits_since, stage_copy=store.stage_copy)
+    return TappedReusableStore(
+        **vars(whole),
+        commits_since=commits_since,
+        changes_of=store.changes_of,
+        has_same_files=store.has_same_files,
+        stage_copy=store.stage_copy,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
