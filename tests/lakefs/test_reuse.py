@@ -353,9 +353,9 @@ def take_the_servers_word(monkeypatch):
 
 
 def fail_with_what_is_gone(monkeypatch):
-    def taken(self, key, **_):
+    def taken(self, key, *_):
         earlier = self._earlier(key)
-        return None if isinstance(earlier, Miss) else self._published(earlier[0])
+        return self._published(earlier[0]) if earlier and not isinstance(earlier, Miss) else None
 
     monkeypatch.setattr(CachedAttempt, "_taken", taken)
 

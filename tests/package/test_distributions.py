@@ -45,7 +45,7 @@ def test_the_metadata_says_what_an_index_shows(distributions):
     assert metadata["Name"] == "perago"
     assert metadata["Version"] == perago.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata.get_all("License-File") == ["LICENSE"]
+    assert metadata.get_all("License-File") == ["LICENSE", "src/perago/ui/static/LICENSE.htmx"]
     assert metadata["Requires-Python"] == ">=3.11"
     assert set(metadata.get_all("Provides-Extra")) == {"lakefs", "conductor", "otel", "all"}
     assert "Typing :: Typed" in metadata.get_all("Classifier")

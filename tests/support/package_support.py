@@ -90,11 +90,11 @@ class Environment:
         run([*pip, "install", "--no-index", "--no-compile", "--find-links", str(self.wheels), *requirements])
 
     def packages(self) -> set[str]:
-        """The names of what is installed."""
+        """The names of what is installed, in lower case."""
         told = run(
             [str(self.python), "-c", "import importlib.metadata as m; print(*(d.name for d in m.distributions()))"]
         )
-        return set(told.split())
+        return set(told.lower().split())
 
     def run(
         self, *command: str, cwd: Path, environment: dict[str, str] | None = None
