@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 
+import psutil
 import pytest
 
 from landlock import needs_landlock
@@ -149,7 +150,7 @@ def test_a_child_that_takes_too_long_is_ended_with_all_it_started(monkeypatch, t
         "time.sleep(600)"
     )
     assert child_says(monkeypatch, program).kind == "failed"
-    assert str(alive) not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert [one for one in psutil.process_iter(["cmdline"]) if str(alive) in (one.info["cmdline"] or [])] == []
 
 
 CONFINED = "from perago.ui.preview.child import confine; confine(); "
