@@ -9,8 +9,6 @@ from pathlib import Path
 
 from perago.index.results import WAIT_SECONDS, IndexedResults
 from perago.ports import CommitEntry, EarlierResult, ReusableStore
-from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.values.spec import WorkspaceSpec
 from simulation.baton import Baton, Process
 
 POLL_SECONDS = 0.5
@@ -55,7 +53,9 @@ class ProcessResults:
     def with_key(self, store: ReusableStore, repository: str, key: str, /) -> Sequence[EarlierResult]:
         """Reads the history first, which takes time, and only then the index, which nobody may be kept waiting for."""
         found = [*store.commits_since(repository, self.machine.known.__contains__)]
-        results = self.machine.index.with_key(_Read(store, found), repository, key)
+        with self.machine.index.open(repository) as index:
+            index.refresh(lambda known: (entry for entry in found if not known(entry.id)))
+        results = self.machine.index.as_known().with_key(store, repository, key)
         self.machine.known.update(entry.id for entry in found)
         return results
 
@@ -84,30 +84,3 @@ class ProcessResults:
         finally:
             if is_holder and machine.holders.get(key) is self.process:
                 del machine.holders[key]
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A store whose new commits have been read."""
-
-    store: ReusableStore
-    found: Sequence[CommitEntry]
-
-    def commits_since(self, _repository: str, known: Callable[[str], bool], /) -> Iterator[CommitEntry]:
-        return (entry for entry in self.found if not known(entry.id))
-
-    def changes_of(self, repository: str, commits: Sequence[CommitEntry], /) -> list[Changes]:
-        return self.store.changes_of(repository, commits)
-
-    def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec, /) -> bool:
-        return self.store.has_same_files(workspace_input, ref, workspace_spec)
-
-    def stage_copy(
-        self,
-        source_ref: str,
-        workspace_input: WorkspaceInput,
-        workspace_spec: WorkspaceSpec,
-        execution: TaskExecution,
-        /,
-    ) -> StagedWorkspace:
-        return self.store.stage_copy(source_ref, workspace_input, workspace_spec, execution)

@@ -164,12 +164,7 @@ def _made_on(past: Past, head: str, commit_id: str, paths: Sequence[str] | None)
 
 def _since(past: Past, head: str, commit_id: str) -> list[Step]:
     """The commits of a line from a commit to a head, oldest first; empty if the line does not have it."""
-    steps = []
-    for step in past.steps(head):
-        steps.append(step)
-        if step.entry.id == commit_id:
-            return steps[::-1]
-    return []
+    return past.stepped(past.line_to(head, commit_id))[::-1]
 
 
 def _links(line: _Line, entry: CommitEntry) -> dict[str, list[str]]:

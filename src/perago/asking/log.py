@@ -14,6 +14,7 @@ from perago.running.history import published_run
 from perago.workspace.patterns import Selection
 
 _AGO = re.compile(r"(\d{1,6})([mhdw])")
+_CLOCKS_DIFFER = timedelta(days=1)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -51,21 +52,33 @@ class Wanted:
             return False
         return (self.since is None or entry.time >= self.since) and (self.until is None or entry.time <= self.until)
 
+    def is_before(self, time: datetime) -> bool:
+        """Whether a commit and all before it are too old. The clocks of hosts differ, by less than a day."""
+        return self.since is not None and time < self.since - _CLOCKS_DIFFER
+
 
 def steps_of(past: Past, start: str, wanted: Wanted) -> Iterator[Step]:
     """The commits of the line from `start` that somebody wants, newest first."""
-    if not wanted.paths:
-        for entry in past.line(start):
-            if wanted.has(entry):
-                yield from past.stepped([entry])
-        return
+    for entry, is_wanted in judged(past, start, wanted):
+        if is_wanted:
+            yield from past.stepped([entry])
+
+
+def judged(past: Past, start: str, wanted: Wanted) -> Iterator[tuple[CommitEntry, bool]]:
+    """The commits of the line from `start`, newest first, and whether somebody wants them. Ends where none can be."""
     selection = Selection([path.strip("/") for path in wanted.paths])
-    for step in past.steps(start):
-        if wanted.has(step.entry) and touches(past, step, selection):
-            yield step
+    candidates: Iterator[tuple[CommitEntry, Step | None]] = (
+        ((step.entry, step) for step in past.steps(start))
+        if wanted.paths
+        else ((entry, None) for entry in past.line(start))
+    )
+    for entry, step in candidates:
+        if wanted.is_before(entry.time):
+            return
+        yield entry, wanted.has(entry) and (step is None or _touches(past, step, selection))
 
 
-def touches(past: Past, step: Step, selection: Selection) -> bool:
+def _touches(past: Past, step: Step, selection: Selection) -> bool:
     """Whether a commit changed a path of a selection."""
     return any(map(selection.selects, step.changes.paths)) or (
         not step.changes.is_whole and any(map(selection.selects, past.whole(step).paths))

@@ -26,6 +26,7 @@ class Reverted:
     Attributes:
         commit: full id of the publication that undoes it.
         reverts: full ids of the commits whose changes it undoes, newest first.
+        changes: what it changed on the head.
     """
 
     commit: str
@@ -46,7 +47,7 @@ def revert(past: Past, branch: str, what: str, reason: str) -> Reverted:
         PublishFenceError: somebody has changed one of the files since.
         BranchNotFoundError: there is no such branch. HeadMovedError: others moved it at each try.
     """
-    done: list[Reverted] = []
+    made: list[ByHand] = []
 
     def decide(head: str) -> ByHand:
         undone, others = _found(past, head, _wanted(past, what), what, branch)
@@ -59,12 +60,12 @@ def revert(past: Past, branch: str, what: str, reason: str) -> Reverted:
         if not changes:
             raise TaskInputError(f"{show_name(what)} changed no file, so there is nothing to undo")
         reverts = tuple(step.entry.id for step in undone)
-        done.append(Reverted("", reverts, changes))
         stamp = stamp_by_hand(TASK, branch, head, {"reason": reason}, reverts=reverts)
-        return ByHand(stamp=stamp, plan=Publish(head), changes=changes, source=oldest.parents[0])
+        made.append(ByHand(stamp=stamp, plan=Publish(head), changes=changes, source=oldest.parents[0]))
+        return made[-1]
 
     commit = commit_by_hand(past.repository, past.address, branch, decide)
-    return Reverted(commit, done[-1].reverts, done[-1].changes)
+    return Reverted(commit, made[-1].stamp.reverts, made[-1].changes)
 
 
 def _wanted(past: Past, what: str) -> str | None:
@@ -81,21 +82,13 @@ def _wanted(past: Past, what: str) -> str | None:
 
 def _found(past: Past, head: str, commit: str | None, what: str, branch: str) -> tuple[list[Step], list[Step]]:
     """The commits of the line that are meant, and the others since the oldest of them; both newest first."""
-    undone: list[Step] = []
-    others: list[Step] = []
-    after: list[Step] = []
-    for step in past.steps(head):
-        if _is_meant(step.entry, commit, what):
-            undone.append(step)
-            others += after
-            after = []
-            if commit is not None:
-                break
-        else:
-            after.append(step)
-    if not undone:
+    line = past.line_to(head, commit) if commit is not None else list(past.line(head))
+    meant = [position for position, entry in enumerate(line) if _is_meant(entry, commit, what)]
+    if not meant:
         raise TaskInputError(f"branch {branch!r} has no commit of {show_name(what)}, so there is nothing to undo")
-    return undone, others
+    steps = past.stepped(line[: meant[-1] + 1])
+    undone = [steps[position] for position in meant]
+    return undone, [step for position, step in enumerate(steps) if position not in meant]
 
 
 def _is_meant(entry: CommitEntry, commit: str | None, run: str) -> bool:

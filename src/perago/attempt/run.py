@@ -202,16 +202,7 @@ class AttemptRun:
             if ports.foresee_download is not None and self.task.cache is None:
                 ports.foresee_download(workspace_input, self.spec.laid_out)
             draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.spec, self.context.clock)
-            target = PublicationTarget(
-                ports=ports,
-                attempt=self.attempt,
-                workspace_input=workspace_input,
-                spec=self.spec.touched,
-                applicant=self._applicant(draft, refs),
-                phases=self.phases,
-                queue=self.context.queue,
-                is_cancelled=self.context.is_cancelled,
-            )
+            target = self._target(draft, workspace_input, refs, ports)
             execution = draft.execution(self.attempt, self.context, {})
             begun = (
                 Due(target.is_first_delivery()) if self.spec.read_only else target.begin(execution, directory.workspace)
@@ -362,13 +353,13 @@ class AttemptRun:
         except BaseException:
             self._warn(Phase.MATERIALIZE, unmatched.caution)  # it may explain a violated guard
             raise
+        series = call.metrics.kept() if isinstance(call.metrics, SeriesRecorder) else None
         if manifest is None:
             self._warn(Phase.MATERIALIZE, unmatched.caution)
             self._warn(Phase.POST_GUARDS, of_read_only_writes(before, scan_files(directory.workspace, everything)))
-            return Work(result, Changes())
+            return Work(result, Changes(), series=series)
         changes, written_bytes = self._diff(directory.workspace, manifest.with_absent(made))
         self._warn(Phase.MATERIALIZE, unmatched.without(changes.added).caution)
-        series = call.metrics.kept() if isinstance(call.metrics, SeriesRecorder) else None
         return Work(result, changes, written_bytes, series)
 
     def _body(self, call: BodyCall, workspace: Path) -> JsonObject:
@@ -417,6 +408,20 @@ class AttemptRun:
             params_digest=draft.params_digest,
             code_digest=draft.code_digest,
             isolation=self.spec.isolation,
+        )
+
+    def _target(
+        self, draft: StampDraft, workspace_input: WorkspaceInput, refs: tuple[str, ...], ports: AttemptPorts
+    ) -> PublicationTarget:
+        return PublicationTarget(
+            ports=ports,
+            attempt=self.attempt,
+            workspace_input=workspace_input,
+            spec=self.spec.touched,
+            applicant=self._applicant(draft, refs),
+            phases=self.phases,
+            queue=self.context.queue,
+            is_cancelled=self.context.is_cancelled,
         )
 
     @staticmethod

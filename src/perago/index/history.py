@@ -43,6 +43,16 @@ WITH RECURSIVE line (id, depth) AS (
 SELECT line.id FROM line JOIN commits USING (id) ORDER BY depth
 """
 
+_LINE_TO = """
+WITH RECURSIVE line (id, depth) AS (
+    SELECT :start, 1
+    UNION ALL
+    SELECT parent, depth + 1 FROM line JOIN commits USING (id) JOIN parents USING (number)
+    WHERE position = 0 AND line.id != :end
+)
+SELECT line.id FROM line JOIN commits USING (id) ORDER BY depth
+"""
+
 
 class HistoryIndex:
     """The commits of a repository, as of the last `refresh`.
@@ -94,6 +104,17 @@ class HistoryIndex:
         def question(connection: Connection) -> list[CommitEntry]:
             rows = connection.execute(_LINE, {"start": clean(start), "limit": limit})
             found = (read(connection, text_in(commit_id)) for (commit_id,) in rows)
+            return [entry for entry in found if entry is not None]
+
+        return self._read(question)
+
+    def line_to(self, start: str, end: str) -> list[CommitEntry]:
+        """A commit and its first parents, newest first, to the commit `end`; empty if they do not lead there."""
+
+        def question(connection: Connection) -> list[CommitEntry]:
+            rows = connection.execute(_LINE_TO, {"start": clean(start), "end": clean(end)})
+            ids = [text_in(commit_id) for (commit_id,) in rows]
+            found = (read(connection, commit_id) for commit_id in ids if ids[-1] == clean(end))
             return [entry for entry in found if entry is not None]
 
         return self._read(question)

@@ -79,7 +79,7 @@ class CommitChanges:
 
     Attributes:
         added, modified, deleted: number of paths.
-        written, removed: their names; at most `MAX_PATHS` of each are kept.
+        written, removed: their names; at most `MAX_PATHS` of each are kept. Those that were added come first.
     """
 
     added: int

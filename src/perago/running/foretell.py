@@ -8,15 +8,14 @@ depends on that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import BaseModel
 
-from perago.attempt.join import resolve_join
-from perago.attempt.parse import parse_workspace_input
 from perago.errors import TaskInputError, TaskTerminalError, required
-from perago.ports import ListedFile, Repository
+from perago.ports import Repository
+from perago.running.foretold_files import Files, FutureCommit, Head, Layer, changes_to
 from perago.running.recordable import recordable_input
 from perago.running.task_state import TaskState, item_text, state_of, states_of
 from perago.running.why import History, Outlook, Taken
@@ -24,16 +23,15 @@ from perago.running.workflow_request import WorkflowRequest
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_params
 from perago.tasks.patterns import filled
-from perago.values.joins import WorkspaceJoin, joined
+from perago.values.joins import joined
 from perago.values.json_text import JsonObject
 from perago.values.models import WorkspaceInput
 from perago.values.record import WITHIN, TryStatus, WorkflowStatus
 from perago.values.spec import WorkspaceSpec
 from perago.workflows.builtin import GatherParams, MapParams, gather, list_tasks
-from perago.workflows.decide import Branches, Due, Instance, decide
+from perago.workflows.decide import Due, Instance, decide
 from perago.workflows.graph import BEGIN_TASK, END_TASK, GATHER_TASK, MAP_TASK, DynamicForkNode
 from perago.workflows.unknown import Unknown, unknowns_in
-from perago.workspace.patterns import may_see, visible_to
 
 Reason = Literal["params", "files", "case", "items", "key", "beside"]
 """Why a task cannot be told: its params or its files may change; whether it runs at all, or for which items; another
@@ -107,7 +105,7 @@ def foretell(request: WorkflowRequest) -> list[Foretold]:
 
 def _foretold(request: WorkflowRequest, repository: Repository | None, history: History | None) -> list[Foretold]:
     """Walk until no task would see what one beside it publishes meanwhile."""
-    files = None if repository is None else _Files(repository)
+    files = None if repository is None else Files(repository)
     beside: dict[str, Waits] = {}
     while True:
         walk = _Walk(request, files, history, beside)
@@ -117,125 +115,6 @@ def _foretold(request: WorkflowRequest, repository: Repository | None, history: 
             return walk.foretold()
         beside |= found
         history = None if history is None else history.as_known()
-
-
-# ---------------------------------------------------------------- files
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Layer:
-    """What a task would have changed.
-
-    Attributes:
-        changes: the new file at each path of the repository, None for one that is gone. None: it is not known which.
-        spec: all that it may have changed.
-        of: the tasks that this depends on.
-        branches: those that the task is in.
-    """
-
-    name: str
-    changes: Mapping[str, ListedFile | None] | None
-    spec: WorkspaceSpec
-    of: tuple[str, ...]
-    branches: Branches
-
-    def may_change(self, seen: WorkspaceSpec) -> bool:
-        """Whether it may have changed what a task sees."""
-        return may_see(seen, self.spec) if self.changes is None else any(map(visible_to(seen), self.changes))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Head:
-    """The files that a task would find: those of a commit, with what tasks before it would have changed.
-
-    Attributes:
-        onto: the head of the branch, if that is another commit. What is published goes on top of it.
-        of: the tasks that decide which layers there are, if that is not known.
-        is_of_run: the commit is on the branch of a transactional run.
-    """
-
-    base: WorkspaceInput
-    is_of_run: bool = False
-    onto: WorkspaceInput | None = None
-    layers: tuple[_Layer, ...] = ()
-    of: tuple[str, ...] = ()
-
-
-class _Commit(Unknown):
-    """A commit that a run would publish, in place of its id."""
-
-    __slots__ = ("head",)
-
-    def __init__(self, name: str, head: _Head) -> None:
-        super().__init__([name])
-        self.head = head
-
-
-@dataclass(frozen=True)
-class _Files:
-    """Looks once at each branch, and at each commit for the same patterns."""
-
-    repository: Repository
-    heads: dict[str, str | None] = field(default_factory=dict)
-    known: dict[tuple[str, str], Mapping[str, ListedFile]] = field(default_factory=dict)
-
-    def of(self, head: _Head, spec: WorkspaceSpec) -> dict[str, ListedFile]:
-        """The files of a workspace, by path below its prefix."""
-        base = head.base if head.onto is None or not head.layers else head.onto
-        found, sees = dict(self._listed(base, spec)), visible_to(spec)
-        for layer in head.layers:
-            for path, file in (layer.changes or {}).items():
-                if sees(path):
-                    found.pop(path[len(spec.root) :], None)
-                    found |= {} if file is None else {path[len(spec.root) :]: file}
-        return found
-
-    def _listed(self, commit: WorkspaceInput, spec: WorkspaceSpec) -> Mapping[str, ListedFile]:
-        key = (commit.ref, spec.model_dump_json(include={"prefix", "include", "exclude", "read_only"}))
-        if key not in self.known:
-            self.known[key] = self.repository.list_workspace(commit, spec)
-        return self.known[key]
-
-    def _branch_head(self, branch: str) -> str | None:
-        if branch not in self.heads:
-            self.heads[branch] = self.repository.branch_head(branch)
-        return self.heads[branch]
-
-    def waits_for(self, head: _Head, seen: WorkspaceSpec) -> tuple[str, ...]:
-        """The tasks that decide which files a task would see; none if that is known."""
-        unknown = [layer for layer in head.layers if layer.changes is None]
-        if head.onto is None or self._listed(head.base, seen) == self._listed(head.onto, seen):
-            unknown = [layer for layer in unknown if layer.may_change(seen)]
-        return tuple(dict.fromkeys((*head.of, *(name for layer in unknown for name in layer.of))))
-
-    def head(self, task: TaskDefinition, raw: object, given: WorkspaceInput | None) -> _Head:
-        """What a task with this workspace in its input would find.
-
-        Args:
-            given: to the workflow; None if it was given none.
-
-        Raises:
-            TaskInputError: it is no workspace.
-        """
-        bases, layers, of = dict[str, WorkspaceInput](), dict[str, _Layer](), list[str]()
-        is_of_run = False
-        for _, one in joined(raw):
-            ref = one.get("ref") if isinstance(one, Mapping) else one
-            if isinstance(ref, _Commit):
-                bases[ref.head.base.ref] = ref.head.base
-                layers |= {layer.name: layer for layer in ref.head.layers}
-                of += ref.head.of
-                is_of_run |= ref.head.is_of_run
-            elif isinstance(ref, Unknown):
-                of += ref.of
-            else:
-                found = parse_workspace_input(task, one)
-                bases[found.ref] = found
-        inputs = tuple(bases.values()) or (required(given, "what is unknown began with the workflow's workspace"),)
-        base = resolve_join(WorkspaceJoin(inputs), self.repository.read_history)
-        newest = None if is_of_run else self._branch_head(base.branch)
-        onto = None if newest in (None, base.ref) else base.model_copy(update={"ref": newest})
-        return _Head(base=base, onto=onto, layers=tuple(layers.values()), of=tuple(of), is_of_run=is_of_run)
 
 
 # ---------------------------------------------------------------- walk
@@ -264,7 +143,7 @@ class _Seen:
 
     due: Due
     task: TaskDefinition
-    head: _Head
+    head: Head
     spec: WorkspaceSpec
 
 
@@ -276,7 +155,7 @@ class _Walk:
     """
 
     def __init__(
-        self, request: WorkflowRequest, files: _Files | None, history: History | None, beside: Mapping[str, Waits]
+        self, request: WorkflowRequest, files: Files | None, history: History | None, beside: Mapping[str, Waits]
     ) -> None:
         self._workflow = request.workflow
         self._input = required(request.input_data, "a new run has input")
@@ -287,7 +166,7 @@ class _Walk:
         self._fates: dict[str, Fate] = {}
         self._keys: dict[str, str] = {}
         self._seen: list[_Seen] = []
-        self._layers: list[_Layer] = []
+        self._layers: list[Layer] = []
         self._status = WorkflowStatus.RUNNING
         self._taken: dict[str, str | None] = {}
         self._left_open: dict[str, tuple[str, ...]] = {}
@@ -359,19 +238,19 @@ class _Walk:
             begun = {
                 **fields,
                 "branch": Unknown([name]),
-                "ref": _Commit(name, replace(head, onto=None, is_of_run=True)),
+                "ref": FutureCommit(name, replace(head, onto=None, is_of_run=True)),
             }
             return {"workspace": begun, "result": {"target": fields}}
         if due.task_name == END_TASK:
             head = self._all_files.head(task, params["run"], given)
             ended = replace(head, is_of_run=False)
-            return {"workspace": {**fields, "ref": _Commit(name, ended)}, "result": Unknown([name])}
+            return {"workspace": {**fields, "ref": FutureCommit(name, ended)}, "result": Unknown([name])}
         head, result = self._left(due, task, task.workspace, head)
         is_same = not head.layers and not head.of and isinstance(fields["ref"], str)
-        ref = head.base.ref if is_same else _Commit(name, head)
+        ref = head.base.ref if is_same else FutureCommit(name, head)
         return {"workspace": {**fields, "ref": ref}, "result": result}
 
-    def _left(self, due: Due, task: TaskDefinition, spec: WorkspaceSpec, head: _Head) -> tuple[_Head, object]:
+    def _left(self, due: Due, task: TaskDefinition, spec: WorkspaceSpec, head: Head) -> tuple[Head, object]:
         """The files that a task leaves, and its result.
 
         Args:
@@ -391,17 +270,17 @@ class _Walk:
         if isinstance(fate, Taken) and own.read_only:
             return head, fate.result.stamp.result
         if isinstance(fate, Taken):
-            changes = _changes(self._all_files.of(head, own.made), fate.made, own.root)
-            layer = _Layer(name=name, changes=changes, spec=own.made, of=(name,), branches=due.branches)
+            changes = changes_to(self._all_files.of(head, own.made), fate.made, own.root)
+            layer = Layer(name=name, changes=changes, spec=own.made, of=(name,), branches=due.branches)
             return self._with_layer(head, layer) if changes else head, fate.result.stamp.result
         of = fate.of if isinstance(fate, Waits) else (name,)
         if own.read_only:
             return head, Unknown(of)
         touched = own.made if own.outputs else own
-        layer = _Layer(name=name, changes=None, spec=touched, of=of, branches=due.branches)
+        layer = Layer(name=name, changes=None, spec=touched, of=of, branches=due.branches)
         return self._with_layer(head, layer), Unknown(of)
 
-    def _with_layer(self, head: _Head, layer: _Layer) -> _Head:
+    def _with_layer(self, head: Head, layer: Layer) -> Head:
         self._layers.append(layer)
         return replace(head, layers=(*head.layers, layer))
 
@@ -424,7 +303,7 @@ class _Walk:
         return found if first == name else Waits(of=(first,), reason="key")
 
     @property
-    def _all_files(self) -> _Files:
+    def _all_files(self) -> Files:
         return required(self._files, "a workflow with a workspace has a repository")
 
     # ---- what it came to
@@ -494,15 +373,7 @@ def _whole(values: Iterable[object]) -> tuple[str, ...]:
     return unknowns_in([value for value in values if isinstance(value, Unknown)])
 
 
-def _changes(
-    before: Mapping[str, ListedFile], after: Mapping[str, ListedFile], root: str
-) -> dict[str, ListedFile | None]:
-    """What leads from one listing to another, by paths of the repository."""
-    gone: dict[str, ListedFile | None] = {root + path: None for path in before.keys() - after.keys()}
-    return gone | {root + path: file for path, file in after.items() if before.get(path) != file}
-
-
-def _is_beside(seen: _Seen, layer: _Layer) -> bool:
+def _is_beside(seen: _Seen, layer: Layer) -> bool:
     """Whether a task takes a commit that was made while a layer was, in another branch."""
     mine, other = dict(seen.due.branches), dict(layer.branches)
     forks = [fork for fork, number in mine.items() if other.get(fork, number) != number]

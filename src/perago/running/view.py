@@ -165,7 +165,7 @@ class WorkflowView(ABC):
     def _tell_start(self, state: TaskState) -> None:  # noqa: B027 - a tree shows it anyway
         """Tell of a try that has begun."""
 
-    def _tell_miss(self, reference_name: str, text: str) -> None:  # noqa: B027 - too much beside a tree
+    def _tell_miss(self, reference_name: str, text: str) -> None:  # noqa: B027 - a tree has no room for it
         """Tell why a body runs although its task has a cache."""
 
     @abstractmethod

@@ -64,9 +64,9 @@ class SeriesRecorder(MetricRecorder):
         if self._listener is not None:
             self._listener.gauge(name, value, labels=labels)
 
-    def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
-        """Pass a value of a histogram on."""
-        if self._listener is not None and instrument == "histogram":
+    def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:  # noqa: ARG002 - as in the base
+        """Pass a value of a histogram on: gauges come to `deliver_gauge`."""
+        if self._listener is not None:
             self._listener.histogram(name, value, labels=labels)
 
     def kept(self) -> JsonObject | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 
-from perago.asking.log import Wanted, as_log_entry, read_time, touches
-from perago.asking.past import Past, Step
+from perago.asking.log import Wanted, as_log_entry, judged, read_time
+from perago.asking.past import Past
 from perago.ports import CommitEntry
 from perago.running.history import CommitSummary
 from perago.ui.source import Source
-from perago.workspace.patterns import Selection
 
 SHOWN = 30
 """Commits on a page."""
@@ -109,31 +108,15 @@ def wanted_by(question: BranchQuestion, now: datetime) -> Wanted:
 
 def looked_through(past: Past, start: str, wanted: Wanted) -> tuple[list[CommitEntry], int, str | None]:
     """The commits of a page, how many were looked at for them, and the one that the next page begins with."""
-    selection = Selection([path.strip("/") for path in wanted.paths])
     found: list[CommitEntry] = []
     looked_at = 0
-    for entry, step in _candidates(past, start, wanted):
+    for entry, is_wanted in judged(past, start, wanted):
         if len(found) == SHOWN or looked_at == MAX_LOOKED_AT:
             return found, looked_at, entry.id
-        if is_over(entry.time, wanted):
-            break
         looked_at += 1
-        if wanted.has(entry) and (step is None or touches(past, step, selection)):
+        if is_wanted:
             found.append(entry)
     return found, looked_at, None
-
-
-def _candidates(past: Past, start: str, wanted: Wanted) -> Iterator[tuple[CommitEntry, Step | None]]:
-    """The line from a commit on, with what each commit changed if that is asked for."""
-    if wanted.paths:
-        yield from ((step.entry, step) for step in past.steps(start))
-    else:
-        yield from ((entry, None) for entry in past.line(start))
-
-
-def is_over(time: datetime, wanted: Wanted) -> bool:
-    """Whether a commit and all before it are too old. The clocks of hosts differ, by less than a day."""
-    return wanted.since is not None and time < wanted.since - timedelta(days=1)
 
 
 def cards_of(commits: Iterable[CommitSummary], names: dict[str, str]) -> list[Card]:

@@ -43,7 +43,7 @@ class MadeRepository:
 
     def commit(self, branch: str, tree: dict[str, int], *merged: str, **fields: Any) -> CommitEntry:
         parents = (self.heads[branch], *merged) if branch in self.heads else merged
-        made = entry(len(self.entries), *parents, seconds=len(self.entries), **fields)
+        made = entry(len(self.entries), *parents, **{"seconds": len(self.entries), **fields})
         if made.stamp is not None:
             made = replace(made, stamp=replace(made.stamp, expected_head=parents[0]))
         self.entries.append(made)

@@ -86,6 +86,18 @@ def test_what_a_stamp_of_an_earlier_version_read_is_taken_for_everything():
     assert reads(stamp(selection={"include": [7]}), ["a"]) == []
 
 
+def test_what_a_commit_changed_is_asked_for_only_since_the_one_in_question(index):
+    made = MadeRepository()
+    for number in range(50):
+        made.commit("main", {"a": number})
+    made.heads["side"] = made.heads["main"]
+    start = made.commit("main", {"a": 50})
+    made.commit("side", {"a": 51})
+    of_it = made.commit("main", {"a": 50, "b": 1}, stamp=stamp(input_ref=start.id))
+    assert [each.entry.id for each in made_of(made.past(index), start.id)] == [of_it.id]
+    assert made.asked == 2
+
+
 def test_only_some_files_of_a_commit(index):
     made = MadeRepository()
     first = made.commit("main", {"a": 1, "b": 1})

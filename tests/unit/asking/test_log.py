@@ -77,6 +77,18 @@ def test_a_commit_has_all_that_is_wanted(index, wanted, found):
     assert [step.entry.id for step in steps] == [made.entries[number].id for number in found]
 
 
+def test_what_is_too_old_is_not_looked_at(index):
+    made = MadeRepository()
+    for number in range(100):
+        made.commit("main", {"a": number})
+    days = timedelta(days=5)
+    last = made.commit("main", {"a": -1}, seconds=days.total_seconds())
+    past = made.past(index)
+    wanted = Wanted(paths=("a",), since=BEGIN + days)
+    assert [step.entry.id for step in steps_of(past, last.id, wanted)] == [last.id]
+    assert made.asked < 100
+
+
 def test_a_commit_is_listed_with_the_number_of_its_changes(index):
     made = MadeRepository()
     made.commit("main", {"a": 1, "b": 1})

@@ -172,3 +172,14 @@ def test_changes_that_were_damaged_are_forgotten(tmp_path, body):
             connection.execute("UPDATE changes SET body = ?", (body,))
         assert index.changes([commits[0].id]) == {}
     assert len(told) == 1
+
+
+def test_a_line_ends_at_a_commit_or_does_not_lead_there(index):
+    commits = line(7)
+    side = entry("side", commits[2].id)
+    index.refresh(since([*commits, side]))
+    assert index.line_to(commits[6].id, commits[4].id) == [commits[6], commits[5], commits[4]]
+    assert index.line_to(commits[6].id, commits[6].id) == [commits[6]]
+    assert index.line_to(commits[6].id, side.id) == []
+    assert index.line_to(commits[4].id, commits[6].id) == []
+    assert index.line_to(id_of("x"), commits[0].id) == []

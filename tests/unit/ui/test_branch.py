@@ -12,7 +12,7 @@ from perago.errors import TaskInputError
 from perago.running.history import CommitSummary
 from perago.running.repos.address import parse_address
 from perago.ui import branch
-from perago.ui.branch import BranchQuestion, cards_of, is_over, wanted_by
+from perago.ui.branch import BranchQuestion, cards_of, wanted_by
 from ui_pages import HOSTILE, opened, repository, text_of
 
 AT = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -46,9 +46,9 @@ def test_a_time_that_is_none_is_said():
 
 def test_history_ends_a_day_before_the_first_that_is_asked_for():
     wanted = Wanted(since=AT)
-    assert is_over(AT - timedelta(days=2), wanted)
-    assert not is_over(AT - timedelta(hours=2), wanted)
-    assert not is_over(AT - timedelta(days=2), Wanted())
+    assert wanted.is_before(AT - timedelta(days=2))
+    assert not wanted.is_before(AT - timedelta(hours=2))
+    assert not Wanted().is_before(AT - timedelta(days=2))
 
 
 def test_commits_of_a_run_that_follow_each_other_are_one_card():

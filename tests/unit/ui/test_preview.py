@@ -218,12 +218,3 @@ def test_a_png_is_made_of_pixels():
 def test_pixels_that_are_none_are_no_image(monkeypatch, said):
     monkeypatch.setattr(make, "_said", lambda *_: said)
     assert thumbnail_of("a.png", b"") is None
-
-
-def test_an_image_is_a_thumbnail_where_a_decoder_is_there():
-    pytest.importorskip("PIL")
-    image = png_of(1000, 10, b"\x10\x20\x30" * 10_000)
-    assert (preview_of("a.png", image).width, preview_of("a.png", image).height) == (1000, 10)
-    made = thumbnail_of("a.png", image)
-    assert made is not None
-    assert struct.unpack(">II", made[16:24]) == (480, 5)
