@@ -214,6 +214,8 @@ WORKFLOWS = (
     "twice",
     "reading",
 )
+QUICK = ("sequence", "mapped", "nested", "reading")
+"""Those in `make test`."""
 
 
 @dataclass
@@ -291,7 +293,9 @@ def expect_done(told: dict[str, dict[str, Any]], ran: dict[str, bool]) -> None:
     assert [name for name in ran if name not in told and not name.startswith(open_maps or "/")] == []
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS)
+@pytest.mark.parametrize(
+    "workflow", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in WORKFLOWS]
+)
 def test_what_is_foretold_is_what_a_run_does(place, workflow):
     suffix = ("--param", "suffix=!")
     changes = (
