@@ -93,6 +93,11 @@ class ConductorApi(JsonApi):
         found: Json = self.expect("GET", f"/tasks/{task_id}")
         return found
 
+    def queue_size(self, task: str, domain: str) -> int:
+        """How many tries of a task wait in a domain, those included that were handed out and not acknowledged."""
+        found: int = self.expect("GET", "/tasks/queue/size", query={"taskType": task, "domain": domain})
+        return found
+
     def wait_for(self, workflow_id: str, condition: Callable[[Json], bool], seconds: float = WAIT_SECONDS) -> Json:
         """Poll a workflow until a condition holds; returns the workflow.
 

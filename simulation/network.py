@@ -180,7 +180,7 @@ class Network:
             self._beats[_beat_of(caller)] -= 1
 
     def _request(self, incidents: list[Incident], point: str, caller: Caller, request: Callable[[], T]) -> T:
-        for incident in incidents:
+        for incident in self._still_due(incidents):
             if incident.kind not in FAULTS or incident.kind in ENDINGS:
                 continue
             self._fire(incident, caller)
@@ -237,11 +237,18 @@ class Network:
         self.baton.spawn(f"late {point}", self._in_flight, arrive)
 
     def _set_off(self, incidents: list[Incident], when: str, caller: Caller) -> None:
-        for incident in incidents:
+        for incident in self._still_due(incidents):
             is_fault = incident.kind in FAULTS and incident.kind not in ENDINGS
             if incident.when == when and not is_fault:
                 self._fire(incident, caller)
                 self._happen(incident, caller)
+
+    def _still_due(self, incidents: list[Incident]) -> Iterator[Incident]:
+        """Those of a call that happen before the faults stop: an earlier one may pause the caller until then."""
+        for incident in incidents:
+            if self.is_calm:
+                return
+            yield incident
 
     def _fire(self, incident: Incident, caller: Caller) -> None:
         self.fired[incident.kind, incident.point] += 1

@@ -76,3 +76,13 @@ def test_the_server_tells_when_a_task_was_last_polled_and_in_which_domain(conduc
     wait_for(lambda: conductor.poll_many(flow.task, 1) == [] and polls()[None] > first[None])
     conductor.poll_many(flow.task, 1, domain="gpu")
     assert set(polls()) == {None, "gpu"}
+
+
+def test_the_server_tells_how_many_tries_wait_in_a_domain(conductor, flow):
+    """The nemesis tells by it a try that nobody takes from one that the server never queued."""
+    flow.start(taskToDomain={flow.task: "east"})
+    conductor.wait_for(flow.started[0], lambda found: bool(found["tasks"]))
+    assert conductor.queue_size(flow.task, "east") == 1
+    assert conductor.queue_size(flow.task, "west") == 0
+    wait_for(lambda: conductor.poll_many(flow.task, 1, domain="east") != [])
+    assert conductor.queue_size(flow.task, "east") == 0

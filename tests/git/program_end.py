@@ -1,7 +1,8 @@
 """Begins a run and publishes another, whose commit is given: for each line of stdin in a process that is killed.
 
 usage: program_end.py REPOSITORY, with lines "CALL NEW_RUN_BRANCH RUN_COMMIT"
-Prints how the process ended. It is killed at that call; see syscalls.c. Each is forked, which is quicker than a start.
+Prints how the process ended. It is killed at that call, or for "moved" right after the branch moved; see
+syscalls.c. Each is forked, which is quicker than a start.
 """
 
 import os
@@ -30,7 +31,7 @@ for line in sys.stdin:
     call, *arguments = line.split()
     child = os.fork()
     if child == 0:
-        os.environ["KILL_AT"] = call
+        os.environ.update({"KILL_AFTER": "/refs/heads/main"} if call == "moved" else {"KILL_AT": call})
         code = 1
         try:
             begin_and_end(sys.argv[1], *arguments)

@@ -121,13 +121,13 @@ def test_a_kill_at_any_point_leaves_all_of_a_run_or_nothing_and_it_can_be_ended_
     quick = Bench(bench.root, GitStore(bench.path, patience=Patience(watch=0.05)))
     outcomes = []
     with started("program_end.py", bench.path, LD_PRELOAD=str(syscalls)) as program:
-        for number in range(1, MAX_CALLS):
+        for number in range(MAX_CALLS):
             base, branch, other = quick.head(), run_branch(f"run-{number}"), run_branch(f"other-{number}")
             begin(quick, branch)
             publish(quick, branch, {f"first-{number}": b"1"})
             ref = publish(quick, branch, {f"d/second-{number}": b"%d" % number})
             foreign = quick.person_commits({"theirs": b"%d" % number})
-            print(number, other, ref, file=program.stdin, flush=True)
+            print(number or "moved", other, ref, file=program.stdin, flush=True)
             code = int(program.stdout.readline())
             head = quick.head()
             outcomes.append((code, head != foreign))
@@ -144,7 +144,8 @@ def test_a_kill_at_any_point_leaves_all_of_a_run_or_nothing_and_it_can_be_ended_
     killed = outcomes[:-1]
     assert outcomes[-1] == (0, True)
     assert {code for code, _ in killed} == {-signal.SIGKILL}
-    assert {moved for _, moved in killed} == {False, True}
+    # How many calls there are depends on the objects' ids, so that the sweep may miss the one after the move.
+    assert (killed[0], killed[1]) == ((-signal.SIGKILL, True), (-signal.SIGKILL, False))
     assert len(killed) >= 8
 
 

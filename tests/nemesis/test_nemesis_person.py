@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from http.client import RemoteDisconnected
 from unittest.mock import Mock
 
@@ -43,6 +44,20 @@ def test_of_what_does_not_end_the_tries_are_told(workflows):
     told = workflows.told_of_running()
     assert "w1 is RUNNING" in told
     assert "referenceTaskName prepare, status FAILED" in told
+
+
+@pytest.mark.parametrize(("queued", "age", "ends"), [(0, 140, True), (1, 140, False), (0, 120, False)])
+def test_a_try_that_is_in_no_queue_is_left_to_the_person(workflows, monkeypatch, queued, age, ends):
+    workflows.begin("b")
+    waits = {"referenceTaskName": "build", "status": "SCHEDULED", "taskDefName": "build", "domain": workflows.domain}
+    found = {**FAILED, "status": "RUNNING", "tasks": [{**waits, "scheduledTime": 1000 * time.time()}]}
+    workflows.api.workflow.return_value = found
+    workflows.api.queue_size.return_value = queued
+    began, wall = time.monotonic(), time.time()
+    monkeypatch.setattr(time, "monotonic", lambda: began + age)
+    monkeypatch.setattr(time, "time", lambda: wall + age)
+    workflows.look("b", meddle=False)
+    assert workflows.terminated == ({"w1"} if ends else set())
 
 
 def test_what_does_not_end_in_time_is_a_fault_and_ended_so_that_all_else_can_be_judged(workflows, tmp_path):

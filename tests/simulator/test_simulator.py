@@ -15,7 +15,8 @@ from perago.values.models import RuntimeTaskResult
 from planted_bugs import BUGS, CAUGHT
 from simulation.__main__ import main
 from simulation.baton import Baton, EndlessError, Mutex, Process, Signal, VirtualClock, end_idle_threads
-from simulation.plan import CELLS, EVENTS, FAULTS, POINTS, make_plan
+from simulation.network import Caller, Network
+from simulation.plan import CELLS, EVENTS, FAULTS, POINTS, Incident, make_plan
 from simulation.run import Figures, scratch, simulate
 from simulation.servers import SimulatedEngine
 from simulation.shrink import shrink
@@ -239,6 +240,21 @@ def test_a_report_does_not_wait_in_the_server_while_its_sender_is_paused(baton):
         baton.pause(60.0)
         statuses.add(engine.tasks.attempt(attempt.task_id).status)
     assert statuses == {"COMPLETED", "TIMED_OUT"}
+
+
+def test_no_fault_begins_when_they_have_stopped_though_its_caller_was_paused_until_then(baton):
+    """One schedule in 20,000 had it: an executor was paused at its call, and with it an outage that came next."""
+    plan = (Incident(kind="stop", point="body", number=1, when="before", amount=0.5),)
+    plan += (Incident(kind="store away", point="body", number=1, when="before", amount=0.5),)
+    happened = []
+
+    def happen(incident, _caller):
+        happened.append(incident.kind)
+        network.is_calm = True
+
+    network = Network(baton, plan, happen, look=lambda: None, is_current=lambda _: True)
+    network.body(Caller(Process("executor")), 1.0, lambda: None)
+    assert happened == ["stop"]
 
 
 KEEPING = """

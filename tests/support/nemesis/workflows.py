@@ -50,8 +50,8 @@ PATIENCE_SECONDS = 60.0
 """The age up to which the person terminates a workflow. An older one may hang, and would be hidden by that."""
 
 STANDSTILL_SECONDS = 130.0
-"""After which a join that nobody looks at is left to the person: a Conductor that is killed as it hands one out comes
-back to it within two minutes."""
+"""After which a join that nobody looks at, or a try that nobody gets, is left to the person: a Conductor that is killed
+as it hands one out comes back to it within two minutes."""
 
 MOST_RETRIES = 5
 """Of a workflow that nobody ended."""
@@ -152,7 +152,7 @@ class Workflows:
         is_calm = workflow in self.calm
         if found["status"] in ("RUNNING", "PAUSED"):
             if not is_calm:
-                self._mend_join(found)
+                self._mend(found)
         elif workflow in self._trees and not is_calm and self._has_failed_for_nobody(found):
             self._do_what_is_said(found)
         elif _failed_for_nobody(found) and not is_calm:
@@ -212,13 +212,35 @@ class Workflows:
         except ApiError:
             self.done["retry refused"] += 1
 
-    def _mend_join(self, found) -> None:
-        """What a person does where Conductor lost a join, or looks at it no more; it is seen again if that fails."""
+    def _mend(self, found) -> None:
+        """What a person does where Conductor lost a join or a try, or looks at a join no more; it is seen again if that
+        fails.
+        """
         if _has_lost_its_join(found):
             self._end(found["workflowId"])
             self.done["ended, as it had lost its join"] += 1
         elif join := _join_at_a_standstill(found):
             self._complete(join)
+        elif self._has_lost_a_try(found):
+            self._end(found["workflowId"])
+            self.done["ended, as a try was in no queue"] += 1
+
+    def _has_lost_a_try(self, found) -> bool:
+        """Whether a try waits, and the server has nothing in the queue that workers would get it from.
+
+        Conductor 3.32.3 queues a try after it has stored it. Where it is killed in between, workers get that try only
+        when the server next sweeps the workflow, up to an hour later. As long as another try waits in the same queue,
+        this says no.
+        """
+        then = 1000 * (time.time() - STANDSTILL_SECONDS)
+        if time.monotonic() - self._began[found["workflowId"]] < STANDSTILL_SECONDS:
+            return False
+        waiting = [task for task in self._whole(found)["tasks"] if task["status"] == "SCHEDULED"]
+        return any(
+            task["scheduledTime"] < then and self.api.queue_size(task["taskDefName"], task["domain"]) == 0
+            for task in waiting
+            if task.get("domain")
+        )
 
     def _complete(self, join: Json) -> None:
         answer = self.api.update(join, "COMPLETED", outputData={})
