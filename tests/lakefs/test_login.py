@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,27 @@ def test_a_file_that_lakectl_uses_is_a_login(lakefs_server, tmp_path):
     assert f"{LAKEFS_SECRET} (`credentials.secret_access_key` in ~/.lakectl.yaml)" in said
     assert lakefs_server.secret_access_key not in said
     assert "AKIAWRONG" not in said
+
+
+def test_lakectl_has_perago_as_a_command_of_its_own_with_its_login(lakefs_server, tmp_path):
+    write_lakectl(
+        tmp_path / ".lakectl.yaml", lakefs_server.url, lakefs_server.access_key_id, lakefs_server.secret_access_key
+    )
+    commands = Path(sys.executable).parent
+    environment = {"HOME": str(tmp_path), "PATH": os.pathsep.join([str(commands), os.environ["PATH"]])}
+    with repository_on(lakefs_server) as repository:
+        head = repository.commit_files("main", {"a": b"1"})
+        arguments = ["perago", "log", "--repo", f"lakefs://{repository.name}", "--branch", "main"]
+        done = subprocess.run(
+            [lakectl_program(), *arguments],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert head[:12] in done.stdout
 
 
 def test_a_session_token_is_a_login(lakefs_server, tmp_path):

@@ -10,7 +10,7 @@ from sqlite3 import Connection
 
 from perago.errors import StoreError
 from perago.index.database import transaction
-from perago.index.tables import Row, clean, is_known, number_in, write
+from perago.index.tables import Row, clean, is_known, number_in, remove_until, write
 from perago.ports import CommitEntry
 
 CommitsSince = Callable[[Callable[[str], bool]], Iterable[CommitEntry]]
@@ -26,27 +26,50 @@ def add_new(connection: Connection, commits_since: CommitsSince) -> int:
     Usually there are none. This is checked before the transaction begins, so that it waits for nobody. Otherwise the
     transaction waits for other writers, and from then on the commits that they added are known.
 
+    If the repository has none of the known commits, another one has taken the place of that which they are of. They
+    are removed.
+
     Raises:
         StoreError: a commit is its own ancestor.
     """
-    found = iter(commits_since(partial(is_known, connection)))
+    look = _Look(connection)
+    found = iter(commits_since(look.knows))
     first = next(found, None)
     if first is None:
         return 0
     with transaction(connection, "IMMEDIATE"):
-        return _add(connection, chain((first,), found))
+        return _add(connection, chain((first,), found), look)
 
 
-def _add(connection: Connection, entries: Iterable[CommitEntry]) -> int:
+class _Look:
+    """Tells a store which commits are known.
+
+    Attributes:
+        has_met: whether the store has asked for one that is.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.has_met = False
+        self._connection = connection
+
+    def knows(self, commit_id: str) -> bool:
+        found = is_known(self._connection, commit_id)
+        self.has_met |= found
+        return found
+
+
+def _add(connection: Connection, entries: Iterable[CommitEntry], look: _Look) -> int:
     # A commit is known once it has a row in `commits`. These rows are written at the end, because all that came before
     # a known commit must be known, too, and a store may list a commit before its parents.
     new: dict[str, Row] = {}
-    number = number_in(connection.execute("SELECT coalesce(max(number), 0) FROM commits").fetchone()[0])
+    newest = number = number_in(connection.execute("SELECT coalesce(max(number), 0) FROM commits").fetchone()[0])
     for entry in entries:
-        if clean(entry.id) not in new and not is_known(connection, entry.id):
+        if clean(entry.id) not in new and not look.knows(entry.id):
             number += 1
             row = write(connection, number, entry)
             new[row.id] = row
+    if newest and not look.has_met:
+        remove_until(connection, newest)
     ranks = ranks_of(new, partial(_rank, connection))
     rows = (row.ranked(ranks[row.id]) for row in new.values())
     connection.executemany("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)

@@ -164,6 +164,15 @@ def write(connection: Connection, number: int, entry: CommitEntry) -> Row:
     return row
 
 
+def remove_until(connection: Connection, number: int) -> None:
+    """Remove the commits up to a number, and what they say of others."""
+    ids = "SELECT id FROM commits WHERE number <= ?"
+    for table in ("replaced", "reverted", "distrusted"):
+        connection.execute(f"DELETE FROM {table} WHERE claimant IN ({ids})", (number,))  # noqa: S608 - names of ours
+    for table in ("bodies", "changes", "parents", "commits"):
+        connection.execute(f"DELETE FROM {table} WHERE number <= ?", (number,))  # noqa: S608 - as above
+
+
 def read(connection: Connection, commit_id: str) -> CommitEntry | None:
     """A commit; None if the index does not have it.
 

@@ -10,8 +10,8 @@ import pytest
 
 from perago.errors import StoreError
 from perago.index.adding import add_new
-from perago.index.tables import SCHEMA, is_known, read
-from tests.unit.index.made_history import entry, id_of, line, since, stamp
+from perago.index.tables import SCHEMA, CommitChanges, is_known, read, write_changes
+from tests.unit.index.made_history import entry, id_of, line, on_top, since, stamp
 
 
 @pytest.fixture
@@ -50,6 +50,37 @@ def test_nothing_of_a_listing_is_known_before_its_end(tables):
 
     assert add_new(tables, commits_since) == 3
     assert all(is_known(tables, each.id) for each in commits)
+
+
+TABLES = ("commits", "bodies", "changes", "parents", "replaced", "reverted", "distrusted")
+
+
+def rows_of(connection):
+    return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES}
+
+
+@pytest.fixture
+def another():
+    """The history of another repository."""
+    return [first := entry("first"), entry("second", first.id, seconds=1)]
+
+
+def test_a_repository_made_anew_in_the_same_place_leaves_nothing_of_the_one_before(tables, another):
+    before = line(3)
+    judgement = stamp(distrusts=before[0].id, abandoned=(before[1].id,), reverts=(before[2].id,))
+    on_top(before, "judgement", stamp=judgement)
+    add_new(tables, since(before))
+    write_changes(tables, before[0].id, CommitChanges(added=1, modified=0, deleted=0, written=("a",), removed=()))
+    assert all(rows_of(tables).values())
+    assert add_new(tables, since(another)) == 2
+    assert [read(tables, each.id) for each in another] == another
+    assert rows_of(tables) == {**dict.fromkeys(TABLES, 0), "commits": 2, "bodies": 2, "parents": 1}
+
+
+def test_an_unrelated_branch_beside_known_ones_removes_nothing(tables, another):
+    add_new(tables, since(line(3)))
+    assert add_new(tables, since([*line(3), *another])) == 2
+    assert rows_of(tables)["commits"] == 5
 
 
 def test_an_error_of_the_store_leaves_nothing(tables):
