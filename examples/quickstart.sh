@@ -66,5 +66,6 @@ Done. Look at
   git -C $directory/penguins.git show      the last publication, as git sees it
   examples/penguins/clean.py               the first task: one function
   examples/penguins/pipeline.py            the workflow
-  README.md                                an explanation, and a first task of your own
+  perago ui --repo '$directory/penguins.git'   all of it in your browser, after pip install "$examples/..[ui]"
+  README.md                                a pipeline in one file, and what is promised
 EOF

@@ -1,39 +1,60 @@
-"""The first task of the README, typed in as it stands there."""
+"""The pipeline of the README's first screen, typed in as it stands there."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
 
-from pages import PROJECT, environment, options, run_script
+from pages import PROJECT, Shown, environment, fixed, options
 
 README = PROJECT / "README.md"
-SECTION = README.read_text(encoding="utf-8").partition("## A first task")[2].partition("\n## ")[0]
+SCREEN, _, REST = README.read_text(encoding="utf-8").partition("**Why.**")
+STEPS = re.findall(r"```sh\n(.*?)```\n(?:\n```\n(.*?)```\n)?", SCREEN, re.DOTALL)
+"""Commands, and what is shown of their output."""
 
 
 @pytest.fixture
-def first_task(tmp_path):
-    """The section's module and commands, in a directory with texts of three words, one of them twice."""
-    ((name, module),) = re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", SECTION, re.DOTALL)
-    (commands,) = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
+def typed(tmp_path):
+    """The module, in a directory with texts of words with four letters and more."""
+    ((name, module),) = re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", SCREEN, re.DOTALL)
     (tmp_path / name).write_text(module)
     texts = tmp_path / "texts"
     texts.mkdir()
-    (texts / "one.txt").write_text("Penguins swim")
-    (texts / "two.txt").write_text("penguins dive swim")
-    return lambda: run_script(commands, tmp_path, environment(tmp_path))
+    (texts / "one.txt").write_text("Penguins swim and dive")
+    (texts / "two.txt").write_text("penguins dive and puffins dive and fly")
+    return tmp_path
 
 
-def test_the_first_task_does_what_it_says(first_task, tmp_path):
-    told = first_task()
-    assert (tmp_path / "out" / "words.list").read_text().split() == ["Penguins", "dive", "penguins", "swim"]
-    assert "count_words" in told
-    assert '{"words": 4}' in told
+def told_by(script, directory):
+    """Both outputs of some lines, and the exit code of the last."""
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=directory,
+        env=environment(directory),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    return done.returncode, done.stdout
+
+
+def test_the_first_screen_happens_as_it_is_shown(typed):
+    page, codes = Shown(), []
+    for script, shown in STEPS:
+        code, told = told_by(script.replace("perago ui", "perago ui --help #"), typed)
+        codes.append(code)
+        lines = [line for line in told.splitlines(keepends=True) if set(fixed(line)) <= set(fixed(shown))]
+        page.compare(script, shown, "".join(lines))
+    assert codes == [0, 0, 1, 0]
+    code, told = told_by("perago export out --repo data.git --branch main && cat out/top.csv", typed)
+    assert (code, told.splitlines()[-1]) == (0, "dive,3")
 
 
 def test_the_options_that_the_readme_names_are_there():
-    told = set(re.findall(r"`(--[a-z-]+)", README.read_text(encoding="utf-8").partition("## A first task")[2]))
+    told = set(re.findall(r"`(--[a-z-]+)", REST.partition("## The commands")[2]))
     assert {"--dry-run", "--fix"} <= told
     assert told <= set().union(*options().values()) | {"--help"}
 

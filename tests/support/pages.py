@@ -150,7 +150,7 @@ class Terminal:
 _VARIES = re.compile(
     r"(?P<run>\d{8}-\d{6}-[a-z0-9]{6})"
     r"|(?P<id>\b[0-9a-f]{12,64}\b)"
-    r"|(?P<time>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?: ?[+-]\d{4})?)"
+    r"|(?P<time>\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?: ?[+-]\d{4})?)?)"
     r"|(?P<span>\b\d+(?:\.\d+)? ?s\b(?:, [\d.]+ \w+/s)?)"
     r"|(?P<process>process \d+ on \S+?(?=[,.]))"
     r"|(?P<worker>(?<= s by )\S+)"
@@ -183,12 +183,13 @@ class Shown:
             lines, last = told.splitlines(keepends=True), len(behind[0].splitlines())
             told = "".join([*lines[: len(before.splitlines())], *(lines[-last:] if last else [])])
             shown = before + behind[0]
-        assert _fixed(shown) == _fixed(told), f"$ {line}\n{told}"
+        assert fixed(shown) == fixed(told), f"$ {line}\n{told}"
         for there, here in zip(_VARIES.finditer(shown), _VARIES.finditer(told), strict=True):
             if there.lastgroup in _BOUND:
                 known = self.now.setdefault(there[0], here[0])
                 assert known == here[0], f"$ {line}\nthe page shows {there[0]} twice, and these are two:\n{told}"
 
 
-def _fixed(text: str) -> list[str]:
+def fixed(text: str) -> list[str]:
+    """The lines of a text, with names in the place of what differs each time."""
     return _VARIES.sub(lambda match: f"<{match.lastgroup}>", text).splitlines()
