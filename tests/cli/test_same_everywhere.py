@@ -139,6 +139,11 @@ def ref_of(task):
     return (task.get("outputData") or {}).get("workspace", {}).get("ref")
 
 
+def as_stored(tasks):
+    """Without what Conductor computes anew in each answer."""
+    return [{name: value for name, value in task.items() if name != "queueWaitTime"} for task in tasks]
+
+
 def tries_of(conductor, workflow_id):
     """All tries of a workflow and of its sub-workflows."""
     for task in conductor.tasks(workflow_id):
@@ -169,14 +174,14 @@ def test_a_rerun_comes_to_what_a_run_from_that_point_would_have_given(
     for start in [None, *chance.sample(names, 3)]:
         workflow_id, _ = submitted()
         there.write_text("*")
-        before = conductor.tasks(workflow_id)
+        before = as_stored(conductor.tasks(workflow_id))
         tries = [*tries_of(conductor, workflow_id)]
         known = {(task["taskId"], task["scheduledTime"]) for task in tries}
         made = {ref_of(task) for task in tries}
         said = perago("rerun", workflow_id, *(["--from", start] if start else []), "--yes")
         point = start
         if said.code != 0:
-            assert (said.code, conductor.tasks(workflow_id)) == (2, before), said.err
+            assert (said.code, as_stored(conductor.tasks(workflow_id))) == (2, before), said.err
             command, *rest = recommended(said.err)[-1]  # before it, a warning of a busy worker may name `start`
             if command == "submit":
                 continue  # a JOIN was retried
