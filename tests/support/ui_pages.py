@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from perago.engines.local import LocalEngine
 from perago.running.repos.address import local_engine, parse_address
 from perago.ui.app import build
+from perago.ui.conductor import ConductorRuns
 from perago.ui.guard import Keys
 from perago.ui.source import Source
 from perago.values.models import RuntimeTaskResult
@@ -37,11 +38,13 @@ def repository(path: Path, files: dict[str, str | bytes] | None = None) -> str:
 
 
 @contextmanager
-def opened(argument: str | None, keys: Keys | None = None) -> Iterator[TestClient]:
+def opened(
+    argument: str | None, keys: Keys | None = None, conductor: ConductorRuns | None = None
+) -> Iterator[TestClient]:
     """A browser that has opened the page."""
     keys = keys or Keys(PORT)
     address = None if argument is None else parse_address(argument)
-    client = TestClient(build(Source(address, "main"), keys), base_url=f"http://{HOST}{keys.place}")
+    client = TestClient(build(Source(address, "main", None, conductor), keys), base_url=f"http://{HOST}{keys.place}")
     client.cookies.set(keys.cookie_name, keys.cookie)
     yield client
 

@@ -36,6 +36,7 @@ class TryFacts:
 
     Attributes:
         number: from 1.
+        started: None while it waits for a worker.
         duration: seconds; so far if it runs; None if its end was not observed.
         cached_from: full id of the commit whose result it took; None if a body ran, or that is not known.
         code: the git commit of its code, as text.
@@ -44,7 +45,7 @@ class TryFacts:
     task: str
     number: int
     status: str
-    started: datetime
+    started: datetime | None
     duration: float | None
     output_ref: str | None
     result: JsonObject | None

@@ -119,7 +119,7 @@ def commit_page(source: Source, ref: str) -> CommitPage:
         message=entry.message,
         distrusts=None if entry.stamp is None else entry.stamp.distrusts,
         trusts=None if entry.stamp is None else entry.stamp.trusts,
-        run_is_here=commit.run_id is not None and source.engine.version(commit.run_id) is not None,
+        run_is_here=commit.run_id is not None and source.has_run(commit.run_id),
         changes=listed[:MAX_CHANGES],
         more_changes=kept.added + kept.modified + kept.deleted - len(listed[:MAX_CHANGES]),
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from perago.engines.local import RunSummary
 from perago.engines.local.record import RunRecord, TryEntry, workspace_field
@@ -20,6 +21,9 @@ from perago.ui.source import NoRepositoryError, Source
 from perago.ui.timeline import Span, Timeline, timeline_of
 from perago.values.record import TryStatus
 from perago.workflows.definition_json import from_json
+
+if TYPE_CHECKING:
+    from perago.ui.conductor import ConductorRuns
 
 MAX_TRIES = 200
 """Tries on a page, the newest ones."""
@@ -40,6 +44,8 @@ class RunPage:
         box_count: number of tasks in them; is_large: too many to show open.
         tries: newest last; more_tries: how many older ones are left out.
         is_live: it may still change.
+        server: URL of the Conductor server that it runs on; None for a run of this machine.
+        notice: why what is shown may be old; None if it is not.
     """
 
     run: RunSummary
@@ -50,19 +56,34 @@ class RunPage:
     more_tries: int
     timeline: Timeline
     is_live: bool
+    server: str | None = None
+    notice: str | None = None
 
 
 def run_page(source: Source, run_id: str) -> RunPage:
     """See `RunPage`.
 
     Raises:
-        RunNotFoundError, EngineError: there is no such run, or its record is damaged.
+        RunNotFoundError, EngineError: there is no such run, its record is damaged, or the server did not answer.
     """
+    if source.conductor is not None and source.engine.version(run_id) is None:
+        return _on_server(source, source.conductor, run_id)
     record = source.engine.record(run_id)
     summary = source.engine.summary(run_id)
     if summary is None:
         raise RunNotFoundError(f"there is no run {run_id!a} any more")
     return page_of(record, summary, _cached(source, run_id), datetime.now(UTC))
+
+
+def _on_server(source: Source, server: ConductorRuns, run_id: str) -> RunPage:
+    from perago.running.conductor import summary_of  # they need the extra `conductor`
+    from perago.ui.instance import instance_boxes, seen_of, tries_of
+
+    workflow = server.run(run_id)
+    tries = tries_of(workflow, _cached(source, run_id), datetime.now(UTC))
+    boxes = instance_boxes(server.graph(workflow), tries)
+    page = _page(summary_of(workflow), seen_of(workflow, tries), boxes, is_live=not workflow.has_ended)
+    return replace(page, server=server.url)
 
 
 def _cached(source: Source, run_id: str) -> Mapping[str, str]:
@@ -92,6 +113,10 @@ def page_of(record: AnyRecord, summary: RunSummary, cached: Mapping[str, str], n
     if isinstance(record, WorkflowRecord):
         last = {one.task: one for one in every}
         boxes = _boxes(record, last)
+    return _page(summary, facts, boxes, is_live=is_live)
+
+
+def _page(summary: RunSummary, facts: Sequence[TryFacts], boxes: Sequence[Box], *, is_live: bool) -> RunPage:
     count = sum(1 for _ in tasks_in(boxes))
     return RunPage(
         run=summary,
@@ -152,4 +177,5 @@ def _spans(tries: Iterable[TryFacts]) -> list[Span]:
     return [
         Span(name=one.task, number=one.number, status=one.status, started=one.started, seconds=one.duration or 0.0)
         for one in tries
+        if one.started is not None
     ]
