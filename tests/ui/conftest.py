@@ -130,9 +130,12 @@ class Server:
         return self.address.partition("/?")[0]
 
 
-def served(project: Project, *options: str) -> Iterator[Server]:
+def served(
+    project: Project, *options: str, repo: str = "data.git", env: dict[str, str] | None = None
+) -> Iterator[Server]:
     """`perago ui` until the end of the test."""
-    process = project.start("ui", "--repo", "data.git", "--no-open", *options, env={"PYTHONUNBUFFERED": "1"})
+    environment = {"PYTHONUNBUFFERED": "1", **(env or {})}
+    process = project.start("ui", "--repo", repo, "--no-open", *options, env=environment)
     try:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
