@@ -60,6 +60,7 @@ def train(workspace: Path, params: Params) -> Score:
 
 @task(name="wait", owner_email="a@example.org")
 def wait(params: Item) -> Items:
+    print(f"waiting with {{params.item}}", flush=True)
     deadline = time.monotonic() + 300
     while not Path("go").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

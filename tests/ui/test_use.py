@@ -102,6 +102,9 @@ def test_a_run_is_followed_to_its_end(tab, running):
     wait_for(lambda: "4 running" in page.inner_text("details.map"), "four tasks running", 120)
     assert "of 40 done" in page.inner_text("details.map")
     page.locator("details.map summary").click()
+    wait_for(lambda: "waiting with item-" in page.inner_text(".items .lines >> nth=0"), "a line of a body", 120)
+    assert page.locator(".items svg.phases").count() >= 4
+    assert "body" in page.inner_text(".items .doing >> nth=0")
     go.touch()
     wait_for(lambda: "40 of 40 done" in page.inner_text("details.map"), "the end of the map", 240)
     assert page.locator("details.map").get_attribute("open") is not None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from perago.ports import Phase
 from perago.tasks.declare import BUILTIN_TASKS
 from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
@@ -30,6 +31,63 @@ _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS")
 _SEEN_OK = ("COMPLETED", "IN_PROGRESS", "SCHEDULED", WAITING)
 
 
+PhaseKind = Literal["get", "body", "put", "other"]
+"""What a phase is for: to lay out files, to run the body, to publish, or anything else."""
+
+_KINDS: Mapping[str, PhaseKind] = {
+    Phase.MATERIALIZE: "get",
+    Phase.BODY: "body",
+    Phase.DIFF: "put",
+    Phase.STAGE: "put",
+    Phase.FENCE: "put",
+    Phase.PUBLISH: "put",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseFacts:
+    """A phase of a try.
+
+    Attributes:
+        seconds: so far, if it runs.
+        x, width: of its bar, in parts of 1000 of all phases of the try.
+    """
+
+    name: str
+    kind: PhaseKind
+    seconds: float
+    is_live: bool
+    x: int
+    width: int
+
+
+def phases_of(ended: Mapping[str, int], running: str | None = None, seconds: float = 0.0) -> list[PhaseFacts]:
+    """The phases of a try side by side.
+
+    Args:
+        ended: milliseconds of each.
+        running: the one that runs, for how many seconds.
+    """
+    took = {name: value / 1000 for name, value in ended.items() if name != running}
+    if running is not None:
+        took[running] = ended.get(running, 0) / 1000 + seconds
+    whole, before, found = sum(took.values()) or 1.0, 0.0, []
+    for name, value in took.items():
+        x, end = round(before / whole * 1000), round((before + value) / whole * 1000)
+        found.append(
+            PhaseFacts(
+                name=name.replace("_", " "),
+                kind=_KINDS.get(name, "other"),
+                seconds=value,
+                is_live=name == running,
+                x=x,
+                width=max(end - x, 1),
+            )
+        )
+        before += value
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class TryFacts:
     """One try of a task.
@@ -40,6 +98,10 @@ class TryFacts:
         duration: seconds; so far if it runs; None if its end was not observed.
         cached_from: full id of the commit whose result it took; None if a body ran, or that is not known.
         code: the git commit of its code, as text.
+        phases: how long each took, in the order of their beginning, the one that runs last; empty if that is not known.
+        phase: the one that runs; "" for none. progress: of it, in words; "" for none.
+        share: of that phase that is done, 0 to 1; None if unknown.
+        lines: the last ones that its body has printed or logged: of one that runs, or has failed.
     """
 
     task: str
@@ -53,6 +115,11 @@ class TryFacts:
     cached_from: str | None
     code: str | None
     worker: str
+    phases: Sequence[PhaseFacts] = ()
+    phase: str = ""
+    progress: str = ""
+    share: float | None = None
+    lines: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from perago.engines.conductor.workflow import ConductorWorkflow, InstanceHead
 from perago.engines.local import RunSummary
 from perago.errors import EngineError, RunNotFoundError, TaskNotFoundError
 from perago.running.conductor import graph_of, repository_of, summary_of
-from perago.values.redaction import learn_of, text_of
+from perago.values.redaction import learn_of, mask_bounded, text_of
 from perago.values.workflow_params import possible_secrets
 from perago.workflows.graph import SubWorkflowNode, WorkflowGraph
 
@@ -35,6 +35,16 @@ FIRST_SECONDS = 0.4
 CALL_SECONDS = 5.0
 """Deadline of each call."""
 
+MAX_LOGS = READS_AT_ONCE
+"""Tries whose log is shown."""
+
+MAX_LINES = 10
+MAX_LINE = 200
+"""Lines of a log that are shown, and characters of each."""
+
+MAX_ENTRY = MAX_LINES * MAX_LINE
+"""Characters of an entry that are looked at, from its end: it may be a traceback."""
+
 MAX_GRAPHS = 16
 """Runs whose workflow is kept as read, those that were asked for last."""
 
@@ -47,6 +57,7 @@ class Server(Protocol):
     def newest_heads(self, count: int, *, timeout: float) -> list[InstanceHead]: ...
     def get_instance(self, workflow_id: str, *, timeout: float) -> ConductorWorkflow: ...
     def get_workflow(self, workflow_id: str, *, timeout: float) -> ConductorWorkflow: ...
+    def log_of(self, task_id: str, *, timeout: float) -> list[str]: ...
     def get_workflow_definition(self, name: str, version: int | None, *, timeout: float) -> dict[str, Any] | None: ...
 
 
@@ -132,6 +143,27 @@ class ConductorRuns:
                 f"neither this machine nor {self._server.api_url} has a run {run_id!a}; `perago runs` and `perago "
                 f"runs --conductor` list those that there are"
             ) from None
+
+    def lines(self, run: ConductorWorkflow) -> Mapping[str, Sequence[str]]:
+        """The last lines of the logs of tries that run, and of tasks' last tries that failed, by the ids of the tries.
+
+        Those of the newest `MAX_LOGS`, without those that the server does not give.
+        """
+        last = {task.reference_task_name: task for task in run.tasks if task.status != "SCHEDULED"}
+        wanted = [task.task_id for task in last.values() if not task.has_ended or task.has_failed][-MAX_LOGS:]
+        if not wanted:
+            return {}
+        with ThreadPoolExecutor(len(wanted), thread_name_prefix="perago-reads") as threads:
+            return dict(zip(wanted, threads.map(self._log, wanted), strict=True))
+
+    def _log(self, task_id: str) -> Sequence[str]:
+        try:
+            entries = self._server.log_of(task_id, timeout=CALL_SECONDS)
+        except EngineError:
+            return ()
+        masked = (mask_bounded(entry)[-MAX_ENTRY:] for entry in entries[-MAX_LINES:])
+        lines = [line for entry in masked for line in entry.splitlines()]
+        return [line[:MAX_LINE] for line in lines[-MAX_LINES:]]
 
     def graph(self, run: ConductorWorkflow) -> WorkflowGraph:
         """The workflow of a run; see `graph_of`. Read once, because an instance keeps its definition.

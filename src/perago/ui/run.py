@@ -10,13 +10,15 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from perago.engines.local import RunSummary
+from perago.engines.local.live import TryNotes
 from perago.engines.local.record import RunRecord, TryEntry, workspace_field
 from perago.engines.local.record_json import AnyRecord
-from perago.engines.local.summary import result_in
+from perago.engines.local.summary import RUNNING, result_in
 from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
 from perago.errors import RunNotFoundError, StoreError, WorkflowDefinitionError
+from perago.running.progress import how_far, progress_in_words
 from perago.running.task_state import is_unseen
-from perago.ui.boxes import Box, TryFacts, boxes_of, tasks_in
+from perago.ui.boxes import Box, TryFacts, boxes_of, phases_of, tasks_in
 from perago.ui.source import NoRepositoryError, Source
 from perago.ui.timeline import Span, Timeline, timeline_of
 from perago.values.record import TryStatus
@@ -30,6 +32,8 @@ MAX_TRIES = 200
 
 MAX_LOOKED_AT = 1_500
 """Commits that are looked at for those of the run: its tasks, each with a seal, and some of others between them."""
+
+NOTHING: Mapping[str, TryNotes] = {}
 
 MAX_OPEN_BOXES = 150
 """Tasks of a workflow that is shown open."""
@@ -72,15 +76,19 @@ def run_page(source: Source, run_id: str) -> RunPage:
     summary = source.engine.summary(run_id)
     if summary is None:
         raise RunNotFoundError(f"there is no run {run_id!a} any more")
-    return page_of(record, summary, _cached(source, run_id), datetime.now(UTC))
+    # A record of this version has what the history would say, also of results that changed nothing.
+    cached = {} if any(entry.phases for entry in record.tries) else _cached(source, run_id)
+    live = source.engine.live(run_id) if summary.status == RUNNING else {}
+    return page_of(record, summary, cached, datetime.now(UTC), live)
 
 
 def _on_server(source: Source, server: ConductorRuns, run_id: str) -> RunPage:
     from perago.running.conductor import summary_of  # they need the extra `conductor`
-    from perago.ui.instance import instance_boxes, seen_of, tries_of
+    from perago.ui.instance import Beside, instance_boxes, jobs_of, seen_of, tries_of
 
     workflow = server.run(run_id)
-    tries = tries_of(workflow, _cached(source, run_id), datetime.now(UTC))
+    beside = Beside(cached=_cached(source, run_id), lines=server.lines(workflow), jobs=jobs_of(source.root))
+    tries = tries_of(workflow, beside, datetime.now(UTC))
     boxes = instance_boxes(server.graph(workflow), tries)
     page = _page(summary_of(workflow), seen_of(workflow, tries), boxes, is_live=not workflow.has_ended)
     return replace(page, server=server.url)
@@ -98,16 +106,23 @@ def _cached(source: Source, run_id: str) -> Mapping[str, str]:
     return found  # without it, the run is shown all the same
 
 
-def page_of(record: AnyRecord, summary: RunSummary, cached: Mapping[str, str], now: datetime) -> RunPage:
+def page_of(
+    record: AnyRecord,
+    summary: RunSummary,
+    cached: Mapping[str, str],
+    now: datetime,
+    live: Mapping[str, TryNotes] = NOTHING,
+) -> RunPage:
     """The page of a record.
 
     Args:
         cached: by the path of a task, the commit whose result it took.
         now: the end of what still runs.
+        live: what is known of the tries that run, by their ids.
     """
-    is_live = summary.status == "running"
+    is_live = summary.status == RUNNING
     entries: Sequence[TryEntry] = record.tries
-    every = [_facts(record, entry, cached, now, is_live=is_live) for entry in entries]
+    every = [_facts(record, entry, cached, now, live.get(entry.task_id), is_live=is_live) for entry in entries]
     facts = [one for one, entry in zip(every, entries, strict=True) if not _is_unseen(entry)]
     boxes: Sequence[Box] = ()
     if isinstance(record, WorkflowRecord):
@@ -138,7 +153,15 @@ def _boxes(record: WorkflowRecord, last: Mapping[str, TryFacts]) -> Sequence[Box
         return boxes_of((), last)
 
 
-def _facts(record: AnyRecord, entry: TryEntry, cached: Mapping[str, str], now: datetime, *, is_live: bool) -> TryFacts:
+def _facts(
+    record: AnyRecord,
+    entry: TryEntry,
+    cached: Mapping[str, str],
+    now: datetime,
+    notes: TryNotes | None,
+    *,
+    is_live: bool,
+) -> TryFacts:
     started = datetime.fromtimestamp(entry.scheduled_time / 1000, UTC)
     duration = None if entry.duration_ms is None else entry.duration_ms / 1000
     status = entry.status.value
@@ -148,7 +171,7 @@ def _facts(record: AnyRecord, entry: TryEntry, cached: Mapping[str, str], now: d
     elif duration is None and entry.ended_time is not None:
         duration = max(entry.ended_time - entry.scheduled_time, 0) / 1000
     ref = workspace_field(entry.output, "ref")
-    return TryFacts(
+    facts = TryFacts(
         task=_name(record, entry),
         number=entry.retry_count + 1,
         status=status,
@@ -157,9 +180,28 @@ def _facts(record: AnyRecord, entry: TryEntry, cached: Mapping[str, str], now: d
         output_ref=ref,
         result=result_in(entry.output),
         reason=entry.reason,
-        cached_from=cached.get(_name(record, entry)) if entry.status is TryStatus.COMPLETED else None,
+        cached_from=(entry.cached_from or cached.get(_name(record, entry)))
+        if entry.status is TryStatus.COMPLETED
+        else None,
         code=None if entry.code is None else entry.code.text,
         worker=f"{entry.host}, process {entry.pid}",
+        phases=phases_of(entry.phases),
+        lines=entry.lines,
+    )
+    return facts if notes is None or status != TryStatus.IN_PROGRESS else doing(facts, notes, now)
+
+
+def doing(facts: TryFacts, notes: TryNotes, now: datetime) -> TryFacts:
+    """A try that runs, with what is known of its work."""
+    seconds = max(now.timestamp() - notes.since / 1000, 0.0)
+    done, total = how_far(notes.progress)
+    return replace(
+        facts,
+        phases=phases_of(notes.phases, notes.phase, seconds),
+        phase=(notes.phase or "").replace("_", " "),
+        progress=progress_in_words({**notes.progress, "message": notes.message}, notes.seconds),
+        share=min(max(done / total, 0.0), 1.0) if total and total > 0 else None,
+        lines=notes.lines,
     )
 
 

@@ -15,6 +15,7 @@ from perago.errors import EngineError, TaskNotFoundError
 from perago.ui import conductor as module
 from perago.ui.conductor import ConductorRuns
 from perago.ui.source import merged
+from perago.worker.supervisor.status import JobStatus
 from ui_pages import HOSTILE, WORKSPACE, opened, record_run, repository, text_of
 from waiting import wait_for
 
@@ -27,7 +28,7 @@ DEFINITION = {
     "outputParameters": {"result": "${then.output.result}"},
     "metadata": {"perago": {"plain_params": ["n"]}},
 }
-SECRET = "not-for-your-eyes"  # noqa: S105 - of nobody
+SECRET = "not-for-your-eyes"
 
 
 def task(name, status, *, retry=0, result=None, reason=None, started=1_000):
@@ -76,6 +77,7 @@ class Server:
         self.instances = {one["workflowId"]: one for one in instances}
         self.read = Counter()
         self.fault = None
+        self.logs = {}
 
     def newest_heads(self, count, *, timeout):
         assert timeout <= module.CALL_SECONDS
@@ -92,6 +94,11 @@ class Server:
         return ConductorWorkflow.of(self.instances[workflow_id])
 
     get_workflow = get_instance
+
+    def log_of(self, task_id, *, timeout):
+        assert timeout <= module.CALL_SECONDS
+        self.answer()
+        return self.logs.get(task_id, [])
 
     def get_workflow_definition(self, name, version, *, timeout):
         raise AssertionError(f"{name} names no other workflow ({version}, {timeout})")
@@ -216,6 +223,32 @@ def test_a_run_has_its_boxes_times_and_tries(address):
     assert [row["name"] for row in found["timeline"]["rows"]] == ["first", "then"]
     assert "/run/live/live" in page
     assert f"Conductor at <code>{Server.api_url}</code>" in page
+
+
+def test_a_task_that_runs_has_the_last_lines_of_its_log_and_what_a_worker_here_does(address, monkeypatch):
+    server = Server(instance("live", tasks=[task("first", "COMPLETED"), task("then", "IN_PROGRESS")]))
+    server.logs = {"first-0": ["not shown"], "then-0": [f"row {n} {SECRET}" for n in range(30)]}
+    job = JobStatus(
+        workflow="live",
+        task="then",
+        reference="then",
+        task_id="then-0",
+        attempt=1,
+        execution="x",
+        phase="pre_guards",
+        progress="1 of 2",
+        begun_at=1.0,
+        ending=None,
+    )
+    monkeypatch.setattr("perago.ui.instance.jobs_of", lambda _root: {"then-0": job})
+    with opened(address, conductor=ConductorRuns(server, "data")) as browser:
+        [first, then] = browser.get("/run/live.json").json()["tries"]
+        page = text_of(browser.get("/run/live").text)
+    assert first["lines"] == []
+    assert [line.split()[1] for line in then["lines"]] == [str(number) for number in range(20, 30)]
+    assert "pre guards: 1 of 2" in page
+    assert "row 29" in page
+    assert SECRET not in page
 
 
 def test_what_waits_for_a_worker_has_no_time(address):

@@ -202,6 +202,13 @@ class ConductorClient(Api):
         body = text.encode(errors="replace")[:MAX_LOG_BYTES].decode(errors="ignore").encode()
         self.send(f"/tasks/{segment(task_id)}/log", body, idempotent=False, timeout=LOG_SECONDS)
 
+    def get_log(self, task_id: str, *, timeout: float = CALL_SECONDS) -> list[str]:
+        """The entries of a task's log that the server's index has, the oldest first."""
+        found = self.get(f"/tasks/{segment(task_id)}/log", timeout=timeout)
+        entries = [one for one in (found if isinstance(found, list) else ()) if isinstance(one, Mapping)]
+        entries.sort(key=lambda one: str(one.get("createdTime", "")))
+        return [str(one.get("log", "")) for one in entries]
+
     # ---- definitions
 
     def get_taskdef(self, name: str) -> dict[str, Any] | None:

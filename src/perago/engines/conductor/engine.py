@@ -211,6 +211,14 @@ class ConductorEngine:
         """Add an entry to the task's log, which the server's UI shows."""
         self._client.log(attempt.task_id, text)
 
+    def log_of(self, task_id: str, *, timeout: float = CALL_SECONDS) -> list[str]:
+        """The entries of a task's log that the server's index has, the oldest first.
+
+        Raises:
+            EngineError: the server refused, or did not answer.
+        """
+        return self._client.get_log(task_id, timeout=timeout)
+
     # ---- definitions
 
     def get_taskdef(self, name: str) -> dict[str, Any] | None:
