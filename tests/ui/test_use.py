@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from perago.ui.serve import leading_to
+from tests.ui.test_pages import AXE, WIDTHS
 from waiting import wait_for
 
 
@@ -105,6 +106,12 @@ def test_a_run_is_followed_to_its_end(tab, running):
     wait_for(lambda: "waiting with item-" in page.inner_text(".items .lines >> nth=0"), "a line of a body", 120)
     assert page.locator(".items svg.phases").count() >= 4
     assert "body" in page.inner_text(".items .doing >> nth=0")
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
     go.touch()
     wait_for(lambda: "40 of 40 done" in page.inner_text("details.map"), "the end of the map", 240)
     assert page.locator("details.map").get_attribute("open") is not None

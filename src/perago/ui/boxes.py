@@ -25,6 +25,9 @@ from perago.workflows.graph import (
     TaskNode,
 )
 
+MAX_ITEMS = 150
+"""Tasks of a map that are shown: those that failed or run, then the first ones."""
+
 WAITING = "waiting"
 NOT_TAKEN = "not taken"
 _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS")
@@ -133,6 +136,7 @@ class Box:
         status: of a task's newest try; of others, what follows from those within.
         task: its newest try; None before the first, and for a box that is no task.
         total, done, failed, running: of a map, how many tasks it has, and how many of them are.
+        left_out: of a map, how many of its tasks that have begun are not among its parts; see `MAX_ITEMS`.
     """
 
     kind: Literal["task", "map", "parallel", "choice", "sequence", "workflow"]
@@ -144,6 +148,7 @@ class Box:
     done: int = 0
     failed: int = 0
     running: int = 0
+    left_out: int = 0
 
 
 def boxes_of(nodes: Nodes, last: Mapping[str, TryFacts]) -> Sequence[Box]:
@@ -158,12 +163,13 @@ def boxes_of(nodes: Nodes, last: Mapping[str, TryFacts]) -> Sequence[Box]:
     return [*boxes, *(building.task(name) for name in rest)]
 
 
-def tasks_in(boxes: Sequence[Box]) -> Iterator[Box]:
-    """The tasks of boxes, at any depth."""
+def rows_in(boxes: Sequence[Box]) -> Iterator[Box]:
+    """The tasks of boxes, at any depth, and the maps, each of which is one row."""
     for box in boxes:
-        if box.kind == "task":
+        if box.kind in ("task", "map"):
             yield box
-        yield from tasks_in(box.parts)
+        else:
+            yield from rows_in(box.parts)
 
 
 class _Building:
@@ -227,16 +233,24 @@ class _Building:
 
 def _map(name: str, parts: Sequence[Box], listed: int) -> Box:
     status = _together(parts)
+    shown = _shown(parts)
     return Box(
         kind="map",
         name=name,
         status="IN_PROGRESS" if status == "COMPLETED" and listed > len(parts) else status,
-        parts=parts,
+        parts=shown,
+        left_out=len(parts) - len(shown),
         total=max(listed, len(parts)),
         done=sum(part.status in _DONE for part in parts),
         running=sum(part.status == "IN_PROGRESS" for part in parts),
         failed=sum(part.status not in (*_DONE, "IN_PROGRESS", "SCHEDULED", WAITING, "CANCELED") for part in parts),
     )
+
+
+def _shown(parts: Sequence[Box]) -> Sequence[Box]:
+    """Those tasks of a map that are shown, in order."""
+    by_interest = sorted(range(len(parts)), key=lambda index: parts[index].status in (*_DONE, WAITING, "SCHEDULED"))
+    return [parts[index] for index in sorted(by_interest[:MAX_ITEMS])]
 
 
 def _parallel(parts: Sequence[Box]) -> Box:

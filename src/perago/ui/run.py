@@ -18,7 +18,7 @@ from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
 from perago.errors import RunNotFoundError, StoreError, WorkflowDefinitionError
 from perago.running.progress import how_far, progress_in_words
 from perago.running.task_state import is_unseen
-from perago.ui.boxes import Box, TryFacts, boxes_of, phases_of, tasks_in
+from perago.ui.boxes import Box, TryFacts, boxes_of, phases_of, rows_in
 from perago.ui.source import NoRepositoryError, Source
 from perago.ui.timeline import Span, Timeline, timeline_of
 from perago.values.record import TryStatus
@@ -45,7 +45,7 @@ class RunPage:
 
     Attributes:
         boxes: of a workflow, its tasks in order; empty for a task.
-        box_count: number of tasks in them; is_large: too many to show open.
+        box_count: number of tasks in them, a map counted as one; is_large: too many to show open.
         tries: newest last; more_tries: how many older ones are left out.
         is_live: it may still change.
         server: URL of the Conductor server that it runs on; None for a run of this machine.
@@ -132,7 +132,7 @@ def page_of(
 
 
 def _page(summary: RunSummary, facts: Sequence[TryFacts], boxes: Sequence[Box], *, is_live: bool) -> RunPage:
-    count = sum(1 for _ in tasks_in(boxes))
+    count = sum(1 for _ in rows_in(boxes))
     return RunPage(
         run=summary,
         boxes=boxes,

@@ -163,6 +163,25 @@ def test_the_phases_of_a_try_fill_its_bar():
     assert phases_of({}) == []
 
 
+@pytest.mark.parametrize(("tasks", "is_large"), [(150, False), (151, True)])
+def test_the_blocks_of_a_large_workflow_are_closed(address, tasks, is_large):
+    names = [f"task_{number}" for number in range(tasks)]
+    branches = [[{**DEFINITION["tasks"][0], "name": name, "taskReferenceName": name}] for name in names]
+    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches}
+    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": names}
+    engine = local_engine(parse_address(address))
+    definition = {**DEFINITION, "tasks": [fork, join]}
+    with (
+        engine.start_workflow(target="a", name="w", definition=definition, input_data={}) as run,
+        opened(address) as browser,
+    ):
+        found = browser.get(f"/run/{run.run_id}.json").json()
+        html = browser.get(f"/run/{run.run_id}").text
+    assert (found["box_count"], found["is_large"]) == (tasks, is_large)
+    assert ('<details class="group"><summary>' in html) is is_large
+    assert '<details class="group" open' not in html
+
+
 def test_a_damaged_definition_still_shows_its_tasks(address):
     engine = local_engine(parse_address(address))
     with engine.start_workflow(target="a", name="w", definition={"tasks": "none"}, input_data={}) as run:
