@@ -115,6 +115,8 @@ def test_a_run_is_listed_and_followed_to_its_end(project, worker, watched):
     assert "Conductor" in page.inner_text("tbody tr")
     page.locator(f"a[href$='/run/{run}']").click()
     wait_for(lambda: page.locator(".live-box").count() >= 1, "a task that runs", 120)
+    wait_for(lambda: "1 of 4" in page.inner_text(".box .doing"), "the progress that its worker here tells", 120)
+    wait_for(lambda: "holding on" in page.inner_text(".box .lines"), "its log on the server", 120)
     (project.path / "go").touch()
     wait_for(lambda: "completed" in page.inner_text(".facts .status"), "the end of the run", 240)
     assert "2 of 2 done" in page.inner_text("details.map")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from perago.engines.conductor import ConductorEngine
 from perago.engines.conductor.workflow import ConductorWorkflow, InstanceHead
 from perago.engines.local import RunSummary
 from perago.errors import EngineError, TaskNotFoundError
@@ -16,6 +17,7 @@ from perago.ui import conductor as module
 from perago.ui.conductor import ConductorRuns
 from perago.ui.source import merged
 from perago.worker.supervisor.status import JobStatus
+from servers.process import free_port
 from ui_pages import HOSTILE, WORKSPACE, opened, record_run, repository, text_of
 from waiting import wait_for
 
@@ -180,6 +182,19 @@ def test_a_server_that_is_away_is_told_and_the_rest_is_shown(address, at_once):
         page = text_of(browser.get("/runs").text)
         assert "its runs are those of" in page
         assert "of-here" in page
+
+
+def test_where_no_server_listens_the_rest_is_shown(address, at_once):
+    here = record_run(address, "train", {}, {})
+    with (
+        ConductorEngine(f"http://127.0.0.1:{free_port()}/api") as engine,
+        opened(address, conductor=ConductorRuns(engine, "data")) as browser,
+    ):
+        page = text_of(browser.get("/runs").text)
+        assert browser.get(f"/run/{here}").status_code == 200
+        assert browser.get("/run/there").status_code == 502
+    assert "does not answer, so only the runs of this machine are shown" in page
+    assert here in page
 
 
 def test_no_page_waits_for_a_slow_server(address, monkeypatch):
