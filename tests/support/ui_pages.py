@@ -6,16 +6,19 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.testclient import TestClient
 
 from perago.engines.local import LocalEngine
 from perago.running.repos.address import local_engine, parse_address
 from perago.ui.app import build
-from perago.ui.conductor import ConductorRuns
 from perago.ui.guard import Keys
 from perago.ui.source import Source
 from perago.values.models import RuntimeTaskResult
+
+if TYPE_CHECKING:
+    from perago.ui.conductor import ConductorRuns
 
 PORT = 4321
 HOST = f"127.0.0.1:{PORT}"

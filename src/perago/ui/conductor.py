@@ -5,6 +5,7 @@ The list is looked for in a thread of its own, so that no page waits for a serve
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from perago.engines.conductor.workflow import ConductorWorkflow, InstanceHead
 from perago.engines.local import RunSummary
 from perago.errors import EngineError, RunNotFoundError, TaskNotFoundError
 from perago.running.conductor import graph_of, repository_of, summary_of
-from perago.values.redaction import learn_of, mask_bounded, text_of
+from perago.values.redaction import learn_of, mask_bounded, text_of, traceback_of
 from perago.values.workflow_params import possible_secrets
 from perago.workflows.graph import SubWorkflowNode, WorkflowGraph
 
@@ -47,6 +48,9 @@ MAX_ENTRY = MAX_LINES * MAX_LINE
 
 MAX_GRAPHS = 16
 """Runs whose workflow is kept as read, those that were asked for last."""
+
+
+_LOGGER = logging.getLogger("perago.ui")
 
 
 class Server(Protocol):
@@ -187,9 +191,10 @@ class ConductorRuns:
     def _look(self) -> None:
         try:
             found = self._read_anew()
-        except EngineError as exc:
+        except Exception as exc:  # noqa: BLE001 - nobody waits for this thread; what a server answers may be anything
+            fault = self._told(exc)
             with self._lock:
-                self._listed = replace(self._listed, state=replace(self._listed.state, fault=text_of(exc)))
+                self._listed = replace(self._listed, state=replace(self._listed.state, fault=fault))
         else:
             with self._lock:
                 self._listed = found
@@ -197,6 +202,12 @@ class ConductorRuns:
             with self._lock:
                 self._is_looking, self._looked_at = False, time.monotonic()
             self._has_looked.set()
+
+    def _told(self, exc: Exception) -> str:
+        if isinstance(exc, EngineError):
+            return text_of(exc)
+        _LOGGER.error("the runs of %s cannot be listed: %s", self.url, traceback_of(exc))
+        return f"its answer was not understood ({type(exc).__name__})"
 
     def _read_anew(self) -> ServerRuns:
         heads = self._server.newest_heads(MAX_INSTANCES, timeout=CALL_SECONDS)

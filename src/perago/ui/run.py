@@ -76,8 +76,7 @@ def run_page(source: Source, run_id: str) -> RunPage:
     summary = source.engine.summary(run_id)
     if summary is None:
         raise RunNotFoundError(f"there is no run {run_id!a} any more")
-    # A record of this version has what the history would say, also of results that changed nothing.
-    cached = {} if any(entry.phases for entry in record.tries) else _cached(source, run_id)
+    cached = {} if _says_what_was_taken(record) else _cached(source, run_id)
     live = source.engine.live(run_id) if summary.status == RUNNING else {}
     return page_of(record, summary, cached, datetime.now(UTC), live)
 
@@ -92,6 +91,12 @@ def _on_server(source: Source, server: ConductorRuns, run_id: str) -> RunPage:
     boxes = instance_boxes(server.graph(workflow), tries)
     page = _page(summary_of(workflow), seen_of(workflow, tries), boxes, is_live=not workflow.has_ended)
     return replace(page, server=server.url)
+
+
+def _says_what_was_taken(record: AnyRecord) -> bool:
+    """Whether a record has all that the history would say of results that were taken. Older versions recorded less."""
+    entries: Sequence[TryEntry] = record.tries
+    return all(entry.phases for entry in entries if entry.status is TryStatus.COMPLETED and not _is_unseen(entry))
 
 
 def _cached(source: Source, run_id: str) -> Mapping[str, str]:

@@ -184,6 +184,13 @@ def test_a_server_that_is_away_is_told_and_the_rest_is_shown(address, at_once):
         assert "of-here" in page
 
 
+def test_an_answer_that_is_not_understood_is_told(at_once, caplog):
+    runs = ConductorRuns(Server(instance("odd", startTime="soon")), "data")
+    state = runs.listed().state
+    assert state.fault == "its answer was not understood (ValueError)"
+    assert "the runs of http://conductor.example/api cannot be listed" in caplog.text
+
+
 def test_where_no_server_listens_the_rest_is_shown(address, at_once):
     here = record_run(address, "train", {}, {})
     with (
