@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.testclient import TestClient
 
@@ -15,6 +16,9 @@ from perago.ui.app import build
 from perago.ui.guard import Keys
 from perago.ui.source import Source
 from perago.values.models import RuntimeTaskResult
+
+if TYPE_CHECKING:
+    from perago.ui.conductor import ConductorRuns
 
 PORT = 4321
 HOST = f"127.0.0.1:{PORT}"
@@ -37,11 +41,13 @@ def repository(path: Path, files: dict[str, str | bytes] | None = None) -> str:
 
 
 @contextmanager
-def opened(argument: str | None, keys: Keys | None = None) -> Iterator[TestClient]:
+def opened(
+    argument: str | None, keys: Keys | None = None, conductor: ConductorRuns | None = None
+) -> Iterator[TestClient]:
     """A browser that has opened the page."""
     keys = keys or Keys(PORT)
     address = None if argument is None else parse_address(argument)
-    client = TestClient(build(Source(address, "main"), keys), base_url=f"http://{HOST}{keys.place}")
+    client = TestClient(build(Source(address, "main", None, conductor), keys), base_url=f"http://{HOST}{keys.place}")
     client.cookies.set(keys.cookie_name, keys.cookie)
     yield client
 

@@ -60,6 +60,7 @@ def train(workspace: Path, params: Params) -> Score:
 
 @task(name="wait", owner_email="a@example.org")
 def wait(params: Item) -> Items:
+    print(f"waiting with {{params.item}}", flush=True)
     deadline = time.monotonic() + 300
     while not Path("go").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -130,9 +131,12 @@ class Server:
         return self.address.partition("/?")[0]
 
 
-def served(project: Project, *options: str) -> Iterator[Server]:
+def served(
+    project: Project, *options: str, repo: str = "data.git", env: dict[str, str] | None = None
+) -> Iterator[Server]:
     """`perago ui` until the end of the test."""
-    process = project.start("ui", "--repo", "data.git", "--no-open", *options, env={"PYTHONUNBUFFERED": "1"})
+    environment = {"PYTHONUNBUFFERED": "1", **(env or {})}
+    process = project.start("ui", "--repo", repo, "--no-open", *options, env=environment)
     try:
         assert process.stdout is not None
         address = process.stdout.readline().strip()

@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from perago.ui.serve import leading_to
+from tests.ui.test_pages import AXE, WIDTHS
 from waiting import wait_for
 
 
@@ -102,6 +103,15 @@ def test_a_run_is_followed_to_its_end(tab, running):
     wait_for(lambda: "4 running" in page.inner_text("details.map"), "four tasks running", 120)
     assert "of 40 done" in page.inner_text("details.map")
     page.locator("details.map summary").click()
+    wait_for(lambda: page.locator(".items .lines", has_text="waiting with item-").count() == 4, "their lines", 120)
+    wait_for(lambda: page.locator(".items .doing", has_text="body").count() == 4, "their phases", 120)
+    assert page.locator(".items svg.phases").count() == 4
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
     go.touch()
     wait_for(lambda: "40 of 40 done" in page.inner_text("details.map"), "the end of the map", 240)
     assert page.locator("details.map").get_attribute("open") is not None

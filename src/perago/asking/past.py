@@ -66,6 +66,14 @@ class Past:
         """The newest commit of a run, by its id."""
         return self._index.newest_of_run(run)
 
+    def earlier_of_task(self, entry: CommitEntry, *, limit: int) -> list[CommitEntry]:
+        """The newest older commits of the task of a commit that have a key, on any branch, newest first.
+
+        Raises:
+            WorkspaceStorageError: the index cannot be read.
+        """
+        return [] if entry.stamp is None else self._index.of_task(entry.stamp.task, limit=limit, before=entry.id)
+
     def line(self, start: str) -> Iterator[CommitEntry]:
         """A commit and its first parents, newest first."""
         at: str | None = start

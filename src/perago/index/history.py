@@ -151,13 +151,20 @@ class HistoryIndex:
 
         return self._read(question)
 
-    def of_task(self, task: str, *, limit: int) -> list[CommitEntry]:
-        """The publications and seals of a task that have a cache key, newest first, whatever their standing."""
+    def of_task(self, task: str, *, limit: int, before: str | None = None) -> list[CommitEntry]:
+        """The publications and seals of a task that have a cache key, newest first, whatever their standing.
+
+        Args:
+            before: full id of a commit; only those older than it. Default: all.
+        """
+
+        than = None if before is None else clean(before)
 
         def question(connection: Connection) -> list[CommitEntry]:
             rows = connection.execute(
-                "SELECT id FROM commits WHERE task = ? AND cache_key IS NOT NULL ORDER BY rank DESC, id DESC LIMIT ?",
-                (clean(task), limit),
+                "SELECT id FROM commits WHERE task = ? AND cache_key IS NOT NULL "
+                "AND (? IS NULL OR rank < (SELECT rank FROM commits WHERE id = ?)) ORDER BY rank DESC, id DESC LIMIT ?",
+                (clean(task), than, than, limit),
             )
             return _stamped(connection, (text_in(commit_id) for (commit_id,) in rows), lambda stamp: (stamp.task, task))
 

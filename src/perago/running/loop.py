@@ -200,6 +200,7 @@ class WorkflowLoop:
     def _take_end(self, seconds: float) -> None:
         """Wait for a try to end, and take note of it."""
         self.view.refresh()
+        self.run.live.tell()
         end = self.crew.next_end(seconds)
         if end is None:
             return

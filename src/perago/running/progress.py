@@ -41,7 +41,15 @@ def how_far(attributes: Mapping[str, Any]) -> tuple[float, float | None]:
 
 def describe_progress(event: Event) -> str:
     """Progress of a phase in words: files, bytes and rate, or the body's message."""
-    attributes = event.attributes
+    return progress_in_words(event.attributes, event.seconds)
+
+
+def progress_in_words(attributes: Mapping[str, Any], seconds: float) -> str:
+    """As `describe_progress`.
+
+    Args:
+        seconds: of the phase so far.
+    """
     done, total = how_far(attributes)
     if "done" in attributes:
         text = f"{done:g}" if total is None else f"{done:g} of {total:g}"
@@ -50,7 +58,7 @@ def describe_progress(event: Event) -> str:
     if "files" not in attributes:
         return ""
     files = count_text(int(done), "file") if total is None else f"{done} of {count_text(int(total), 'file')}"
-    return f"{files}, {size_text(attributes.get('bytes', 0))}{_rate(attributes, event.seconds)}"
+    return f"{files}, {size_text(attributes.get('bytes', 0))}{_rate(attributes, seconds)}"
 
 
 def describe(event: Event, latest: Mapping[str, Any]) -> str | None:

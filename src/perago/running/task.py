@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NoReturn
 
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process, within_limit
@@ -19,9 +20,9 @@ from perago.attempt.output import result_for_exception, with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
-from perago.engines.local import LocalRun
+from perago.engines.local import LocalEngine, LocalRun
 from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, required
-from perago.ports import Event, Observer, Repository, SystemClock
+from perago.ports import Event, Observer, Repository, SystemClock, ignore
 from perago.running.cache import cache_of_run
 from perago.running.code import RunCode
 from perago.running.progress import Lines
@@ -29,7 +30,7 @@ from perago.running.recordable import learn_secrets
 from perago.running.repos.address import queue_for
 from perago.running.request import RunRequest
 from perago.running.telemetry import open_telemetry
-from perago.running.text import reason_within
+from perago.running.text import log_line, reason_within
 from perago.running.watch import RunObserver
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
@@ -40,9 +41,10 @@ from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.values.trace_context import TraceContext, trace_context_of
 from perago.worker.body.environment import without_credentials
-from perago.worker.body.run import BodyProcess, BodyZygote, load_order
+from perago.worker.body.run import BodyProcess, BodyZygote, load_order, log_here
 from perago.worker.body.sandbox import sandbox_of
 from perago.worker.process.forks import keep_in_forks, undo_in_forks
+from perago.worker.process.messages import Log
 from perago.workspace import janitor
 
 GRACE_SECONDS = 2.0
@@ -102,7 +104,8 @@ class TaskRun:
         loaded, max_length = self.code.current, self.job.config.failure_reason_max_length
         while True:
             task = loaded.tasks[self.job.task.name]
-            with observed_try(self.telemetry, task, self.run.attempt, self.watch) as observer:
+            note = partial(self.job.engine.note_event, self.run.attempt)
+            with observed_try(self.telemetry, task, self.run.attempt, self.watch, note) as observer:
                 try:
                     before, is_retry = loaded, self.run.attempt.retry_count > first
                     loaded = self.code.for_try(before, is_retry=is_retry)
@@ -184,7 +187,9 @@ class ObservedTry:
         metrics: receives the values that the body records; None if they are not wanted.
     """
 
-    def __init__(self, telemetry: Telemetry, task: TaskDefinition, attempt: Attempt, observer: Observer) -> None:
+    def __init__(
+        self, telemetry: Telemetry, task: TaskDefinition, attempt: Attempt, observer: Observer, note: Observer = ignore
+    ) -> None:
         identity = AttemptIdentity.of(attempt)
         self.execution_id = uuid.uuid4().hex
         self.trace: TraceContext | None = telemetry.begin(
@@ -202,10 +207,12 @@ class ObservedTry:
         self.metrics = None if telemetry is OFF else _Values(telemetry, self.execution_id)
         self._telemetry = telemetry
         self._observer = observer
+        self._note = note
         self._outcome = (Outcome.FAILED, "it was interrupted")
 
     def __call__(self, event: Event, /) -> None:
         self._telemetry.phase(self.execution_id, PhaseFact.of(event))
+        self._note(event)
         self._observer(event)
 
     def settle(self, result: RuntimeTaskResult, *, cancelled: bool) -> None:
@@ -219,10 +226,14 @@ class ObservedTry:
 
 @contextmanager
 def observed_try(
-    telemetry: Telemetry, task: TaskDefinition, attempt: Attempt, observer: Observer
+    telemetry: Telemetry, task: TaskDefinition, attempt: Attempt, observer: Observer, note: Observer = ignore
 ) -> Iterator[ObservedTry]:
-    """Report the start and the end of one try to telemetry, whatever ends it."""
-    told = ObservedTry(telemetry, task, attempt, observer)
+    """Report the start and the end of one try to telemetry, whatever ends it.
+
+    Args:
+        note: gets each event as well. Does not raise.
+    """
+    told = ObservedTry(telemetry, task, attempt, observer, note)
     try:
         yield told
     finally:
@@ -246,14 +257,36 @@ def _trace_of_environment(environment: Mapping[str, str]) -> TraceContext | None
     return trace_context_of(found)
 
 
+@dataclass
+class _Noted:
+    """Notes the lines of bodies, which run one after the other.
+
+    Attributes:
+        identity: of the try whose body runs, or ran last; None before the first.
+    """
+
+    engine: LocalEngine
+    identity: AttemptIdentity | None = None
+
+    def line(self, text: str) -> None:
+        if self.identity is not None:
+            self.engine.note_line(self.identity, text)
+
+    def log(self, message: Log) -> None:
+        self.line(log_line(message))
+        log_here(message)
+
+
 class OwnProcess:
     """`InvokeBody` that runs the bodies of a job in processes of their own, forked from one that has loaded it."""
 
-    def __init__(self, zygote: BodyZygote, body: BodyProcess) -> None:
+    def __init__(self, zygote: BodyZygote, body: BodyProcess, noted: _Noted) -> None:
         self._zygote = zygote
         self._body = body
+        self._noted = noted
 
     def __call__(self, call: BodyCall, /) -> JsonObject:
+        self._noted.identity = call.context.identity
         return self._body(call)
 
     def renew(self) -> None:
@@ -281,7 +314,14 @@ def own_process(
 
     def is_cancelled() -> bool:
         on_wait()
+        job.engine.tell_live()
         return cancelled.is_set()
+
+    noted = _Noted(job.engine)
+
+    def printed(_call: BodyCall, line: str) -> None:
+        noted.line(line)
+        on_print(line)
 
     load = load_order([job.target], job.config.body_start, sandbox=job.config.sandbox)
     zygote = stack.enter_context(BodyZygote(load))
@@ -291,11 +331,12 @@ def own_process(
         timeout_seconds=body_timeout(job.task) if timeout_seconds is None else timeout_seconds,
         grace_seconds=GRACE_SECONDS,
         cancelled=is_cancelled,
-        on_print=lambda _call, line: on_print(line),
+        on_print=printed,
+        on_log=noted.log,
         sandbox=job.config.sandbox,
         on_sandbox=lambda call, sandbox: job.engine.note_sandbox(call.context.identity, sandbox),
     )
-    return OwnProcess(zygote, body)
+    return OwnProcess(zygote, body, noted)
 
 
 class _Exited(BaseException):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perago.worker.process.messages import Log
 
 
 def printable(text: str) -> str:
@@ -55,3 +59,8 @@ def span_text(seconds: float) -> str:
 def count_text(count: int, noun: str) -> str:
     """ "1 file", "3 files"."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def log_line(message: Log) -> str:
+    """A log record of a body as one line."""
+    return f"{logging.getLevelName(message.level)} {message.logger or 'root'}: {message.text}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -13,7 +12,7 @@ from perago.ports import Event, Phase
 from perago.running.progress import describe_cache, describe_counts, describe_progress
 from perago.running.rows import Row, rows_of
 from perago.running.task_state import TaskState, item_text, state_of
-from perago.running.text import printable
+from perago.running.text import log_line, printable
 from perago.telemetry.logs import warning_for
 from perago.values.record import WITHIN, TryStatus
 from perago.values.redaction import mask_text
@@ -151,8 +150,7 @@ class WorkflowView(ABC):
 
     def logged(self, reference_name: str, message: Log) -> None:
         """A body has logged."""
-        text = f"{logging.getLevelName(message.level)} {message.logger or 'root'}: {message.text}"
-        self.printed(reference_name, mask_text(text))
+        self.printed(reference_name, mask_text(log_line(message)))
 
     @abstractmethod
     def line(self, text: str) -> None:

@@ -27,7 +27,7 @@ from perago.running.loop import WAIT_SECONDS, TryEnd, WorkflowLoop, commit_of
 from perago.running.repos.address import queue_for
 from perago.running.task import GRACE_SECONDS, ObservedTry, body_timeout, invoke_here, observed_try, sweep_leftovers
 from perago.running.telemetry import open_telemetry
-from perago.running.text import reason_within
+from perago.running.text import log_line, reason_within
 from perago.running.view import TaskDisplay, WorkflowView
 from perago.running.watch import RunObserver
 from perago.running.workflow_request import WorkflowRequest, recorded_retries
@@ -40,6 +40,7 @@ from perago.values.redaction import mask_text
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from perago.worker.body.sandbox import sandbox_of
 from perago.worker.executor.runner import status_to_report
+from perago.worker.process.messages import Log
 from perago.workflows.decide import Decision, Due
 
 
@@ -140,7 +141,8 @@ class _Slot:
         max_length = request.config.failure_reason_max_length
         broken = self._take_up_code(due)
         task = self._loaded.tasks[due.task_name]
-        with observed_try(telemetry, task, attempt, watch) as observer:
+        note = partial(request.engine.note_event, attempt)
+        with observed_try(telemetry, task, attempt, watch, note) as observer:
             if broken is None:
                 result = self._attempt(task, due, attempt, watch, observer, is_cancelled)
             else:
@@ -179,7 +181,7 @@ class _Slot:
         is_cancelled: Callable[[], bool],
     ) -> RuntimeTaskResult:
         request = self._request
-        invoke_body = self._invoke_body(task, due.reference_task_name, is_cancelled)
+        invoke_body = self._invoke_body(task, due.reference_task_name, attempt, is_cancelled)
         context = RunContext(
             execution_id=observer.execution_id,
             metrics=observer.metrics,
@@ -218,7 +220,9 @@ class _Slot:
         current = self._request.engine.load_current_attempt(attempt)
         return self._cancelled.is_set() or current.status == TryStatus.CANCELED
 
-    def _invoke_body(self, task: TaskDefinition, reference_name: str, is_cancelled: Callable[[], bool]) -> InvokeBody:
+    def _invoke_body(
+        self, task: TaskDefinition, reference_name: str, attempt: EngineTask, is_cancelled: Callable[[], bool]
+    ) -> InvokeBody:
         if task.name not in self._request.loaded:
             return partial(self._have_called, is_cancelled=is_cancelled)
         return BodyProcess(
@@ -227,11 +231,19 @@ class _Slot:
             timeout_seconds=body_timeout(task),
             grace_seconds=GRACE_SECONDS,
             cancelled=is_cancelled,
-            on_print=lambda _call, line: self._view.printed(reference_name, line),
-            on_log=lambda message: self._view.logged(reference_name, message),
+            on_print=lambda _call, line: self._printed(reference_name, attempt, line),
+            on_log=partial(self._logged, reference_name, attempt),
             sandbox=self._request.config.sandbox,
             on_sandbox=lambda call, sandbox: self._request.engine.note_sandbox(call.context.identity, sandbox),
         )
+
+    def _printed(self, reference_name: str, attempt: EngineTask, line: str) -> None:
+        self._request.engine.note_line(attempt, line)
+        self._view.printed(reference_name, line)
+
+    def _logged(self, reference_name: str, attempt: EngineTask, message: Log) -> None:
+        self._request.engine.note_line(attempt, log_line(message))
+        self._view.logged(reference_name, message)
 
     def _have_called(self, call: BodyCall, /, *, is_cancelled: Callable[[], bool]) -> JsonObject:
         called = _Called(call)

@@ -2,7 +2,8 @@
 
 `serve` is the door. `guard` stands before every page and decides who is answered; `app` has the addresses. Each page is
 a module with a function from a question to a frozen dataclass, and a template. `render` makes HTML and JSON of it, and
-masks secrets. `source` reads runs and repository. `preview` shows the content of a file, in a child process.
+masks secrets. `source` reads runs and repository, `conductor` the runs on a server. `preview` shows the content of a
+file, in a child process.
 
 Imports `running` and what is below it; knows no command. Only this room knows starlette, uvicorn and jinja2.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from starlette.routing import Route
 from perago import __version__
 from perago.errors import (
     BranchNotFoundError,
+    EngineError,
     PeragoError,
     PrefixNotFoundError,
     RefNotFoundError,
@@ -33,7 +35,7 @@ from perago.ui.follow import followed
 from perago.ui.guard import Guard, Keys
 from perago.ui.render import Renderer, plain
 from perago.ui.results import ResultsQuestion, results_page
-from perago.ui.run import run_page
+from perago.ui.run import RunPage, run_page
 from perago.ui.runs import RunsQuestion, runs_page
 from perago.ui.source import NoRepositoryError, Source
 from perago.ui.worker import worker_page
@@ -194,8 +196,20 @@ class Pages:
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE)
         run_id = request.path_params["run"]
 
+        last: RunPage | None = None
+
         def look() -> tuple[str, bool]:
-            page = run_page(self._source, run_id)
+            nonlocal last
+            try:
+                page = last = run_page(self._source, run_id)
+            except RunNotFoundError:
+                raise
+            except EngineError as exc:
+                if self._source.conductor is None:
+                    raise
+                if last is None:  # the page that was loaded stays as it is
+                    return "", True
+                page = replace(last, notice=f"The server does not answer, so this may be old: {exc}")
             return self._render.html(request, "run_live.html", mask_json(plain(page))), page.is_live
 
         async def parts() -> AsyncIterator[bytes]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from perago.ports import Phase
 from perago.tasks.declare import BUILTIN_TASKS
 from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
@@ -24,10 +25,70 @@ from perago.workflows.graph import (
     TaskNode,
 )
 
+MAX_ITEMS = 150
+"""Tasks of a map that are shown: those that failed or run, then the first ones."""
+
 WAITING = "waiting"
 NOT_TAKEN = "not taken"
 _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS")
 _SEEN_OK = ("COMPLETED", "IN_PROGRESS", "SCHEDULED", WAITING)
+
+
+PhaseKind = Literal["get", "body", "put", "other"]
+"""What a phase is for: to lay out files, to run the body, to publish, or anything else."""
+
+_KINDS: Mapping[str, PhaseKind] = {
+    Phase.MATERIALIZE: "get",
+    Phase.BODY: "body",
+    Phase.DIFF: "put",
+    Phase.STAGE: "put",
+    Phase.FENCE: "put",
+    Phase.PUBLISH: "put",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseFacts:
+    """A phase of a try.
+
+    Attributes:
+        seconds: so far, if it runs.
+        x, width: of its bar, in parts of 1000 of all phases of the try.
+    """
+
+    name: str
+    kind: PhaseKind
+    seconds: float
+    is_live: bool
+    x: int
+    width: int
+
+
+def phases_of(ended: Mapping[str, int], running: str | None = None, seconds: float = 0.0) -> list[PhaseFacts]:
+    """The phases of a try side by side.
+
+    Args:
+        ended: milliseconds of each.
+        running: the one that runs, for how many seconds.
+    """
+    took = {name: value / 1000 for name, value in ended.items() if name != running}
+    if running is not None:
+        took[running] = ended.get(running, 0) / 1000 + seconds
+    whole, before, found = sum(took.values()) or 1.0, 0.0, []
+    for name, value in took.items():
+        x, end = round(before / whole * 1000), round((before + value) / whole * 1000)
+        found.append(
+            PhaseFacts(
+                name=name.replace("_", " "),
+                kind=_KINDS.get(name, "other"),
+                seconds=value,
+                is_live=name == running,
+                x=x,
+                width=max(end - x, 1),
+            )
+        )
+        before += value
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +97,20 @@ class TryFacts:
 
     Attributes:
         number: from 1.
+        started: None while it waits for a worker.
         duration: seconds; so far if it runs; None if its end was not observed.
         cached_from: full id of the commit whose result it took; None if a body ran, or that is not known.
         code: the git commit of its code, as text.
+        phases: how long each took, in the order of their beginning, the one that runs last; empty if that is not known.
+        phase: the one that runs; "" for none. progress: of it, in words; "" for none.
+        share: of that phase that is done, 0 to 1; None if unknown.
+        lines: the last ones that its body has printed or logged: of one that runs, or has failed.
     """
 
     task: str
     number: int
     status: str
-    started: datetime
+    started: datetime | None
     duration: float | None
     output_ref: str | None
     result: JsonObject | None
@@ -52,6 +118,11 @@ class TryFacts:
     cached_from: str | None
     code: str | None
     worker: str
+    phases: Sequence[PhaseFacts] = ()
+    phase: str = ""
+    progress: str = ""
+    share: float | None = None
+    lines: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +136,7 @@ class Box:
         status: of a task's newest try; of others, what follows from those within.
         task: its newest try; None before the first, and for a box that is no task.
         total, done, failed, running: of a map, how many tasks it has, and how many of them are.
+        left_out: of a map, how many of its tasks that have begun are not among its parts; see `MAX_ITEMS`.
     """
 
     kind: Literal["task", "map", "parallel", "choice", "sequence", "workflow"]
@@ -76,6 +148,7 @@ class Box:
     done: int = 0
     failed: int = 0
     running: int = 0
+    left_out: int = 0
 
 
 def boxes_of(nodes: Nodes, last: Mapping[str, TryFacts]) -> Sequence[Box]:
@@ -90,12 +163,13 @@ def boxes_of(nodes: Nodes, last: Mapping[str, TryFacts]) -> Sequence[Box]:
     return [*boxes, *(building.task(name) for name in rest)]
 
 
-def tasks_in(boxes: Sequence[Box]) -> Iterator[Box]:
-    """The tasks of boxes, at any depth."""
+def rows_in(boxes: Sequence[Box]) -> Iterator[Box]:
+    """The tasks of boxes, at any depth, and the maps, each of which is one row."""
     for box in boxes:
-        if box.kind == "task":
+        if box.kind in ("task", "map"):
             yield box
-        yield from tasks_in(box.parts)
+        else:
+            yield from rows_in(box.parts)
 
 
 class _Building:
@@ -159,16 +233,24 @@ class _Building:
 
 def _map(name: str, parts: Sequence[Box], listed: int) -> Box:
     status = _together(parts)
+    shown = _shown(parts)
     return Box(
         kind="map",
         name=name,
         status="IN_PROGRESS" if status == "COMPLETED" and listed > len(parts) else status,
-        parts=parts,
+        parts=shown,
+        left_out=len(parts) - len(shown),
         total=max(listed, len(parts)),
         done=sum(part.status in _DONE for part in parts),
         running=sum(part.status == "IN_PROGRESS" for part in parts),
         failed=sum(part.status not in (*_DONE, "IN_PROGRESS", "SCHEDULED", WAITING, "CANCELED") for part in parts),
     )
+
+
+def _shown(parts: Sequence[Box]) -> Sequence[Box]:
+    """Those tasks of a map that are shown, in order."""
+    by_interest = sorted(range(len(parts)), key=lambda index: parts[index].status in (*_DONE, WAITING, "SCHEDULED"))
+    return [parts[index] for index in sorted(by_interest[:MAX_ITEMS])]
 
 
 def _parallel(parts: Sequence[Box]) -> Box:

@@ -85,7 +85,7 @@ def branch_page(source: Source, question: BranchQuestion) -> BranchPage:
         start = past.resolve(question.before) if question.before else past.head(question.name)
         found, looked_at, before = looked_through(past, start, wanted)
         commits = [CommitSummary.of(as_log_entry(step)) for step in past.stepped(found)]
-    names = {run.run_id: run.task_name for run in source.runs()}
+    names = {run.run_id: run.task_name for run in source.all_runs()}
     cards = cards_of(commits, names)
     return BranchPage(question=question, branches=branches, cards=cards, looked_at=looked_at, before=before)
 

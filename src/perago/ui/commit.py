@@ -10,6 +10,7 @@ from perago.asking.blame import origins
 from perago.asking.lineage import MadeFrom, made_from, made_of
 from perago.asking.log import as_log_entry
 from perago.asking.past import Past
+from perago.asking.why import Kind, why_ran
 from perago.errors import PrefixNotFoundError, RefNotFoundError
 from perago.ports import CommitEntry, StoredFile
 from perago.running.history import CommitSummary
@@ -22,6 +23,9 @@ MAX_CHANGES = 500
 
 MAX_DOWNLOAD = 64 * 1024**2
 """Size up to which a file can be downloaded: it is whole in memory."""
+
+MAX_DIFFERENCES = 20
+"""Differences from the nearest earlier result that are listed."""
 
 MAX_LINKED_PATHS = 5
 """Files that are named beside a commit of a lineage."""
@@ -42,6 +46,7 @@ class CommitPage:
     Attributes:
         message: of somebody's own commit, what follows the first line.
         changes: the first `MAX_CHANGES`, by name; more_changes: how many others there are.
+        why: why its attempt ran; None if there was none, or that is not known.
     """
 
     commit: CommitSummary
@@ -51,6 +56,22 @@ class CommitPage:
     run_is_here: bool
     changes: Sequence[ChangedFile]
     more_changes: int
+    why: Why | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Why:
+    """Why an attempt ran its body; see `asking.why.Ran`.
+
+    Attributes:
+        differences: in words, the first `MAX_DIFFERENCES`; more: how many others there are.
+    """
+
+    kind: Kind
+    since: str | None
+    differences: Sequence[str]
+    more: int
+    inputs: tuple[str, str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +129,7 @@ def commit_page(source: Source, ref: str) -> CommitPage:
     with source.past() as past:
         entry = _entry(past, ref)
         [step] = past.stepped([entry])
+        why = _why(past, entry)
     kept = step.changes
     listed = [ChangedFile(path=path, change="added") for path in kept.written[: kept.added]]
     listed += [ChangedFile(path=path, change="modified") for path in kept.written[kept.added :]]
@@ -119,9 +141,24 @@ def commit_page(source: Source, ref: str) -> CommitPage:
         message=entry.message,
         distrusts=None if entry.stamp is None else entry.stamp.distrusts,
         trusts=None if entry.stamp is None else entry.stamp.trusts,
-        run_is_here=commit.run_id is not None and source.engine.version(commit.run_id) is not None,
+        run_is_here=commit.run_id is not None and source.has_run(commit.run_id),
         changes=listed[:MAX_CHANGES],
         more_changes=kept.added + kept.modified + kept.deleted - len(listed[:MAX_CHANGES]),
+        why=why,
+    )
+
+
+def _why(past: Past, entry: CommitEntry) -> Why | None:
+    ran = why_ran(past, entry)
+    if ran is None:
+        return None
+    told = [each.text for each in ran.differences]
+    return Why(
+        kind=ran.kind,
+        since=ran.since,
+        differences=told[:MAX_DIFFERENCES],
+        more=max(len(told) - MAX_DIFFERENCES, 0),
+        inputs=ran.inputs,
     )
 
 

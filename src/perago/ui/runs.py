@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from perago.engines.local import RunSummary
 from perago.ui.conditions import Condition, conditions_in, field_of, number_in, text_of
-from perago.ui.source import Source
+from perago.ui.source import Source, merged
+
+if TYPE_CHECKING:
+    from perago.ui.conductor import ServerState
 
 SHOWN = 50
 """Runs on a page."""
@@ -47,6 +50,8 @@ class RunsPage:
         tasks, statuses: those of all runs, to choose from.
         total: number of all runs; found: of those that fulfil the question.
         after: what the next page begins after; None at the end.
+        server: how the runs of the Conductor server were had; None if the page shows none.
+        on_server: ids of the runs on this page that are the server's.
     """
 
     question: RunsQuestion
@@ -57,6 +62,8 @@ class RunsPage:
     total: int
     found: int
     after: str | None
+    server: ServerState | None = None
+    on_server: Sequence[str] = ()
 
 
 def runs_page(source: Source, question: RunsQuestion) -> RunsPage:
@@ -66,7 +73,12 @@ def runs_page(source: Source, question: RunsQuestion) -> RunsPage:
         TaskInputError: a condition is none.
         EngineError: the records cannot be read.
     """
-    return page_of(source.runs(), question)
+    if source.conductor is None:
+        return page_of(source.runs(), question)
+    there = source.conductor.listed()
+    page = page_of(merged(source.runs(), there.runs), question)
+    ids = {run.run_id for run in there.runs}
+    return replace(page, server=there.state, on_server=[run.run_id for run in page.runs if run.run_id in ids])
 
 
 def page_of(runs: Sequence[RunSummary], question: RunsQuestion, shown: int = SHOWN) -> RunsPage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from perago.stores.provider import RepositoryAddress
 
 if TYPE_CHECKING:
     from perago.asking.past import Past
+    from perago.ui.conductor import ConductorRuns
 
 _SECOND = len("20260101-000000")
 
@@ -30,12 +31,20 @@ class Source:
         address: None for the runs of tasks without a workspace, without a repository.
         branch: the branch to show unless another one is named.
         root: the workspace root of this host's worker; None for none.
+        conductor: the runs on a server; None for those of this machine alone.
     """
 
-    def __init__(self, address: RepositoryAddress | None, branch: str, root: Path | None = None) -> None:
+    def __init__(
+        self,
+        address: RepositoryAddress | None,
+        branch: str,
+        root: Path | None = None,
+        conductor: ConductorRuns | None = None,
+    ) -> None:
         self.address = address
         self.branch = branch
         self.root = root
+        self.conductor = conductor
         self.engine: LocalEngine = local_engine(address)
         self._listing = threading.Lock()
         self._known: dict[str, tuple[object, RunSummary]] = {}
@@ -60,6 +69,20 @@ class Source:
         with open_past(self.address) as past:
             yield past
 
+    def all_runs(self) -> list[RunSummary]:
+        """The runs of this machine, and those of the server as they were read last, newest first.
+
+        Raises:
+            EngineError: the records cannot be read.
+        """
+        return merged(self.runs(), () if self.conductor is None else self.conductor.listed().runs)
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether there is a page of a run: its record is here, or it is in the server's list."""
+        if self.engine.version(run_id) is not None:
+            return True
+        return self.conductor is not None and any(run.run_id == run_id for run in self.conductor.listed().runs)
+
     def runs(self) -> list[RunSummary]:
         """All recorded runs, newest first. Reads again only the records that have changed.
 
@@ -78,6 +101,17 @@ class Source:
                     self._known[run_id] = (version, summary)
             found = [summary for _, summary in self._known.values()]
         return sorted(found, key=_age, reverse=True)
+
+
+def merged(here: Sequence[RunSummary], there: Sequence[RunSummary]) -> list[RunSummary]:
+    """Two lists of runs, each newest first, as one. A run whose start is unknown stays where it is in its list."""
+    found: list[RunSummary] = []
+    waiting = list(reversed(there))
+    for run in here:
+        while waiting and run.started is not None and (waiting[-1].started or run.started) > run.started:
+            found.append(waiting.pop())
+        found.append(run)
+    return [*found, *reversed(waiting)]
 
 
 def _age(summary: RunSummary) -> tuple[str, float, str]:

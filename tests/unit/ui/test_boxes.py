@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pydantic import BaseModel
 
 from perago import Flow, task, workflow
-from perago.ui.boxes import TryFacts, boxes_of, tasks_in
+from perago.ui import boxes
+from perago.ui.boxes import TryFacts, boxes_of, rows_in
 from perago.workflows.definition import workflow_of
 from perago.workflows.definition_json import from_json, to_json
 
@@ -65,7 +66,7 @@ def test_branches_are_side_by_side_and_the_rest_in_order():
     boxes = boxes_of(nodes, last)
     assert drawn(boxes) == "a:COMPLETED parallel[b:FAILED | c:IN_PROGRESS d:waiting] e:waiting"
     assert boxes[1].status == "FAILED"
-    assert [box.name for box in tasks_in(boxes)] == ["a", "b", "c", "d", "e"]
+    assert [box.name for box in rows_in(boxes)] == ["a", "b", "c", "d", "e"]
 
 
 def test_a_case_that_is_not_taken_says_so():
@@ -117,3 +118,13 @@ def test_a_map_is_one_box_and_knows_how_many_tasks_it_will_have():
     (box,) = boxes_of(nodes, last)
     assert (box.kind, box.name, box.total, box.done, box.failed, box.status) == ("map", "one", 12, 1, 1, "FAILED")
     assert [part.name for part in box.parts] == ["one_2", "one_10"]
+
+
+def test_of_a_large_map_what_failed_and_what_runs_is_shown_first(monkeypatch):
+    monkeypatch.setattr(boxes, "MAX_ITEMS", 3)
+    nodes = from_json(to_json(workflow_of(each).graph)).nodes
+    last = {f"one_{number}": facts(f"one_{number}") for number in range(8)}
+    last |= {"one_5": facts("one_5", "FAILED"), "one_7": facts("one_7", "IN_PROGRESS")}
+    (box,) = boxes_of(nodes, last)
+    assert [part.name for part in box.parts] == ["one_0", "one_5", "one_7"]
+    assert (box.total, box.done, box.failed, box.running, box.left_out) == (8, 6, 1, 1, 5)

@@ -12,15 +12,13 @@ from perago.cli.output import note, print_json, result_on_stdout
 from perago.cli.run.unserved import Unserved, waiting_in, warning_for
 from perago.cli.run.workflow_view import open_view
 from perago.engines.conductor import ConductorEngine, ConductorTask, ConductorWorkflow
-from perago.errors import EngineError, TaskNotFoundError, WorkflowDefinitionError
+from perago.errors import EngineError, TaskNotFoundError
+from perago.running.conductor import graph_of
 from perago.running.text import printable, reason_within
 from perago.running.view import WorkflowView
 from perago.values.record import WITHIN, TryStatus
 from perago.values.workflow_params import has_result, possible_secrets, texts_in
-from perago.workflows.definition_json import from_json
-from perago.workflows.forks import known_forks
-from perago.workflows.graph import SubWorkflowNode, WorkflowGraph
-from perago.workflows.load import with_sub_workflows
+from perago.workflows.graph import WorkflowGraph
 
 LOOK_SECONDS = 0.5
 """Between two looks at the server, each of which reads the whole workflow."""
@@ -120,18 +118,7 @@ def _showable(workflow: ConductorWorkflow, task: ConductorTask) -> dict[str, Any
 
 
 def _graph_of(engine: ConductorEngine, workflow: ConductorWorkflow) -> WorkflowGraph:
-    """The workflow's graph, for its order; without nodes if it has something that Perago does not run."""
-
-    def registered(node: SubWorkflowNode) -> WorkflowGraph:
-        return from_json(engine.get_workflow_definition(node.workflow_name, node.version))
-
-    try:
-        graph = with_sub_workflows(from_json(workflow.definition), registered)
-        for one in graph.with_sub_workflows():
-            list(known_forks(one.nodes))
-    except WorkflowDefinitionError:
-        return WorkflowGraph(name=workflow.name, nodes=())
-    return graph
+    return graph_of(workflow, lambda node: engine.get_workflow_definition(node.workflow_name, node.version))
 
 
 def _told(engine: ConductorEngine, workflow: ConductorWorkflow, reason: str | None, *, as_json: bool) -> int:

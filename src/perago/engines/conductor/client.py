@@ -202,6 +202,13 @@ class ConductorClient(Api):
         body = text.encode(errors="replace")[:MAX_LOG_BYTES].decode(errors="ignore").encode()
         self.send(f"/tasks/{segment(task_id)}/log", body, idempotent=False, timeout=LOG_SECONDS)
 
+    def get_log(self, task_id: str, *, timeout: float = CALL_SECONDS) -> list[str]:
+        """The entries of a task's log that the server's index has, the oldest first."""
+        found = self.get(f"/tasks/{segment(task_id)}/log", timeout=timeout)
+        entries = [one for one in (found if isinstance(found, list) else ()) if isinstance(one, Mapping)]
+        entries.sort(key=lambda one: str(one.get("createdTime", "")))
+        return [str(one.get("log", "")) for one in entries]
+
     # ---- definitions
 
     def get_taskdef(self, name: str) -> dict[str, Any] | None:
@@ -216,10 +223,12 @@ class ConductorClient(Api):
         """Register a TaskDef, replacing one of the same name."""
         self.post("/metadata/taskdefs", [taskdef], idempotent=True)
 
-    def get_workflow_definition(self, name: str, version: int | None = None) -> dict[str, Any] | None:
+    def get_workflow_definition(
+        self, name: str, version: int | None = None, *, timeout: float = CALL_SECONDS
+    ) -> dict[str, Any] | None:
         """A registered workflow definition; None if there is none. Default: the latest version."""
         try:
-            document = self.get(f"/metadata/workflow/{segment(name)}", {"version": version})
+            document = self.get(f"/metadata/workflow/{segment(name)}", {"version": version}, timeout=timeout)
         except ConductorNotFoundError:
             return None
         return dict(document) if isinstance(document, Mapping) else None
@@ -235,19 +244,19 @@ class ConductorClient(Api):
         answer = self.post("/workflow", {"name": name, "version": version, "input": input_data}, idempotent=False)
         return answer.body.decode(errors="replace").strip().strip('"')
 
-    def get_workflow(self, workflow_id: str) -> dict[str, Any]:
+    def get_workflow(self, workflow_id: str, *, timeout: float = CALL_SECONDS) -> dict[str, Any]:
         """A workflow instance with all its tasks, as the server's JSON.
 
         Raises:
             TaskNotFoundError: there is no such workflow.
         """
-        document = self.get(f"/workflow/{segment(workflow_id)}", {"includeTasks": True})
+        document = self.get(f"/workflow/{segment(workflow_id)}", {"includeTasks": True}, timeout=timeout)
         return dict(document) if isinstance(document, Mapping) else {}
 
-    def search_workflows(self, start: int, count: int) -> list[Mapping[str, Any]]:
+    def search_workflows(self, start: int, count: int, *, timeout: float = CALL_SECONDS) -> list[Mapping[str, Any]]:
         """Summaries of workflow instances, newest first, as far as the server has an index of them."""
         query: Query = {"start": start, "size": count, "sort": "startTime:DESC", "freeText": "*"}
-        document = self.get("/workflow/search", query)
+        document = self.get("/workflow/search", query, timeout=timeout)
         found = document.get("results") if isinstance(document, Mapping) else None
         return [one for one in (found if isinstance(found, list) else ()) if isinstance(one, Mapping)]
 

@@ -15,11 +15,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from perago.engines.conductor import again
+from perago.engines.conductor.api import CALL_SECONDS
 from perago.engines.conductor.client import ConductorClient
 from perago.engines.conductor.fit import fitting
 from perago.engines.conductor.lease import ConductorLease, FirstHeartbeats, heartbeat_interval
 from perago.engines.conductor.poll import Turns
-from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow
+from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow, InstanceHead
 from perago.errors import EngineError, TaskNotFoundError
 from perago.files.credentials import Credentials
 from perago.ports import HandedOut
@@ -210,6 +211,14 @@ class ConductorEngine:
         """Add an entry to the task's log, which the server's UI shows."""
         self._client.log(attempt.task_id, text)
 
+    def log_of(self, task_id: str, *, timeout: float = CALL_SECONDS) -> list[str]:
+        """The entries of a task's log that the server's index has, the oldest first.
+
+        Raises:
+            EngineError: the server refused, or did not answer.
+        """
+        return self._client.get_log(task_id, timeout=timeout)
+
     # ---- definitions
 
     def get_taskdef(self, name: str) -> dict[str, Any] | None:
@@ -224,9 +233,11 @@ class ConductorEngine:
         """When a worker last asked for tasks of a name and a domain, by the server's clock; None for never."""
         return self._client.last_poll(*queue)
 
-    def get_workflow_definition(self, name: str, version: int | None = None) -> dict[str, Any] | None:
+    def get_workflow_definition(
+        self, name: str, version: int | None = None, *, timeout: float = CALL_SECONDS
+    ) -> dict[str, Any] | None:
         """A registered workflow definition; None if there is none. Default: the latest version."""
-        return self._client.get_workflow_definition(name, version)
+        return self._client.get_workflow_definition(name, version, timeout=timeout)
 
     def put_workflow_definition(self, definition: Mapping[str, Any]) -> None:
         """Register a workflow definition, replacing the same version of it."""
@@ -242,21 +253,25 @@ class ConductorEngine:
         """
         return self._client.start_workflow(name, version, input_data)
 
-    def get_workflow(self, workflow_id: str) -> ConductorWorkflow:
+    def get_workflow(self, workflow_id: str, *, timeout: float = CALL_SECONDS) -> ConductorWorkflow:
         """A workflow instance with its tasks, those of each sub-workflow right after it, as `features/clean`.
+
+        Args:
+            timeout: seconds for each call. There is one for the instance, and one for each sub-workflow.
 
         Raises:
             TaskNotFoundError: there is no such workflow.
             EngineError: the server refused, or did not answer.
         """
-        workflow = ConductorWorkflow.of(self._client.get_workflow(workflow_id))
+        workflow = self.get_instance(workflow_id, timeout=timeout)
         tasks: list[ConductorTask] = []
         taken = dict(workflow.taken_cases)
         for task in workflow.tasks:
             tasks.append(task)
             if task.sub_workflow_id is not None:
                 with suppress(TaskNotFoundError):  # its id is known before it is there
-                    within, found = task.reference_task_name + WITHIN, self.get_workflow(task.sub_workflow_id)
+                    within = task.reference_task_name + WITHIN
+                    found = self.get_workflow(task.sub_workflow_id, timeout=timeout)
                     tasks += [
                         replace(inner, reference_task_name=within + inner.reference_task_name) for inner in found.tasks
                     ]
@@ -271,9 +286,17 @@ class ConductorEngine:
         Raises:
             EngineError: the server refused, or did not answer.
         """
-        ids = list(islice(self._newest_roots(), count))
+        ids = [head.workflow_id for head in self.newest_heads(count)]
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="perago-reads") as threads:
             return [workflow for workflow in threads.map(self._found_workflow, ids) if workflow is not None]
+
+    def newest_heads(self, count: int, *, timeout: float = CALL_SECONDS) -> list[InstanceHead]:
+        """What the server's index has of the instances that `newest_workflows` lists, with a call for each 100.
+
+        Raises:
+            EngineError: the server refused, or did not answer.
+        """
+        return list(islice(self._newest_roots(timeout), count))
 
     def has_ended(self, workflow_id: str) -> bool:
         """Whether a workflow instance has ended; a person may still retry or rerun it.
@@ -284,9 +307,9 @@ class ConductorEngine:
         """
         return ConductorWorkflow.of(self._client.get_workflow(workflow_id)).has_ended
 
-    def get_instance(self, workflow_id: str) -> ConductorWorkflow:
+    def get_instance(self, workflow_id: str, *, timeout: float = CALL_SECONDS) -> ConductorWorkflow:
         """A workflow instance without the tasks of its sub-workflows. Raises as `get_workflow`."""
-        return ConductorWorkflow.of(self._client.get_workflow(workflow_id))
+        return ConductorWorkflow.of(self._client.get_workflow(workflow_id, timeout=timeout))
 
     def terminate_workflow(self, workflow_id: str, reason: str) -> None:
         """End a running workflow; its live tasks are CANCELED.
@@ -329,10 +352,10 @@ class ConductorEngine:
 
     # ---- internals
 
-    def _newest_roots(self) -> Iterator[str]:
+    def _newest_roots(self, timeout: float) -> Iterator[InstanceHead]:
         for start in range(0, MAX_SEARCHED, SEARCH_SIZE):
-            page = self._client.search_workflows(start, SEARCH_SIZE)
-            yield from (str(one.get("workflowId")) for one in page if not one.get("parentWorkflowId"))
+            page = self._client.search_workflows(start, SEARCH_SIZE, timeout=timeout)
+            yield from (InstanceHead.of(one) for one in page if not one.get("parentWorkflowId"))
             if len(page) < SEARCH_SIZE:
                 return
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
@@ -31,6 +31,8 @@ class ConductorTask:
         seconds: from its hand-out to its end, or until now by the server's last update; 0.0 before its hand-out.
         domain: of the workers that may take it; None for those without one.
         due_in: seconds until a worker may take it, if it waits to be retried; by the clock of this machine.
+        started_time: its hand-out, by the server's clock, milliseconds since the epoch; 0 before.
+        worker_id: of the worker that took it last; "" before its hand-out.
     """
 
     task_id: str
@@ -48,6 +50,8 @@ class ConductorTask:
     sub_workflow_id: str | None = None
     domain: str | None = None
     due_in: float = 0.0
+    started_time: int = 0
+    worker_id: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -181,6 +185,24 @@ class ConductorWorkflow:
         )
 
 
+class InstanceHead(NamedTuple):
+    """What the server's index has of an instance.
+
+    Attributes:
+        status: as of the index, which may lag behind.
+        updated: changes when the instance does, as far as the index knows.
+    """
+
+    workflow_id: str
+    status: str
+    updated: str
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """Read an entry of a search."""
+        return cls(*(str(document.get(name, "")) for name in ("workflowId", "status", "updateTime")))
+
+
 def _task(document: Mapping[str, Any]) -> ConductorTask:
     declared = _object(document.get("workflowTask"))
     started, ended = document.get("startTime") or 0, document.get("endTime") or document.get("updateTime") or 0
@@ -200,6 +222,8 @@ def _task(document: Mapping[str, Any]) -> ConductorTask:
         sub_workflow_id=_text(document.get("subWorkflowId")),
         domain=_text(document.get("domain")),
         due_in=_due_in(document),
+        started_time=int(started),
+        worker_id=_text(document.get("workerId")) or "",
     )
 
 

@@ -1,4 +1,5 @@
 """The directory of runs, with one subdirectory each: `<run id>/run.json` and `<run id>/lock`.
+While a run goes on for more than a moment, `<run id>/live.json` says what its tries do.
 
 A run's directory gets its name when its record is complete, and is removed by one rename. Only the holder of a run's
 lock writes in it. Names of half created or half removed directories start with a dot; a sweep removes those of dead
@@ -15,17 +16,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from perago.engines.local.live import MAX_LIVE_BYTES
 from perago.engines.local.record_json import AnyRecord, from_json, to_json
 from perago.errors import EngineError, RunBusyError, RunNotFoundError, RuntimeConfigError, WorkspaceStorageError
 from perago.files.durable import leftovers_of, record_errors, sweep_leftovers, write_durably
 from perago.files.lock import FileLock
 from perago.files.private_directory import OWNER_ONLY_DIRECTORY, fault_of, make_private
-from perago.files.storage import opened_file, sync_directory
+from perago.files.storage import opened_file, sync_directory, write_whole
 from perago.ports import Clock
 from perago.workspace.removal import TRASH_PREFIX, delete_tree, discard
 
 RECORD_FILE = "run.json"
 LOCK_FILE = "lock"
+LIVE_FILE = "live.json"
 MAKING_LOCK_FILE = ".lock"
 NEW_PREFIX = ".new-"
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4,12}")
@@ -160,10 +163,35 @@ class RunsDirectory:
         with record_errors("cannot write", path):
             write_durably(path, text)
 
+    def write_live(self, run_id: str, content: bytes) -> None:
+        """Replace the notes on the live tries of a run. Only for the holder of its lock.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        write_whole(self.path / run_id / LIVE_FILE, [content.decode()])
+
+    def read_live(self, run_id: str) -> bytes:
+        """The notes on the live tries of a run; empty if there are none, or they are too large."""
+        if not RUN_ID.fullmatch(run_id):
+            return b""
+        try:
+            with opened_file(self.path / run_id / LIVE_FILE) as file:
+                content = file.read(MAX_LIVE_BYTES + 1)
+        except OSError:
+            return b""
+        return content if len(content) <= MAX_LIVE_BYTES else b""
+
+    def remove_live(self, run_id: str) -> None:
+        """Remove those notes. Only for the holder of the run's lock."""
+        with suppress(OSError):
+            (self.path / run_id / LIVE_FILE).unlink(missing_ok=True)
+
     def sweep_run(self, run_id: str) -> None:
         """Remove what killed writers left in a run's directory. Only for the holder of its lock."""
         with record_errors("cannot sweep", self.path / run_id):
             sweep_leftovers(self.record_path(run_id))
+            sweep_leftovers(self.path / run_id / LIVE_FILE)
 
     def sweep(self) -> bool:
         """Remove directories that killed processes left half created or half removed. Returns False if it was busy."""

@@ -8,7 +8,7 @@ import platform
 import secrets
 import string
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 from perago.engines.local.directory import REMOVAL_ERRORS, RUN_ID, RunsDirectory
 from perago.engines.local.examine import died, died_workflow, examine
+from perago.engines.local.live import TryNotes, parse_live
 from perago.engines.local.record import RunRecord, TryEntry, workspace_field
 from perago.engines.local.record_json import AnyRecord
 from perago.engines.local.run import LocalRun, Record, WorkflowRun, attempt_of
@@ -25,7 +26,7 @@ from perago.engines.local.summary import RUNNING, RunSummary
 from perago.engines.local.workflow_record import WorkflowRecord
 from perago.errors import EngineError, RunNotFoundError
 from perago.files.lock import FileLock, is_held_by_anybody
-from perago.ports import Clock, SystemClock
+from perago.ports import Clock, Event, SystemClock
 from perago.values.code import CodeVersion
 from perago.values.findings import Finding
 from perago.values.json_text import JsonObject
@@ -327,6 +328,29 @@ class LocalEngine:
         """What was noted of the sandbox of a try; None if nothing was."""
         run = self._held(identity.workflow_instance_id)
         return None if run is None else run.sandbox_of(identity.task_id)
+
+    def note_event(self, attempt: Attempt, event: Event) -> None:
+        """Something happened in a try of a run that this engine holds. Never raises."""
+        run = self._held(attempt.workflow_instance_id)
+        if run is not None:
+            run.live.event(attempt.task_id, event)
+
+    def note_line(self, attempt: Attempt | AttemptIdentity, text: str) -> None:
+        """The body of such a try has printed or logged a line. Never raises."""
+        run = self._held(attempt.workflow_instance_id)
+        if run is not None:
+            run.live.line(attempt.task_id, text)
+
+    def tell_live(self) -> None:
+        """Write what the runs that this engine holds do now, if that is due. Never raises."""
+        with self._mutex:
+            runs = list(self._open.values())
+        for run in runs:
+            run.live.tell()
+
+    def live(self, run_id: str) -> Mapping[str, TryNotes]:
+        """What the live tries of a run that a process holds do, by their ids; of one that was killed, what they did."""
+        return parse_live(self._directory.read_live(run_id))
 
     # ---- the ports; see `perago.ports` for their contract
 

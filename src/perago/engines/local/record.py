@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field
 
+from perago.engines.local.live import NO_NOTES, TryNotes
 from perago.errors import EngineError
 from perago.values.code import CodeVersion
 from perago.values.joins import input_refs
@@ -38,6 +39,8 @@ class TryEntry:
         duration_ms: from start to end; None if the end was not observed.
         code: the git commit of the task's code; None if it is in no work tree, or for a sub-workflow.
         sandbox: of the body and its guards; None if it had none.
+        phases, cached_from: see `live.TryNotes`; of one that has ended.
+        lines: the same, of one that has ended without completing.
     """
 
     task_id: str
@@ -53,6 +56,14 @@ class TryEntry:
     reason: str | None = None
     code: CodeVersion | None = None
     sandbox: SandboxRecord | None = None
+    phases: Mapping[str, Milliseconds] = field(default_factory=dict)
+    cached_from: str | None = None
+    lines: tuple[str, ...] = ()
+
+    def noted(self, notes: TryNotes) -> Self:
+        """This try, which has ended, with what was noted of its work."""
+        lines = () if self.status is TryStatus.COMPLETED else notes.lines
+        return replace(self, phases=notes.phases, cached_from=notes.cached_from, lines=lines)
 
     def as_try(self, reference_task_name: str, input_data: JsonObject) -> TryRecord:
         """The try in the form of the engine's port."""
@@ -134,6 +145,7 @@ class RunRecord:
         output: JsonObject | None = None,
         reason: str | None = None,
         duration_ms: int | None = None,
+        notes: TryNotes = NO_NOTES,
     ) -> RunRecord:
         """This record with the newest try ended."""
         if self.current.status is not TryStatus.IN_PROGRESS:
@@ -147,7 +159,7 @@ class RunRecord:
             output=output,
             reason=reason,
             duration_ms=duration_ms,
-        )
+        ).noted(notes)
         return replace(self, tries=(*self.tries[:-1], entry))
 
     def as_instance(self) -> InstanceRecord:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from perago.engines.local.directory import RunsDirectory
+from perago.engines.local.live import LiveTries
 from perago.engines.local.record import POLL_COUNT, RunRecord, TryEntry
 from perago.engines.local.record_json import AnyRecord
 from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
@@ -59,6 +60,7 @@ class HeldRun(ABC, Generic[Record]):
     Attributes:
         input_data: the input of the task or workflow. What is masked in the record is masked here too, unless a resume
             was given it.
+        live: the notes on the live tries.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class HeldRun(ABC, Generic[Record]):
         self._mutex = threading.RLock()
         self._cancelled = False
         self._is_settled = True
+        self.live = LiveTries(lambda content: directory.write_live(record.run_id, content))
 
     @property
     def run_id(self) -> str:
@@ -151,6 +154,7 @@ class HeldRun(ABC, Generic[Record]):
                 if self._lock.is_held:
                     status = TryStatus.CANCELED if self._cancelled else TryStatus.FAILED
                     self._end_live(status, "it ended without a result")
+                    self._directory.remove_live(self.run_id)
             self._lock.release()
         self._on_close(self)
 
@@ -266,8 +270,10 @@ class LocalRun(HeldRun[RunRecord]):
             self._end(status, reason=reason)
 
     def _end(self, status: TryStatus, *, output: JsonObject | None = None, reason: str | None = None) -> None:
+        notes = self.live.ended(self._record.current.task_id)
+        now, duration = self._now(), self._duration()
         self._write(
-            self._record.ended(status, now=self._now(), output=output, reason=reason, duration_ms=self._duration())
+            self._record.ended(status, now=now, output=output, reason=reason, duration_ms=duration, notes=notes)
         )
 
     def _duration(self) -> int:
@@ -391,17 +397,16 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
         self, record: WorkflowRecord, task_id: str, status: TryStatus, output: JsonObject | None, reason: str | None
     ) -> None:
         masked = None if output is None else mask_json(output)
-        self._write(
-            record.try_ended(
-                task_id,
-                status,
-                now=self._now(),
-                output=masked,
-                output_exact=masked == output,
-                reason=reason,
-                duration_ms=self._duration(task_id),
-            )
+        ended = record.try_ended(
+            task_id,
+            status,
+            now=self._now(),
+            output=masked,
+            output_exact=masked == output,
+            reason=reason,
+            duration_ms=self._duration(task_id),
         )
+        self._write(ended.noted(task_id, self.live.ended(task_id)))
         self._outputs[task_id] = output
 
     def _end_live(self, status: TryStatus, reason: str) -> None:

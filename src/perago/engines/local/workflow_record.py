@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from perago.engines.local.live import TryNotes
 from perago.engines.local.record import Milliseconds, TryEntry, params_to_give, workspace_field
 from perago.values.code import CodeVersion
 from perago.values.joins import input_refs
@@ -176,6 +177,11 @@ class WorkflowRecord:
             )
 
         return replace(self, tries=tuple(map(ended, self.tries)))
+
+    def noted(self, task_id: str, notes: TryNotes) -> WorkflowRecord:
+        """This record with what was noted of a try that has ended."""
+        tries = (entry.noted(notes) if entry.task_id == task_id else entry for entry in self.tries)
+        return replace(self, tries=tuple(tries))
 
     def live_ended(self, status: TryStatus, *, now: int, reason: str, within: str = "") -> WorkflowRecord:
         """This record with all live tries ended whose names begin with `within`."""
