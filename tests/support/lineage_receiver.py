@@ -15,6 +15,7 @@ class LineageReceiver:
     Args:
         status: of its answers.
         hangs: takes requests, and answers none until the end.
+        seconds: that each answer takes.
 
     Attributes:
         events: those that it has accepted, in their order.
@@ -22,12 +23,13 @@ class LineageReceiver:
         headers: of the last request.
     """
 
-    def __init__(self, *, status: int = 201, hangs: bool = False) -> None:
+    def __init__(self, *, status: int = 201, hangs: bool = False, seconds: float = 0.0) -> None:
         self.events: list[dict[str, Any]] = []
         self.requests = 0
         self.headers: dict[str, str] = {}
         self.status = status
         self._hangs = hangs
+        self._seconds = seconds
         self._ends = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -51,9 +53,6 @@ class LineageReceiver:
         """The events of a job."""
         return [event for event in self.events if event["job"]["name"] == job]
 
-    def states(self, job: str) -> list[str]:
-        return [event["eventType"] for event in self.of(job)]
-
     def last(self, job: str) -> dict[str, Any]:
         return self.of(job)[-1]
 
@@ -68,6 +67,7 @@ class LineageReceiver:
                 if receiver._hangs:
                     receiver._ends.wait()
                     return
+                receiver._ends.wait(receiver._seconds)
                 if receiver.status < 300:
                     is_zipped = self.headers.get("Content-Encoding") == "gzip"
                     receiver.events.append(json.loads(gzip.decompress(body) if is_zipped else body))

@@ -72,6 +72,20 @@ def work_tree_of(path: Path) -> Path | None:
     return next((folder for folder in path.parents if (folder / _GIT).exists()), None)
 
 
+def origin_of(root: Path) -> str | None:
+    """The URL of the remote `origin` of a work tree for which `code_version` has found a version; None without one."""
+    import pygit2
+
+    try:
+        repository = pygit2.Repository(str(root))
+        try:
+            return str(repository.remotes["origin"].url)
+        finally:
+            repository.free()
+    except (pygit2.GitError, KeyError, ValueError):
+        return None
+
+
 def _compared(repository: pygit2.Repository, root: Path, files: set[Path], folders: set[Path]) -> CodeVersion | None:
     import pygit2
 

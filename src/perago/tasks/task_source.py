@@ -7,16 +7,12 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from perago.tasks.code_version import code_version, work_tree_of
+from perago.tasks.code_version import code_version, origin_of, work_tree_of
 from perago.tasks.declare import TaskDefinition
 from perago.values.code import TaskSource
 from perago.values.redaction import mask_text
-
-if TYPE_CHECKING:
-    import pygit2
 
 MAX_CHARACTERS = 16 * 1024
 """Limit for the text of a function."""
@@ -32,7 +28,8 @@ def task_source(task: TaskDefinition) -> TaskSource | None:
     version = code_version(task)
     file = inspect.getsourcefile(inspect.unwrap(task.fn))
     root = None if file is None else work_tree_of(Path(os.path.realpath(file)))
-    repository = None if root is None or version is None else _origin_of(root)
+    remote = None if root is None or version is None else origin_of(root)
+    repository = None if remote is None else public_url(remote)
     if file is None or root is None or repository is None:
         return TaskSource(text=text)
     path = Path(os.path.realpath(file)).relative_to(root).as_posix()
@@ -44,20 +41,6 @@ def _text_of(task: TaskDefinition) -> str | None:
         text = inspect.getsource(task.fn)
         return mask_text(text) if len(text) <= MAX_CHARACTERS else None
     return None
-
-
-def _origin_of(root: Path) -> str | None:
-    """The URL of a work tree's remote `origin`. `code_version` has checked that no other user could change it."""
-    import pygit2
-
-    try:
-        repository: pygit2.Repository = pygit2.Repository(str(root))
-        try:
-            return public_url(str(repository.remotes["origin"].url))
-        finally:
-            repository.free()
-    except (pygit2.GitError, KeyError, ValueError):
-        return None
 
 
 def public_url(remote: str) -> str | None:
