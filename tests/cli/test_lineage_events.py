@@ -310,8 +310,9 @@ def test_a_worker_on_conductor_tells_the_same_graph(project, perago, worker_of, 
     repo = f"{fresh('birds')}.git"
     project.repo = project.path / repo
     birds = Birds(project, perago, ("--repo", repo, "--branch", "main"))
-    said = perago("register", f"{birds.module}:nightly")
-    assert said.code == 0, said.err
+    for target in (birds.module, f"{birds.module}:nightly"):
+        said = perago("register", target)
+        assert said.code == 0, said.err
     with worker_of(birds.module, "--repo", repo, OPENLINEAGE_URL=receiver.url, OPENLINEAGE_NAMESPACE="farm"):
         said = perago("submit", f"{birds.module}:nightly", *birds.options, "--watch", "--json")
         assert said.code == 0, said.err

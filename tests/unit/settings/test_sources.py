@@ -247,7 +247,8 @@ def test_what_openlineage_reads_from_the_environment_only_is_warned_of_in_dotenv
     settings.load()
     (said,) = [record.getMessage() for record in caplog.records if record.name == "perago.settings"]
     assert said == (
-        "OPENLINEAGE_URL has no effect in .env, because OpenLineage's client reads it only from the environment; export it"
+        "OPENLINEAGE_URL has no effect in .env, because OpenLineage's client reads it only from the environment; "
+        "export it"
     )
 
 
