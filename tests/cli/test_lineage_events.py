@@ -81,6 +81,12 @@ class NoParams(BaseModel):
     pass
 
 
+@workflow(name="{name}_whole", owner_email=OWNER, transactional=True)
+def whole(flow: Flow, params: NoParams) -> None:
+    flow.run(clean, Params())
+    flow.run(report, Params())
+
+
 @workflow(name="{name}_nightly", owner_email=OWNER)
 def nightly(flow: Flow, params: NoParams) -> None:
     flow.run(clean, Params())
@@ -195,6 +201,20 @@ def test_the_events_of_a_workflow_give_the_graph_of_the_history(birds, receiver)
     (namespace,) = {dataset["namespace"] for event in receiver.events for dataset in event["inputs"]}
     repo = birds.options[1]
     assert namespace == repo if "://" in repo else namespace.endswith("/data.git")
+
+
+def test_a_transactional_run_leads_from_its_branch_to_the_target(sparrows, receiver):
+    sparrows.run("whole")
+    for event in receiver.events:
+        expect_valid(event)
+    ended = [event for event in receiver.events if event["eventType"] == "COMPLETE"]
+    clean, report, end = [event for event in ended if event["outputs"]]
+    (branch,) = {dataset["name"].split("/")[0] for dataset in (*clean["outputs"], *report["outputs"])}
+    assert branch.startswith("perago-run-")
+    assert [dataset["name"] for dataset in end["inputs"]] == [branch]
+    assert version_of(end["inputs"][0]) == version_of(report["outputs"][0])
+    assert [dataset["name"] for dataset in end["outputs"]] == ["main/clean", "main/made"]
+    assert {version_of(dataset) for dataset in end["outputs"]} == {sparrows.project.head()}
 
 
 def test_a_task_alone_tells_its_failure_and_its_retry_is_another_run(sparrows, receiver):
