@@ -275,6 +275,14 @@ def test_wrong_variables_are_an_error_before_anything_begins(sparrows, receiver,
     assert (sparrows.project.head(), receiver.requests) == (head, 0)
 
 
+def test_without_its_package_it_is_told_and_the_run_goes_on(sparrows, receiver, monkeypatch):
+    monkeypatch.setattr("perago.running.lineage.find_spec", lambda _name: None)
+    said = sparrows.run("clean")
+    assert "OPENLINEAGE_URL is set, but no lineage is sent" in said.err
+    assert "pip install 'perago[lineage]'" in said.err
+    assert receiver.requests == 0
+
+
 # ---------------------------------------------------------------- receivers that fail
 
 
