@@ -125,10 +125,10 @@ package: $(DEV) ## Build wheel and sdist into dist/
 	$(BIN)/python -m hatchling build -t sdist -t wheel -d dist
 
 lock: ## Pin the dependencies again (needs uv)
-	$(COMPILE) --upgrade --extra otel --extra ui --group dev --output-file requirements/dev.txt
+	$(COMPILE) --upgrade --extra otel --extra lineage --extra ui --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/run.txt
-	$(COMPILE) --extra otel --extra ui --constraints requirements/dev.txt --output-file requirements/image.txt
-	$(COMPILE) --extra otel --extra ui --group units --constraints requirements/dev.txt --output-file requirements/units.txt
+	$(COMPILE) --extra otel --extra lineage --extra ui --constraints requirements/dev.txt --output-file requirements/image.txt
+	$(COMPILE) --extra otel --extra lineage --extra ui --group units --constraints requirements/dev.txt --output-file requirements/units.txt
 	$(PIN) --group manifests --constraints requirements/dev.txt --output-file requirements/manifests.txt
 	$(PIN) pyproject.toml --group libraries --constraints requirements/dev.txt --output-file requirements/libraries.txt
 

@@ -12,6 +12,7 @@ from typing import Any
 from perago.ports import Event, HandedOut, Phase
 from perago.telemetry.facts import Outcome
 from perago.telemetry.instruments import Group
+from perago.values.code import TaskSource
 from perago.values.models import Attempt
 from perago.worker.attempts.job import Job
 from perago.worker.attempts.journal import Journal
@@ -82,8 +83,8 @@ class SimulatedJournal(Journal):
         self._broken = broken
         self._settled: set[str] = set()
 
-    def begin(self, job: Job, groups: Iterable[Group]) -> None:
-        super().begin(job, groups)
+    def begin(self, job: Job, groups: Iterable[Group], source: TaskSource | None = None) -> None:
+        super().begin(job, groups, source)
         for older in others_of(job, self._jobs()):
             if older.ending is None and older.phase != Phase.REPORT:
                 self._broken.append(f"{older.execution_id} goes on beside {job.execution_id}, which has its task now")

@@ -20,7 +20,9 @@ from forgetting import no_secrets_known
 settings.register_profile("perago", deadline=None)
 settings.load_profile("perago")
 
-_OF_A_SHELL = re.compile(r"(LAKECTL|CONDUCTOR|OTEL)_.*|PERAGO_(?!TEST_|PROVE$).*|NO_COLOR|FORCE_COLOR|PYTHONBREAKPOINT")
+_OF_A_SHELL = re.compile(
+    r"(LAKECTL|CONDUCTOR|OTEL|OPENLINEAGE)_.*|PERAGO_(?!TEST_|PROVE$).*|NO_COLOR|FORCE_COLOR|PYTHONBREAKPOINT"
+)
 """Variables that are not the tests' own."""
 
 _COUNTED, _TOLD, _FOUND = "counted", "told", "found at random"

@@ -47,7 +47,7 @@ def test_the_metadata_says_what_an_index_shows(distributions):
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata.get_all("License-File") == ["LICENSE", "src/perago/ui/static/LICENSE.htmx"]
     assert metadata["Requires-Python"] == ">=3.11"
-    assert set(metadata.get_all("Provides-Extra")) == {"lakefs", "conductor", "otel", "ui", "all"}
+    assert set(metadata.get_all("Provides-Extra")) == {"lakefs", "conductor", "otel", "lineage", "ui", "all"}
     assert "Typing :: Typed" in metadata.get_all("Classifier")
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_payload() == (PROJECT / "README.md").read_text()

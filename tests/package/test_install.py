@@ -13,12 +13,14 @@ BROUGHT = {
     "lakefs": {"aiohttp"},
     "conductor": {"urllib3"},
     "otel": {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-exporter-prometheus"},
+    "lineage": {"openlineage-python"},
     "ui": {"starlette", "uvicorn", "jinja2"},
 }
 IMPORTED = {
     "lakefs": "from perago.stores.lakefs import LakeFSStore as it",
     "conductor": "from perago.engines.conductor import ConductorEngine as it",
     "otel": "from opentelemetry.exporter.prometheus import PrometheusMetricReader as it",
+    "lineage": "from perago.telemetry.openlineage import OpenLineageTelemetry as it",
     "ui": "from perago.ui.serve import serve as it",
 }
 TASK = """\

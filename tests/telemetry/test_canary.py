@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lineage_receiver import LineageReceiver
 from perago.settings import load_runtime_config
 from perago.stores.git.provider import git_settings
 from perago.telemetry.json_lines import JsonLinesFile
@@ -51,7 +52,16 @@ SLIPS = (
 IN_ENDPOINT = "canary-in-the-endpoint-62df"
 
 
-def test_no_secret_is_told(flow, start, receiver, conductor, lakefs_server, lakefs_repository, tmp_path):
+IN_LINEAGE = "canary-of-lineage-2b7c"
+
+
+@pytest.fixture
+def lineage():
+    with LineageReceiver() as lineage:
+        yield lineage
+
+
+def test_no_secret_is_told(flow, start, receiver, lineage, conductor, lakefs_server, lakefs_repository, tmp_path):
     lakefs_repository.commit_files("main", {"readme.txt": b"data"})
     lakefs_repository.branch("other", "main")  # or whoever comes second would fail for what the first one published
     variables = {
@@ -60,6 +70,8 @@ def test_no_secret_is_told(flow, start, receiver, conductor, lakefs_server, lake
         "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": lakefs_server.access_key_id,
         "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": lakefs_server.secret_access_key,
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url.replace("://", f"://me:{IN_ENDPOINT}@"),
+        "OPENLINEAGE_URL": lineage.url,
+        "OPENLINEAGE_API_KEY": IN_LINEAGE,
         "PERAGO_HEALTH_ADDRESS": "127.0.0.1:0",
         "PERAGO_PROMETHEUS": "on",
     }
@@ -94,8 +106,10 @@ def test_no_secret_is_told(flow, start, receiver, conductor, lakefs_server, lake
     assert "tell.trace" in told["commits"]
     told["telemetry"] = "\n".join(body.decode(errors="replace") for body in receiver.raw)
     assert "could not connect" in told["telemetry"]
+    told["lineage"] = json.dumps(lineage.events)
+    assert "could not connect" in told["lineage"]
     told |= {"stdout": worker.output.read_text(), "stderr": worker.told(), **files_of(worker.logs)}
-    words = [*WORDS, IN_PARAMS, IN_ENDPOINT, lakefs_server.access_key_id, lakefs_server.secret_access_key]
+    words = [*WORDS, IN_PARAMS, IN_ENDPOINT, IN_LINEAGE, lakefs_server.access_key_id, lakefs_server.secret_access_key]
     assert [(where, word) for where, text in told.items() for word in words if word in text] == []
 
 

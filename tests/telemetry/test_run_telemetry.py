@@ -132,6 +132,7 @@ def test_what_is_off_loads_nothing_and_costs_next_to_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"opentelemetry", "prometheus_client", "requests", "google.protobuf", "perago.telemetry.otel"}
+    heavy |= {"openlineage", "perago.telemetry.openlineage", "perago.telemetry.lineage"}
     assert set(done.stdout.split()) & heavy == set()
     event = Event(phase=Phase.BODY, kind="completed", seconds=1.0)
     rounds = 2000

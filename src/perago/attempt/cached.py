@@ -20,6 +20,7 @@ from perago.attempt.phases import Phases
 from perago.attempt.publication import PublicationResult, PublicationTarget, Settled
 from perago.attempt.reuse import Hit, Miss, RunCache, Unproven, choose, proof_of
 from perago.attempt.stamp import describe_params
+from perago.attempt.told import what_changed
 from perago.errors import RuntimeConfigError, SourceGoneError, StoreError, WorkspaceStorageError, required
 from perago.ports import (
     Clock,
@@ -157,7 +158,7 @@ class CachedAttempt:
             return PublicationResult(self.workspace_input.ref, "cached"), result
         with self.phases(Phase.DIFF) as span:
             changes, written_bytes = self._changes(found)
-            span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
+            span.note(**what_changed(changes))
 
         def stage(_: Path, target: WorkspaceInput, spec: WorkspaceSpec, execution: TaskExecution) -> StagedWorkspace:
             try:

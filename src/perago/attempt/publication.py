@@ -259,6 +259,9 @@ class PublicationTarget:
                 plan = self._validated(plan, seen)
             how = None if plan is None or isinstance(plan, Refuse) else self._how(plan)
             span.note(head=history.head, commits=len(history.commits), plan=_name(plan), how=how)
+            match plan:
+                case Seal(_, completes) | Complete(completes):
+                    span.note(completes=completes)
             if isinstance(plan, Refuse):
                 raise self._refusal(plan)
         return plan, seen

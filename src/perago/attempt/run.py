@@ -39,6 +39,7 @@ from perago.attempt.parse import (
 from perago.attempt.phases import Phases
 from perago.attempt.publication import AttemptPorts, Due, PublicationResult, PublicationTarget, Settled
 from perago.attempt.stamp import StampDraft
+from perago.attempt.told import what_changed, what_it_reads
 from perago.attempt.transaction import begin_or_end, begins_or_ends
 from perago.errors import WorkspaceContentError, required
 from perago.ports import (
@@ -179,8 +180,8 @@ class AttemptRun:
         Args:
             only: refuse further top-level fields of the input.
         """
-        workspace_input, call = self._parse(input_data, ports.read_history, only=only)
-        return self.with_patterns_of(call.params).complete_parsed(workspace_input, call, input_refs(input_data), ports)
+        run, workspace_input, call = self._parse(input_data, ports.read_history, only=only)
+        return run.complete_parsed(workspace_input, call, input_refs(input_data), ports)
 
     def with_patterns_of(self, params: BaseModel) -> AttemptRun:
         """With the values of params in the patterns of the workspace."""
@@ -254,8 +255,7 @@ class AttemptRun:
         read_history: ReadHistory,
     ) -> Work:
         """Run it up to the diff and publish nothing. Only a join needs the history."""
-        workspace_input, call = self._parse(input_data, read_history)
-        run = self.with_patterns_of(call.params)
+        run, workspace_input, call = self._parse(input_data, read_history)
         return run.rehearse_parsed(workspace_input, call, download_workspace, list_workspace)
 
     def rehearse_parsed(
@@ -279,7 +279,7 @@ class AttemptRun:
 
     def _parse(
         self, input_data: Mapping[str, Any], read_history: ReadHistory, *, only: bool = False
-    ) -> tuple[WorkspaceInput, BodyCall]:
+    ) -> tuple[AttemptRun, WorkspaceInput, BodyCall]:
         with self.phases(Phase.PARSE) as span:
             expect_fields(self.task, input_data, WORKSPACE_FIELDS, only=only)
             span.caution(of_unknown_fields(input_data, WORKSPACE_FIELDS))
@@ -290,6 +290,8 @@ class AttemptRun:
             workspace_input = resolve_join(given, read_history)
             if isinstance(given, WorkspaceJoin):
                 span.note(joined=len(given.inputs), ref=workspace_input.ref)
+            run = self.with_patterns_of(params)
+            span.note(reads=what_it_reads(workspace_input, run.spec))
         call = BodyCall(
             task=self.task,
             params=params,
@@ -297,7 +299,7 @@ class AttemptRun:
             metrics=None if self.task.metrics is None else SeriesRecorder(self.context.metrics),
             context=self.context.of_task(self.task, self.identity),
         )
-        return workspace_input, call
+        return run, workspace_input, call
 
     @contextmanager
     def _directory(self) -> Iterator[AttemptDirectory]:
@@ -396,7 +398,7 @@ class AttemptRun:
                 changes = diff(manifest, now, partial(digest_file, files))
             if self.spec.outputs:
                 expect_in_outputs(changes, now, self.spec.outputs)
-            span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
+            span.note(**what_changed(changes))
         return changes, sum(now.files[path].size for path in changes.written)
 
     def _applicant(self, draft: StampDraft, refs: tuple[str, ...]) -> Applicant:

@@ -21,6 +21,7 @@ from perago.attempt.output import completed, workspace_output
 from perago.attempt.parse import WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace, parse_workspace_input
 from perago.attempt.publication import AttemptPorts, Due, PublicationTarget
 from perago.attempt.stamp import StampDraft, of_run
+from perago.attempt.told import what_changed, what_it_reads
 from perago.errors import PublishFenceError, StoreError, TaskInputError, required
 from perago.ports import (
     AttemptEngine,
@@ -175,8 +176,9 @@ class _RunEnd:
         draft = StampDraft.begin(self.task, call, self.identity, workspace_input, WorkspaceSpec(), self.context.clock)
         target = self._target(draft, workspace_input, params)
         try:
-            with phases(Phase.PARSE):
+            with phases(Phase.PARSE) as span:
                 run, published = self._run(params, workspace_input)
+                span.note(reads=what_it_reads(run, WorkspaceSpec()), target=workspace_input.branch)
         except (PublishFenceError, StoreError):
             before = target.begin(draft.execution(self.attempt, self.context, {}), _NO_DIRECTORY)
             if isinstance(before, Due):
@@ -184,7 +186,7 @@ class _RunEnd:
             return completed(workspace_output(workspace_input, before.ref, before.result or {}))
         with phases(Phase.DIFF) as span:
             changes = self.store.changes_of_run(workspace_input, run.ref)
-            span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
+            span.note(**what_changed(changes))
         result = published.model_dump()
         execution = self._of_run(replace(draft.execution(self.attempt, self.context, result), changes=changes), run)
         target = replace(target, ports=replace(target.ports, stage_workspace=self._staging(run)))

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from perago.errors import required
 from perago.settings import RuntimeConfig
-from perago.telemetry.sink import OFF, Telemetry
+from perago.telemetry.sink import Telemetry
 from perago.worker.supervisor.health import checks_object
 
 if TYPE_CHECKING:
@@ -37,11 +36,10 @@ def serve_health(config: RuntimeConfig, supervisor: Supervisor, telemetry: Telem
         return json_page({"ready": health.is_ready, "checks": checks_object(health.all)}, ok=health.is_ready)
 
     pages = {"/healthz": healthz, "/readyz": readyz}
-    if config.prometheus == "on" and not isinstance(telemetry, type(OFF)):
-        from perago.telemetry.otel import PROMETHEUS_CONTENT_TYPE, OtelTelemetry
+    if config.prometheus == "on" and not config.telemetry_disabled:
+        from perago.telemetry.otel import PROMETHEUS_CONTENT_TYPE
 
-        otel = required(telemetry if isinstance(telemetry, OtelTelemetry) else None, "there are only two kinds")
-        pages["/metrics"] = lambda: Page(otel.prometheus_text(), PROMETHEUS_CONTENT_TYPE)
+        pages["/metrics"] = lambda: Page(telemetry.prometheus_text(), PROMETHEUS_CONTENT_TYPE)
     with Endpoint(config.health_address, pages) as endpoint:
         supervisor.journal.tell(logging.INFO, f"serves {', '.join(pages)} on {endpoint.url}")
         yield

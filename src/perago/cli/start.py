@@ -106,9 +106,9 @@ def run_worker(arguments: StartArguments) -> int:
         log_path = stack.enter_context(_logging(config, worker_id, as_json=arguments.as_json))
         for text in warnings:
             write(logging.WARNING, text, {})
-        telemetry = stack.enter_context(open_telemetry(config, worker_id, scraped=True))
-        engine = stack.enter_context(_reached_engine(config))
         store = configured_store(config) if arguments.repo is None else _store_at(arguments.repo)
+        telemetry = stack.enter_context(open_telemetry(config, worker_id, scraped=True, store=store))
+        engine = stack.enter_context(_reached_engine(config))
         tasks: list[str] = []
 
         def check(declared: Sequence[DeclaredTask]) -> None:
@@ -127,7 +127,7 @@ def run_worker(arguments: StartArguments) -> int:
                 store=store,
             ),
             engine,
-            _executors(stack, arguments, config, worker_id, engine, store),
+            _executors(stack, arguments, config, worker_id, engine, store, tells_source=telemetry.wants_source),
             check,
             telemetry=telemetry,
             probes=probes_of(stack, engine, tasks, store),
@@ -239,8 +239,10 @@ def _executors(
     worker_id: str,
     engine: ConductorEngine,
     store: StoreSettings | None,
+    *,
+    tells_source: bool,
 ) -> MakeExecutor:
-    configuration = executor_configuration(config, worker_id, arguments.modules, store)
+    configuration = executor_configuration(config, worker_id, arguments.modules, store, tells_source=tells_source)
     if config.execution_mode == "process":
         return process_executors(configuration, engine)
     loop = LoopThread("perago-bodies")

@@ -35,6 +35,7 @@ from perago.running.watch import RunObserver
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import Instrument, MetricRecorder, metric_groups
+from perago.tasks.task_source import task_source
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.sink import OFF, Telemetry
 from perago.values.json_text import JsonObject
@@ -64,7 +65,8 @@ def begun(
         RunArgumentError, RunNotFoundError, RunBusyError, EngineError, StoreError: nothing was begun.
     """
     with ExitStack() as stack:
-        telemetry = stack.enter_context(open_telemetry(job.config, f"{platform.node()}-{os.getpid()}"))
+        store = None if job.repository is None else job.repository.settings
+        telemetry = stack.enter_context(open_telemetry(job.config, f"{platform.node()}-{os.getpid()}", store=store))
         repository = _open(job, stack, watch)
         sweep_leftovers(job.config, repository, watch)
         run, input_data = job.begin()
@@ -200,6 +202,9 @@ class ObservedTry:
                 task_id=identity.task_id,
                 retry_count=identity.retry_count,
                 execution_id=self.execution_id,
+                workflow=getattr(attempt, "workflow_type", None),
+                is_whole=True,
+                source=task_source(task) if telemetry.wants_source else None,
                 trace=_trace_of_environment(os.environ),
                 groups=frozenset(metric_groups(task.metrics)),
             )

@@ -1,47 +1,60 @@
-"""Opens telemetry as configured. OpenTelemetry is imported only if the settings ask for it."""
+"""Opens telemetry as configured. The libraries of OpenTelemetry and OpenLineage are imported only if something asks for
+them."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from perago.errors import RuntimeConfigError
+from perago.running.lineage import open_lineage
 from perago.settings import RuntimeConfig
-from perago.telemetry.sink import OFF, Telemetry
+from perago.telemetry.sink import OFF, Both, Telemetry
+from perago.values.stores import StoreSettings
 
 if TYPE_CHECKING:
     from perago.telemetry.otel import OtelSettings, OtelTelemetry
 
 _LOGGER = logging.getLogger("perago.telemetry")
 
-
-_INSTALL = "run `pip install 'perago[otel]'`"
+_INSTALL = "run `pip install 'perago[{}]'`"
 
 
 @contextmanager
-def open_telemetry(config: RuntimeConfig, instance_id: str, *, scraped: bool = False) -> Iterator[Telemetry]:
-    """The sink that the settings ask for. On exit it sends what is pending, within `otel.CLOSE_SECONDS`.
+def open_telemetry(
+    config: RuntimeConfig, instance_id: str, *, scraped: bool = False, store: StoreSettings | None = None
+) -> Iterator[Telemetry]:
+    """The sink that the settings ask for. On exit it sends what is pending, within `otel.CLOSE_SECONDS` and
+    `openlineage.CLOSE_SECONDS`.
 
     Args:
         instance_id: identifies this process, unless the settings do.
         scraped: this process may serve metrics to Prometheus.
+        store: of the attempts' workspaces; None without one.
 
     Raises:
-        RuntimeConfigError: Prometheus is on, and its packages are not installed; or the headers of the environment do
-            not go to this receiver.
+        RuntimeConfigError: Prometheus is on, and its packages are not installed; the headers of the environment do
+            not go to this receiver; or the variables of OpenLineage are wrong.
     """
-    opened = _opened(config, instance_id, scraped=scraped)
-    if opened is None:
-        yield OFF
-        return
-    try:
-        yield opened
-    finally:
-        if not opened.close():
-            _LOGGER.warning("the telemetry receiver did not accept the last data in time; it was discarded")
+    with ExitStack() as stack:
+        opened = _opened(config, instance_id, scraped=scraped)
+        telemetry: Telemetry = OFF
+        if opened is not None:
+            telemetry = opened
+            stack.callback(_close, opened)
+        lineage = open_lineage(os.environ, store, telemetry.count)
+        if lineage is not None:
+            telemetry = Both(telemetry, stack.enter_context(lineage))
+        yield telemetry
+
+
+def _close(opened: OtelTelemetry) -> None:
+    if not opened.close():
+        _LOGGER.warning("the telemetry receiver did not accept the last data in time; it was discarded")
 
 
 def _opened(config: RuntimeConfig, instance_id: str, *, scraped: bool) -> OtelTelemetry | None:
@@ -50,9 +63,10 @@ def _opened(config: RuntimeConfig, instance_id: str, *, scraped: bool) -> OtelTe
         return None
     config.expect_consent(*(name for name in config.refused if name.startswith("OTEL_")))
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        install = _INSTALL.format("otel")
         if prometheus:
-            raise RuntimeConfigError(f"PERAGO_PROMETHEUS is on, but its packages are not installed; {_INSTALL}")
-        _LOGGER.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but nothing is sent: packages are missing; %s", _INSTALL)
+            raise RuntimeConfigError(f"PERAGO_PROMETHEUS is on, but its packages are not installed; {install}")
+        _LOGGER.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but nothing is sent: packages are missing; %s", install)
         return None
     from perago.telemetry.otel import OtelTelemetry
 

@@ -278,7 +278,8 @@ def begun(
         RunArgumentError, RunNotFoundError, RunBusyError, EngineError, StoreError: nothing was begun.
     """
     with ExitStack() as stack:
-        telemetry = stack.enter_context(open_telemetry(request.config, f"{platform.node()}-{os.getpid()}"))
+        store = None if request.repository is None else request.repository.settings
+        telemetry = stack.enter_context(open_telemetry(request.config, f"{platform.node()}-{os.getpid()}", store=store))
         events: queue.SimpleQueue[_Ended | _Called] = queue.SimpleQueue()
         tasks = request.workflow.tasks
         targets = {name: task.target for name, task in tasks.items()} if reloads else None

@@ -164,17 +164,22 @@ def _known(given: Mapping[str, str | None]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in Variables.model_fields and value is not None}
 
 
+_READ_BY_THEMSELVES = {"OTEL_": "OpenTelemetry", "OPENLINEAGE_": "OpenLineage's client"}
+"""Libraries that read their variables themselves, by the beginning of their names."""
+
+
 def _read_dotenv(path: Path) -> Source:
     try:
         bindings = parse_dotenv(read_file(path))
     except ValueError as exc:
         return Source(".env", faults=(f".env cannot be read: {exc}",))
     given = {binding.key: binding.value for binding in bindings if binding.key is not None}
-    unread = sorted(name for name in given if name.startswith("OTEL_") and name not in Variables.model_fields)
     warnings = _unknown(given, ".env")
-    if unread:  # OpenTelemetry's SDK reads them itself
-        why = "because OpenTelemetry reads it only from the environment; export it"
-        warnings = (f"{', '.join(unread)} has no effect in .env, {why}", *warnings)
+    for prefix, library in _READ_BY_THEMSELVES.items():
+        unread = sorted(name for name in given if name.startswith(prefix) and name not in Variables.model_fields)
+        if unread:
+            why = f"because {library} reads it only from the environment; export it"
+            warnings = (f"{', '.join(unread)} has no effect in .env, {why}", *warnings)
     faults = tuple(_cannot_be_read(binding.original) for binding in bindings if binding.error)
     return Source(".env", _known(given), tuple(filter(None, faults)), path, "dotenv", warnings=warnings)
 

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from perago.ports import Observer, Repository, WorkspaceStore, ignore
 from perago.values.models import Attempt
-from perago.values.stores import StoreSettings
+from perago.values.stores import DatasetSource, StoreSettings
 
 
 class Host(Protocol):
@@ -253,6 +253,10 @@ class StoreProvider(Protocol):
 
     def may_have(self, settings: StoreSettings, repository: str) -> bool:
         """Whether the store can have a repository with this name."""
+        ...
+
+    def dataset_source(self, settings: StoreSettings, repository: str) -> DatasetSource:
+        """Where the data sets of a repository are. Asks no server."""
         ...
 
     def probe(self, settings: StoreSettings) -> AbstractContextManager[Callable[[], str]]:

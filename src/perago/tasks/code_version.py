@@ -49,7 +49,7 @@ def _version_of(functions: tuple[Callable[..., object], ...]) -> CodeVersion | N
     if not files or any(source is None for source in sources):
         return None
     folders = {Path(os.path.realpath(folder)) for function in functions for folder in source_folders(function)}
-    roots = {_root_above(path) for path in files | folders}
+    roots = {work_tree_of(path) for path in files | folders}
     root = roots.pop()
     if roots or root is None:
         return None
@@ -67,8 +67,23 @@ def _version_of(functions: tuple[Callable[..., object], ...]) -> CodeVersion | N
         return None
 
 
-def _root_above(path: Path) -> Path | None:
+def work_tree_of(path: Path) -> Path | None:
+    """The nearest directory above a file that has a `.git`; None if there is none."""
     return next((folder for folder in path.parents if (folder / _GIT).exists()), None)
+
+
+def origin_of(root: Path) -> str | None:
+    """The URL of the remote `origin` of a work tree for which `code_version` has found a version; None without one."""
+    import pygit2
+
+    try:
+        repository = pygit2.Repository(str(root))
+        try:
+            return str(repository.remotes["origin"].url)
+        finally:
+            repository.free()
+    except (pygit2.GitError, KeyError, ValueError):
+        return None
 
 
 def _compared(repository: pygit2.Repository, root: Path, files: set[Path], folders: set[Path]) -> CodeVersion | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from perago.ports import Event, EventKind
 from perago.telemetry.instruments import Group
+from perago.values.code import TaskSource
 from perago.values.redaction import text_of
 from perago.values.trace_context import TraceContext
 
@@ -30,6 +31,9 @@ class Execution:
     """The execution that facts belong to.
 
     Attributes:
+        workflow: name of the workflow's definition; None if the task runs alone, or that is not known.
+        is_whole: the instance is of the outermost workflow.
+        source: of the task's code; None if nobody asks for it.
         trace: of the attempt; None if there is none.
         groups: metric groups that are recorded for its task.
     """
@@ -40,6 +44,9 @@ class Execution:
     task_id: str
     retry_count: int
     execution_id: str
+    workflow: str | None = None
+    is_whole: bool = False
+    source: TaskSource | None = None
     trace: TraceContext | None = None
     groups: frozenset[Group] = ALL_GROUPS
 

@@ -163,6 +163,12 @@ VALUES_DROPPED = Instrument(
     "Values recorded by task bodies that were dropped: too many names, or a name of Perago's own.",
     (TASK,),
 )
+LINEAGE_DROPPED = Instrument(
+    "perago.lineage.events.dropped",
+    "counter",
+    "{event}",
+    "OpenLineage events that were dropped: their receiver was too slow, refused them, or was not there.",
+)
 
 INSTRUMENTS = (
     ATTEMPT_DURATION,
@@ -181,4 +187,5 @@ INSTRUMENTS = (
     REPORT_RETRIES,
     RESULTS_WAITING,
     VALUES_DROPPED,
+    LINEAGE_DROPPED,
 )

@@ -87,6 +87,8 @@ class _Attempt:
 class OtelTelemetry:
     """Implements `sink.Telemetry`. Owns its exporters' threads until `close`."""
 
+    wants_source = False
+
     def __init__(self, settings: OtelSettings) -> None:
         resource = _resource(settings.instance_id)
         self._registry = CollectorRegistry() if settings.prometheus else None
@@ -119,7 +121,7 @@ class OtelTelemetry:
         self._guarded(lambda: self._metrics.watch(instrument, reading))
 
     def prometheus_text(self) -> bytes:
-        """All metrics in Prometheus' format; empty unless enabled."""
+        """See `sink.Telemetry`; empty unless enabled."""
         return b"" if self._registry is None else generate_latest(self._registry)
 
     def close(self, seconds: float = CLOSE_SECONDS) -> bool:

@@ -23,3 +23,20 @@ class CodeVersion:
     def text(self) -> str:
         """For people: "1f2e3d4c5b6a", "1f2e3d4c5b6a (dirty)"."""
         return self.commit[:_SHORT] + (" (dirty)" if self.is_dirty else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSource:
+    """Where the code of a task is, and how it reads.
+
+    Attributes:
+        text: source of the task's function, secrets masked; None if it has none, or more than
+            `tasks.task_source.MAX_CHARACTERS`.
+        repository: URL of its git repository, without credentials; path: of the function's file in it; version: see
+            `tasks.code_version`. None if the code is in none, or that names no other one as `origin`.
+    """
+
+    text: str | None = None
+    repository: str | None = None
+    path: str | None = None
+    version: CodeVersion | None = None

@@ -11,6 +11,7 @@ import re
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
@@ -131,8 +132,23 @@ def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:
                 header = unquote(pair.partition("=")[2]).strip()
                 yield header
                 yield header.rpartition(" ")[2]  # what follows "Bearer"
+        elif name.startswith("OPENLINEAGE__") and value.lstrip().startswith("{"):
+            yield from _secrets_of_json(value)
         else:
             yield from (match[2] for match in _USERINFO.finditer(value))
+
+
+def _secrets_of_json(text: str) -> Iterator[str]:
+    """The values of secret-looking keys in a text that may be a JSON object."""
+    with suppress(ValueError, RecursionError):
+        waiting: list[Any] = [json.loads(text)]
+        while waiting:
+            found = waiting.pop()
+            if isinstance(found, list):
+                waiting += found
+            elif isinstance(found, dict):
+                waiting += found.values()
+                yield from (value for key, value in found.items() if isinstance(value, str) and is_secret_key(key))
 
 
 @functools.lru_cache(maxsize=1024)  # the same few names repeat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer
@@ -29,3 +30,16 @@ class StoreSettings(BaseModel):
     def revealed(self) -> dict[str, str]:
         """The secrets in clear, by name."""
         return self._reveal(self.secrets)
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Where the data sets of a repository are, as OpenLineage names it; see docs/lineage-events.md.
+
+    Attributes:
+        namespace: of the repository.
+        uri: of the server or the directory that has it.
+    """
+
+    namespace: str
+    uri: str

@@ -83,9 +83,18 @@ def worker_settings(
 
 
 def executor_configuration(
-    config: RuntimeConfig, worker_id: str, targets: Sequence[str], store: StoreSettings | None
+    config: RuntimeConfig,
+    worker_id: str,
+    targets: Sequence[str],
+    store: StoreSettings | None,
+    *,
+    tells_source: bool = False,
 ) -> Configure:
-    """The first message to an executor process, which also serves the tasks of Perago itself."""
+    """The first message to an executor process, which also serves the tasks of Perago itself.
+
+    Args:
+        tells_source: describe the tasks with their sources.
+    """
     state = find_state_directory()
     own = builtin.MODULES if store is not None else builtin.FREE_MODULES
     return Configure(
@@ -98,6 +107,7 @@ def executor_configuration(
         sandbox=config.sandbox,
         state_directory=None if state is None else str(state),
         run_cache=config.run_cache or ("proven" if sys.platform == "linux" else "observed"),
+        tells_source=tells_source,
     )
 
 

@@ -242,6 +242,16 @@ def test_what_opentelemetry_reads_from_the_environment_only_is_warned_of_in_dote
     )
 
 
+def test_what_openlineage_reads_from_the_environment_only_is_warned_of_in_dotenv(settings, caplog):
+    settings.write(dotenv="OPENLINEAGE_URL=http://marquez:5000\n")
+    settings.load()
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "perago.settings"]
+    assert said == (
+        "OPENLINEAGE_URL has no effect in .env, because OpenLineage's client reads it only from the environment; "
+        "export it"
+    )
+
+
 @pytest.mark.parametrize("kind", ["dotenv", "toml", "pyproject"])
 def test_a_file_of_settings_is_read_up_to_a_limit(settings, kind):
     settings.write(**{kind: f"# {'x' * 2**20}\n"})

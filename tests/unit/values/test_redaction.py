@@ -162,6 +162,17 @@ def test_an_environment_is_searched_for_secrets():
     assert not {"/usr/bin", "/home/me"} & found
 
 
+def test_secrets_of_a_lineage_transport_are_found_in_its_json():
+    environment = {
+        "OPENLINEAGE__TRANSPORT": '{"auth": {"type": "api_key", "apiKey": "one"}, "more": [{"token": "two"}]}',
+        "OPENLINEAGE__TRANSPORT__AUTH": '{"type": "api_key", "apiKey": "three"}',
+        "OPENLINEAGE__TRANSPORT__AUTH__APIKEY": "four",
+        "OPENLINEAGE_API_KEY": "five",
+        "OPENLINEAGE__TAGS": "{no json",
+    }
+    assert set(redaction.secrets_of_environment(environment)) == {"one", "two", "three", "four", "five"}
+
+
 def test_a_secret_that_is_but_a_word_for_one_hides_no_other():
     redaction.learn_of("attempt", ["password", "Credentials"])
     redaction.learn(["passphrase"])

@@ -46,6 +46,7 @@ def attempt_of(record: AnyRecord, entry: TryEntry, status: TryStatus) -> EngineT
         poll_count=POLL_COUNT,
         seq=entry.retry_count + 1,
         iteration=0,
+        workflow_type=record.name if isinstance(record, WorkflowRecord) else None,
     )
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from perago.errors import RuntimeConfigError
 from perago.files.private_directory import fault_of
 from perago.ports import Event, Observer, Repository, ignore
 from perago.stores.provider import FencedRepository, Host
 from perago.values.models import Attempt, AttemptIdentity, StagedWorkspace, TaskExecution, staging_branch_name
-from perago.values.stores import StoreSettings
+from perago.values.stores import DatasetSource, StoreSettings
 
 if TYPE_CHECKING:
     from perago.stores.git.store import GitStore
@@ -165,6 +167,10 @@ class GitProvider:
 
     def may_have(self, settings: StoreSettings, repository: str) -> bool:
         return bool(repository == Path(settings.values[_PATH]).name)
+
+    def dataset_source(self, settings: StoreSettings, repository: str) -> DatasetSource:  # noqa: ARG002 - there is one
+        place = f"file://{platform.node()}{quote(settings.values[_PATH])}"
+        return DatasetSource(f"git+{place}", place)
 
     @contextmanager
     def probe(self, settings: StoreSettings) -> Iterator[Callable[[], str]]:

@@ -22,7 +22,8 @@ from perago.values.credentials import LAKEFS_KEY_ID, LAKEFS_SECRET, LAKEFS_URL
 from perago.values.history import Stamp
 from perago.values.joins import input_repository
 from perago.values.models import Attempt
-from perago.values.stores import StoreSettings
+from perago.values.redaction import mask_urls
+from perago.values.stores import DatasetSource, StoreSettings
 from perago.workspace.owner import Liveness
 
 if TYPE_CHECKING:
@@ -251,6 +252,9 @@ class LakeFSProvider:
 
     def may_have(self, settings: StoreSettings, repository: str) -> bool:  # noqa: ARG002 - of any server
         return NAME.fullmatch(repository) is not None
+
+    def dataset_source(self, settings: StoreSettings, repository: str) -> DatasetSource:
+        return DatasetSource(f"{KIND}://{repository}", mask_urls(settings.values["endpoint_url"]))
 
     @contextmanager
     def probe(self, settings: StoreSettings) -> Iterator[Callable[[], str]]:

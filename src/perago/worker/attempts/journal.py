@@ -13,6 +13,7 @@ from perago.telemetry.instruments import EXECUTOR_DEATHS, REPORT_RETRIES, Group
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
 from perago.telemetry.logs import warning_for
 from perago.telemetry.sink import OFF, Telemetry
+from perago.values.code import TaskSource
 from perago.values.redaction import mask_text
 from perago.values.trace_context import trace_context_of
 from perago.worker.attempts.job import Job
@@ -48,11 +49,12 @@ class Journal:
         self._on_change = on_change
         self._told: dict[str, float] = {}  # execution id -> when its progress was last logged
 
-    def begin(self, job: Job, groups: Iterable[Group]) -> None:
+    def begin(self, job: Job, groups: Iterable[Group], source: TaskSource | None = None) -> None:
         """Record the beginning of an attempt, and set the job's trace context.
 
         Args:
             groups: groups of metrics that its task records.
+            source: of its task; None if nobody asks for it.
         """
         job.trace = self._telemetry.begin(
             Execution(
@@ -62,6 +64,8 @@ class Journal:
                 task_id=job.identity.task_id,
                 retry_count=job.identity.retry_count,
                 execution_id=job.execution_id,
+                workflow=getattr(job.attempt, "workflow_type", None),
+                source=source,
                 trace=trace_context_of(job.attempt.input_data),
                 groups=frozenset(groups),
             )

@@ -34,6 +34,7 @@ from perago.stores.provider import OpenedStore
 from perago.stores.table import provider_of
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import metric_groups
+from perago.tasks.task_source import task_source
 from perago.tasks.taskdef import build_taskdef
 from perago.values.cache import RunCacheMode
 from perago.values.models import (
@@ -123,6 +124,7 @@ class AttemptRunner:
         queue: where attempts wait for others that write their branch.
         results: earlier results, for tasks with a cache; None if none are used.
         run_cache: which of them.
+        tells_source: describe the tasks with their sources.
     """
 
     tasks: Mapping[str, TaskDefinition]
@@ -133,6 +135,7 @@ class AttemptRunner:
     queue: BranchQueue = no_queue
     results: EarlierResults | None = None
     run_cache: RunCacheMode = "off"
+    tells_source: bool = False
 
     @classmethod
     def of(cls, configuration: Configure, tasks: Mapping[str, TaskDefinition]) -> AttemptRunner:
@@ -145,6 +148,7 @@ class AttemptRunner:
             queue=_queue_of(configuration),
             results=_results_of(configuration) if any(task.cache for task in tasks.values()) else None,
             run_cache=configuration.run_cache,
+            tells_source=configuration.tells_source,
         )
 
     def run(
@@ -208,6 +212,7 @@ class AttemptRunner:
                 metric_groups=metric_groups(task.metrics),
                 has_metrics=task.metrics is not None,
                 is_builtin=task.is_builtin,
+                source=task_source(task) if self.tells_source else None,
             )
             for task in self.tasks.values()
         ]

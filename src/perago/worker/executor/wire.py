@@ -16,6 +16,7 @@ from perago.ports import Event, Phase
 from perago.telemetry.facts import ALL_GROUPS, PhaseFact
 from perago.telemetry.instruments import Group
 from perago.values.cache import RunCacheMode
+from perago.values.code import TaskSource
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, EngineTask, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
@@ -40,6 +41,7 @@ class Configure(Message):
         free_tasks: how bodies of tasks without a workspace run: forked like all others, or warm, in the executor.
         state_directory: the user's, for the host's queue and its indexes; None if there is none.
         run_cache: which earlier results tasks with a cache may use.
+        tells_source: describe the tasks with their sources.
     """
 
     kind: Literal["configure"] = "configure"
@@ -52,6 +54,7 @@ class Configure(Message):
     free_tasks: Literal["warm", "forked"] = "warm"
     state_directory: str | None = None
     run_cache: RunCacheMode = "off"
+    tells_source: bool = False
 
 
 class Run(Message):
@@ -113,6 +116,7 @@ class DeclaredTask(Message):
         metric_groups: groups of Perago's metrics that are recorded for it; see `MetricSpec`.
         has_metrics: its bodies may record metrics of their own.
         is_builtin: Perago declares it, for workflows; it need not be registered.
+        source: of its code, if the supervisor asks for it.
     """
 
     name: str
@@ -123,6 +127,7 @@ class DeclaredTask(Message):
     metric_groups: list[Group] = Field(default_factory=lambda: sorted(ALL_GROUPS))
     has_metrics: bool = False
     is_builtin: bool = False
+    source: TaskSource | None = None
 
 
 class Ready(Message):

@@ -279,7 +279,10 @@ class Dispatcher:
         self.housekeeping.note(attempt)
         end_older(job, self.jobs(), self.journal)
         task = self.tasks.get(attempt.task_def_name)
-        self.journal.begin(job, () if task is None else task.metric_groups)
+        if task is None:
+            self.journal.begin(job, ())
+        else:
+            self.journal.begin(job, task.metric_groups, task.source)
         self.journal.tell(logging.DEBUG, "taken", job)
         self._callbacks.on_taken()
         self._callbacks.on_change()
