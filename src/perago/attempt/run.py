@@ -399,7 +399,7 @@ class AttemptRun:
                 manifest.save(directory.directory.manifest_path)
                 span.note(files=len(manifest.entries), bytes=manifest.total_bytes)
             if directory.warm is not None and directory.warm.kept:
-                span.note(kept=directory.warm.kept)
+                span.note(files_kept=directory.warm.kept)
         everything = Selection(exclude=self.spec.exclude)
         before = {} if manifest is not None else scan_files(directory.workspace, everything)
         unmatched = Unmatched.by(laid_out, before if manifest is None else manifest.entries).without(made)

@@ -98,6 +98,8 @@ def executor_configuration(
         sandbox=config.sandbox,
         state_directory=None if state is None else str(state),
         run_cache=config.run_cache or ("proven" if sys.platform == "linux" else "observed"),
+        warm=config.warm,
+        warm_max_size=config.warm_max_size,
     )
 
 

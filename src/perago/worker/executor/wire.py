@@ -40,6 +40,8 @@ class Configure(Message):
         free_tasks: how bodies of tasks without a workspace run: forked like all others, or warm, in the executor.
         state_directory: the user's, for the host's queue and its indexes; None if there is none.
         run_cache: which earlier results tasks with a cache may use.
+        warm: whether workspaces stay for later attempts.
+        warm_max_size: limit for those that stay, in bytes; None for a share of the disk.
     """
 
     kind: Literal["configure"] = "configure"
@@ -52,6 +54,8 @@ class Configure(Message):
     free_tasks: Literal["warm", "forked"] = "warm"
     state_directory: str | None = None
     run_cache: RunCacheMode = "off"
+    warm: Literal["on", "off"] = "off"
+    warm_max_size: int | None = None
 
 
 class Run(Message):

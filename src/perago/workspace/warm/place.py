@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
 from perago.files.private_directory import OWNER_ONLY_DIRECTORY
+from perago.files.storage import storage_errors
 from perago.ports import NOTHING_KEPT, Kept, Source
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.directory import WORKSPACE_DIRECTORY, AttemptDirectory
@@ -41,8 +42,9 @@ RECORD_FILE = "record"
 MIN_FILES, MIN_BYTES = 200, 16 * 1024**2
 """Below both, laying out takes less than 20 ms, and nothing stays."""
 
-PER_SLOT = 4
-"""Warm workspaces for each attempt at a time."""
+MAX_ENTRIES = 64
+"""Warm workspaces of a root. With one key there are at most as many as attempts ran at a time: each takes one if there
+is one."""
 
 SHARE = 0.1
 """Share of the file system that warm workspaces may take by default, and that must stay free: else all of them go."""
@@ -96,37 +98,32 @@ def set_aside(path: Path, root: Path) -> Path | None:
     return aside
 
 
-def sweep_warm(root: Path, ttl_seconds: float, now: float) -> int:
-    """Remove the warm workspaces that nobody has used for long. Returns their number.
+def unused_since(root: Path, time: float) -> list[Path]:
+    """The warm workspaces of a root that came there before a time, in seconds since the epoch."""
+    return [entry.path for entry in entries(root) if entry.since < time]
+
+
+def evict(path: Path, root: Path) -> None:
+    """Remove a warm workspace, unless an attempt takes it first.
 
     Raises:
-        WorkspaceStorageError: something cannot be deleted.
+        WorkspaceStorageError: something cannot be deleted; the janitor tries again.
     """
-    removed = 0
-    for entry in entries(root):
-        if now - entry.since > ttl_seconds:
-            aside = None
-            with suppress(OSError):
-                aside = set_aside(entry.path, root)
-            if aside is not None:
-                delete_tree(aside)
-                removed += 1
-    return removed
+    with storage_errors("cannot remove", path):
+        aside = set_aside(path, root)
+    if aside is not None:
+        delete_tree(aside)
 
 
 @dataclass
 class WarmPlace:
-    """The warm workspaces of a root, for one process. A context manager, which waits for removals on exit.
+    """Where workspaces stay, for one process. A context manager, which waits for removals on exit.
 
     Attributes:
-        root: the workspace root.
-        slots: attempts at a time.
-        max_bytes: limit for all of them, on the disk. Default: a tenth of the file system.
+        max_bytes: limit for all that are in one root, on the disk. Default: a tenth of the file system.
         min_files, min_bytes: smaller workspaces do not stay.
     """
 
-    root: Path
-    slots: int = 1
     max_bytes: int | None = None
     min_files: int = MIN_FILES
     min_bytes: int = MIN_BYTES
@@ -182,7 +179,7 @@ class WarmPlace:
         left = entries(root)
         total = sum(entry.bytes for entry in left)
         for entry in list(left):
-            if total + size <= limit and len(left) < self.slots * PER_SLOT:
+            if total + size <= limit and len(left) < MAX_ENTRIES:
                 break
             self.discard(entry.path, root)
             left.remove(entry)
@@ -192,10 +189,8 @@ class WarmPlace:
     def evict_all(self, root: Path) -> None:
         """Remove all of them, at once: the disk is short of room."""
         for entry in entries(root):
-            with suppress(OSError, WorkspaceStorageError):
-                aside = set_aside(entry.path, root)
-                if aside is not None:
-                    delete_tree(aside)
+            with suppress(WorkspaceStorageError):
+                evict(entry.path, root)
 
     def discard(self, path: Path, root: Path) -> None:
         """Remove a directory beside the work. What is left of it when this process ends is the janitor's."""

@@ -117,18 +117,22 @@ class Record:
         with storage_errors("cannot read", path):
             try:
                 with opened_file(path) as file:
-                    head, _, body = file.readall().decode("ascii").partition("\n")
-                body = body.removesuffix("\n")
-                if head != f"{FORMAT} {_sum(body)}":
-                    raise ValueError(head[:100])
-                system, taken_at_ns, tick_ns, (paths, contents, digests, stats) = json.loads(body)
-                files = {
-                    each: LaidOut(content, digest, FileStat(*stat))
-                    for each, content, digest, stat in zip(paths, contents, digests, stats, strict=True)
-                }
-                return cls(System(*system), taken_at_ns, tick_ns, files)
+                    return cls._parse(file.readall().decode("ascii"))
             except (ValueError, TypeError, RecursionError) as exc:
                 raise WorkspaceStorageError(f"{path} is damaged, or of another version: {exc}") from exc
+
+    @classmethod
+    def _parse(cls, text: str) -> Record:
+        head, _, body = text.partition("\n")
+        body = body.removesuffix("\n")
+        if head != f"{FORMAT} {_sum(body)}":
+            raise ValueError(head[:100])
+        system, taken_at_ns, tick_ns, (paths, contents, digests, stats) = json.loads(body)
+        files = {
+            path: LaidOut(content, digest, FileStat(*stat))
+            for path, content, digest, stat in zip(paths, contents, digests, stats, strict=True)
+        }
+        return cls(System(*system), taken_at_ns, tick_ns, files)
 
 
 def _sum(body: str) -> str:
