@@ -67,8 +67,9 @@ def is_orphan(
 
 
 def sweep(root: Path, ttl_seconds: float, now: float) -> SweepReport:
-    """Remove the orphans among the attempt directories of a workspace root, and warm workspaces that no attempt has used
-    for long. Any number of janitors may run at once.
+    """Remove the orphans among the attempt directories of a workspace root, and warm workspaces that are out of use.
+
+    Any number of janitors may run at once.
 
     Only directories that attempts create are checked. Everything else in the root (links, files, `kept/`, other
     directories) is left alone, in case the root is not Perago's alone.
