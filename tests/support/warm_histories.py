@@ -25,7 +25,7 @@ from perago.ports import NOTHING_KEPT, Kept, Source, SystemClock
 from perago.values.models import AttemptIdentity
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.directory import AttemptDirectory
-from perago.workspace.manifest import FINE_TICK_NS, take_manifest
+from perago.workspace.manifest import FINE_TICK_NS
 from perago.workspace.new_files import make_directories, open_new, write_all
 from perago.workspace.patterns import Selection
 from perago.workspace.warm.place import WarmPlace, WarmStay
@@ -343,9 +343,8 @@ class History:
             next_tick(directory.path)
         before = tree_of(directory.workspace)
         self._compare(commit, before)
-        manifest = take_manifest(directory.workspace, Selection(), digests)
         if stay is not None:
-            stay.laid_out(manifest)
+            stay.laid_out(Selection(), digests)
         self.kept += len(kept.digests)
         self._slots[slot] = Running(directory, stay, before, commit)
 

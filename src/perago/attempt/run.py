@@ -190,8 +190,7 @@ class _Place:
             digests = download_workspace(workspace_input, spec.laid_out, self.workspace)
             return None if spec.read_only else take_manifest(self.workspace, selection, digests)
         digests = self.complete_workspace(workspace_input, spec.laid_out, self.workspace, self.warm.keep)
-        manifest = take_manifest(self.workspace, selection, digests)
-        self.warm.laid_out(manifest)
+        manifest = self.warm.laid_out(selection, digests)
         return None if spec.read_only else manifest
 
     def body_ended(self, written: Iterable[str]) -> None:
@@ -396,7 +395,8 @@ class AttemptRun:
                 made.update(list_workspace(workspace_input, self.spec.made))
                 make_output_directories(directory.workspace, self.spec.outputs)
             if manifest is not None:
-                manifest.save(directory.directory.manifest_path)
+                if directory.warm is None:
+                    manifest.save(directory.directory.manifest_path)
                 span.note(files=len(manifest.entries), bytes=manifest.total_bytes)
             if directory.warm is not None and directory.warm.kept:
                 span.note(files_kept=directory.warm.kept)

@@ -49,6 +49,7 @@ class Rules:
         device: number of the file system.
         user: id of its owner.
         top, file, executable, directory: permissions; `top` are those of the workspace itself.
+        settled_ns: what is older cannot be changed any more without another time; by the file system's clock.
     """
 
     device: int
@@ -57,9 +58,10 @@ class Rules:
     file: int
     executable: int
     directory: int
+    settled_ns: int
 
     @classmethod
-    def of(cls, fresh: os.stat_result, umask: int) -> Rules:
+    def of(cls, fresh: os.stat_result, umask: int, settled_ns: int) -> Rules:
         """The rules of a workspace that this process has just made.
 
         Args:
@@ -72,6 +74,7 @@ class Rules:
             file=FILE & ~umask,
             executable=EXECUTABLE & ~umask,
             directory=_DIRECTORY & ~umask | fresh.st_mode & stat.S_ISGID,
+            settled_ns=settled_ns,
         )
 
 
@@ -97,21 +100,15 @@ def judge(status: os.stat_result, was: LaidOut | None, wanted: Source | None, re
     """
     if was is None or wanted is None or was.content != wanted.content:
         return Verdict.GOES
-    found = FileStat(
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_ino,
-        bool(status.st_mode & stat.S_IXUSR),
-    )
     mode = rules.executable if wanted.executable else rules.file
     if (
-        found != was.stat
+        FileStat.of(status) != was.stat
         or status.st_mode != stat.S_IFREG | mode
         or (status.st_dev, status.st_uid, status.st_nlink) != (rules.device, rules.user, 1)
+        or max(was.stat.mtime_ns, was.stat.ctime_ns) >= rules.settled_ns
     ):
         return Verdict.GOES
-    return Verdict.IS_READ if record.is_racy(found) else Verdict.STAYS
+    return Verdict.IS_READ if record.is_racy(was.stat) else Verdict.STAYS
 
 
 class OddError(Exception):
@@ -123,11 +120,11 @@ class Stayed:
     """What is in a workspace after it was cleared.
 
     Attributes:
-        digests: by path, of the files.
+        files: by path.
         directories: without the root.
     """
 
-    digests: dict[str, str] = field(default_factory=dict)
+    files: dict[str, LaidOut] = field(default_factory=dict)
     directories: list[str] = field(default_factory=list)
 
 
@@ -150,7 +147,7 @@ def take_over(workspace: Path, rest: Path, record: Record, wanted: Mapping[str, 
                 return False
             if verdict is Verdict.IS_READ and not _is_as_laid_out(files, path, was):
                 return False
-            stayed.digests[path] = was.digest
+            stayed.files[path] = was
             return True
 
         def enter(path: str, directory: int) -> None:

@@ -26,10 +26,18 @@ from typing import NamedTuple
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
 from perago.files.private_directory import OWNER_ONLY_DIRECTORY
 from perago.files.storage import storage_errors
-from perago.ports import NOTHING_KEPT, Kept, Source
+from perago.ports import NOTHING_KEPT, FileDigests, Kept, Source
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.directory import WORKSPACE_DIRECTORY, AttemptDirectory
-from perago.workspace.manifest import ENDLESS_TICK_NS, Manifest
+from perago.workspace.manifest import (
+    ENDLESS_TICK_NS,
+    Manifest,
+    ManifestEntry,
+    clock_of_file_system,
+    complete_manifest,
+    take_manifest,
+)
+from perago.workspace.patterns import Selection
 from perago.workspace.removal import TRASH_PREFIX, delete_tree
 from perago.workspace.warm.clock import ClockWatch
 from perago.workspace.warm.compare import OddError, Rules, current_umask, prune, take_over
@@ -206,14 +214,10 @@ def _delete(path: Path) -> None:
 
 
 class WarmStay:
-    """What one attempt takes over from an earlier one, and leaves for a later one. A context manager.
-
-    Attributes:
-        kept: number of files that were there already.
-    """
+    """What one attempt takes over from an earlier one, and leaves for a later one. A context manager."""
 
     def __init__(self, place: WarmPlace, directory: AttemptDirectory, key: str) -> None:
-        self.kept = 0
+        self._kept: Mapping[str, ManifestEntry] = {}
         self._place = place
         self._directory = directory
         self._root = directory.path.parent
@@ -238,16 +242,29 @@ class WarmStay:
         if not self._take(taken):
             return NOTHING_KEPT
         try:
-            kept = self._put_in_place(taken, sources)
+            return self._put_in_place(taken, sources)
         except _NOT_USABLE:
             return NOTHING_KEPT
         finally:
             self._place.discard(taken, self._root)
-        self.kept = len(kept.digests)
-        return kept
 
-    def laid_out(self, manifest: Manifest) -> None:
-        """Note what is laid out now, before anything can change it."""
+    @property
+    def kept(self) -> int:
+        """Number of files that were there already."""
+        return len(self._kept)
+
+    def laid_out(self, selection: Selection, digests: FileDigests) -> Manifest:
+        """Record what is laid out now, before anything can change it. Arguments and errors as of `take_manifest`."""
+        workspace = self._directory.workspace
+        manifest = (
+            complete_manifest(workspace, self._kept, digests)
+            if self._kept
+            else take_manifest(workspace, selection, digests)
+        )
+        self._note(manifest)
+        return manifest
+
+    def _note(self, manifest: Manifest) -> None:
         is_small = len(manifest.entries) < self._place.min_files and manifest.total_bytes < self._place.min_bytes
         if not is_small and manifest.tick_ns != ENDLESS_TICK_NS:
             with suppress(OSError):
@@ -282,10 +299,12 @@ class WarmStay:
             raise OddError("another system, or another time")
         if has_mounts(os.fsencode(taken), mounts()):
             raise OddError("something is mounted in it")
-        rules = Rules.of(fresh.lstat(), current_umask())
+        now_ns, tick_ns = clock_of_file_system(self._directory.path)
+        rules = Rules.of(fresh.lstat(), current_umask(), now_ns - tick_ns)
         stayed = take_over(warm, taken, record, sources, rules)
         warm.rename(fresh)
-        return Kept(stayed.digests, stayed.directories)
+        self._kept = {path: ManifestEntry(file.stat, file.digest) for path, file in stayed.files.items()}
+        return Kept({path: file.digest for path, file in stayed.files.items()}, stayed.directories)
 
     def _leave(self) -> None:
         record, written, path = self._record, self._written, self._directory.path

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,10 +129,9 @@ class Record:
         if head != f"{FORMAT} {_sum(body)}":
             raise ValueError(head[:100])
         system, taken_at_ns, tick_ns, (paths, contents, digests, stats) = json.loads(body)
-        files = {
-            path: LaidOut(content, digest, FileStat(*stat))
-            for path, content, digest, stat in zip(paths, contents, digests, stats, strict=True)
-        }
+        if not len(paths) == len(contents) == len(digests) == len(stats):
+            raise ValueError("columns of different lengths")
+        files = dict(zip(paths, map(LaidOut, contents, digests, starmap(FileStat, stats)), strict=True))
         return cls(System(*system), taken_at_ns, tick_ns, files)
 
 

@@ -19,7 +19,6 @@ from perago.values.models import AttemptIdentity
 from perago.values.spec import WorkspaceSpec
 from perago.workspace import janitor
 from perago.workspace.directory import AttemptDirectory
-from perago.workspace.manifest import take_manifest
 from perago.workspace.patterns import Selection
 from perago.workspace.warm import clock, place, record
 from perago.workspace.warm.mounts import Mount
@@ -64,7 +63,7 @@ class Bench:
             kept = stay.keep(sources_of(commit))
             digests = lay_out(commit, directory.workspace, kept)
             next_tick(directory.path)
-            stay.laid_out(take_manifest(directory.workspace, Selection(), digests))
+            stay.laid_out(Selection(), digests)
             body(directory.workspace)
             if whole:
                 stay.body_ended(frozenset())
