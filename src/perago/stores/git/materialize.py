@@ -129,8 +129,8 @@ def list_layout(repository: BareRepository, layout: Layout) -> dict[str, ListedF
 
 
 def sources(layout: Layout) -> dict[str, Source]:
-    """What is laid out at each path. A large file's name is that of its pointer, which names its content."""
-    return {path: Source(f"git:{leaf.id}", leaf.is_executable) for path, leaf in layout.files}
+    """What is laid out at each path. A blob's id names its content; that of a pointer names the large file's, too."""
+    return {path: Source(leaf.id, leaf.is_executable) for path, leaf in layout.files}
 
 
 def lay_out(

@@ -187,9 +187,7 @@ def _digest_of(transfer: Transfer, stats: ObjectStats) -> str:
 def sources(transfer: Transfer, layout: Layout) -> dict[str, Source]:
     """What is laid out at each path. An object's address, size and checksum name its content; they are long."""
     start = len(layout.root)
-    return {
-        stats.path[start:]: Source(f"lakefs:{_short(transfer.key(stats))}", stats.executable) for stats in layout.files
-    }
+    return {stats.path[start:]: Source(_short(transfer.key(stats)), stats.executable) for stats in layout.files}
 
 
 def _short(key: str) -> str:

@@ -22,9 +22,10 @@ from perago.errors import WorkspaceContentError, WorkspaceStorageError
 from perago.files.beneath import Beneath
 from perago.ports import Source
 from perago.workspace.digest import algorithm_of, digest_file, is_known
+from perago.workspace.manifest import ManifestEntry
 from perago.workspace.new_files import EXECUTABLE, FILE
 from perago.workspace.scan import FileStat
-from perago.workspace.warm.record import LaidOut, Record
+from perago.workspace.warm.record import Record
 
 _DIRECTORY = 0o777
 _GET_FLAGS = 0x80086601
@@ -90,16 +91,16 @@ def current_umask() -> int:
     raise ValueError("no umask")
 
 
-def judge(status: os.stat_result, was: LaidOut | None, wanted: Source | None, record: Record, rules: Rules) -> Verdict:
+def judge(path: str, status: os.stat_result, wanted: Source | None, record: Record, rules: Rules) -> Verdict:
     """Whether a file stays.
 
     Args:
         status: of the file, by its name now, without following a link.
-        was: what was laid out at its path; None if nothing was.
         wanted: what the input has at its path; None if it has nothing.
     """
-    if was is None or wanted is None or was.content != wanted.content:
+    if wanted is None or record.contents.get(path) != wanted.content:
         return Verdict.GOES
+    was = record.manifest.entries[path]
     mode = rules.executable if wanted.executable else rules.file
     if (
         FileStat.of(status) != was.stat
@@ -108,7 +109,7 @@ def judge(status: os.stat_result, was: LaidOut | None, wanted: Source | None, re
         or max(was.stat.mtime_ns, was.stat.ctime_ns) >= rules.settled_ns
     ):
         return Verdict.GOES
-    return Verdict.IS_READ if record.is_racy(was.stat) else Verdict.STAYS
+    return Verdict.IS_READ if record.manifest.is_racy(was.stat) else Verdict.STAYS
 
 
 class OddError(Exception):
@@ -124,7 +125,7 @@ class Stayed:
         directories: without the root.
     """
 
-    files: dict[str, LaidOut] = field(default_factory=dict)
+    files: dict[str, ManifestEntry] = field(default_factory=dict)
     directories: list[str] = field(default_factory=list)
 
 
@@ -141,10 +142,10 @@ def take_over(workspace: Path, rest: Path, record: Record, wanted: Mapping[str, 
     with Beneath(workspace) as files:
 
         def stays(path: str, entry: os.DirEntry[str]) -> bool:
-            was = record.files.get(path)
-            verdict = judge(entry.stat(follow_symlinks=False), was, wanted.get(path), record, rules)
-            if was is None or verdict is Verdict.GOES:
+            verdict = judge(path, entry.stat(follow_symlinks=False), wanted.get(path), record, rules)
+            if verdict is Verdict.GOES:
                 return False
+            was = record.manifest.entries[path]
             if verdict is Verdict.IS_READ and not _is_as_laid_out(files, path, was):
                 return False
             stayed.files[path] = was
@@ -220,7 +221,7 @@ def directories_of(paths: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _is_as_laid_out(files: Beneath, path: str, was: LaidOut) -> bool:
+def _is_as_laid_out(files: Beneath, path: str, was: ManifestEntry) -> bool:
     """Whether a file has the content that was laid out, by reading it, and no attributes."""
     if not is_known(was.digest):
         return False

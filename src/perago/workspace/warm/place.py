@@ -268,7 +268,8 @@ class WarmStay:
         is_small = len(manifest.entries) < self._place.min_files and manifest.total_bytes < self._place.min_bytes
         if not is_small and manifest.tick_ns != ENDLESS_TICK_NS:
             with suppress(OSError):
-                self._record = Record.of(manifest, self._sources, System.of(self._directory.workspace))
+                contents = {path: source.content for path, source in self._sources.items() if path in manifest.entries}
+                self._record = Record(System.of(self._directory.workspace), manifest, contents)
         self._sources = {}
 
     def body_ended(self, written: AbstractSet[str]) -> None:
@@ -303,7 +304,7 @@ class WarmStay:
         rules = Rules.of(fresh.lstat(), current_umask(), now_ns - tick_ns)
         stayed = take_over(warm, taken, record, sources, rules)
         warm.rename(fresh)
-        self._kept = {path: ManifestEntry(file.stat, file.digest) for path, file in stayed.files.items()}
+        self._kept = stayed.files
         return Kept({path: file.digest for path, file in stayed.files.items()}, stayed.directories)
 
     def _leave(self) -> None:
@@ -316,10 +317,10 @@ class WarmStay:
         workspace = self._directory.workspace
         if stat.S_IMODE(workspace.lstat().st_mode) & OWNER_ONLY_DIRECTORY != OWNER_ONLY_DIRECTORY:
             return  # it could not be moved
-        size = sum(-(-file.stat.size // _BLOCK_BYTES) * _BLOCK_BYTES for file in record.files.values())
+        size = sum(-(-file.stat.size // _BLOCK_BYTES) * _BLOCK_BYTES for file in record.manifest.entries.values())
         if not self._place.make_room(self._root, size):
             return
-        prune(workspace, self._directory.path, record.files, written)
+        prune(workspace, self._directory.path, record.contents, written)
         aside = path / WARM_DIRECTORY
         aside.mkdir(OWNER_ONLY_DIRECTORY)
         record.save(aside / RECORD_FILE)

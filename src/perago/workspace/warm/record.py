@@ -6,22 +6,24 @@ One file, written when the attempt has ended, outside of what the body works in.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Mapping
+import os
+from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import starmap
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from perago.errors import WorkspaceStorageError
-from perago.files.storage import opened_file, storage_errors, write_whole
-from perago.ports import Source
-from perago.workspace.manifest import Manifest
+from perago.files.storage import OWNER_ONLY, opened_file, storage_errors
+from perago.workspace.manifest import Manifest, ManifestEntry
 from perago.workspace.owner import boot_id
 from perago.workspace.scan import FileStat
 from perago.workspace.warm.clock import STEADY_NS, clock_offset_ns
 
 FORMAT = "perago-warm-1"
+_MAX_HEAD_BYTES = 4096
 
 
 class System(NamedTuple):
@@ -50,63 +52,45 @@ class System(NamedTuple):
         )
 
 
-class LaidOut(NamedTuple):
-    """One file that was laid out.
-
-    Attributes:
-        content: see `ports.Source`.
-        digest: of the content, see `workspace.digest`.
-        stat: before any body could change the file.
-    """
-
-    content: str
-    digest: str
-    stat: FileStat
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The files of a warm workspace, by path.
+    """The files of a warm workspace.
 
     Attributes:
         system: when they were laid out.
-        taken_at_ns, tick_ns: see `Manifest`.
+        manifest: their stats, before any body could change them.
+        contents: what was laid out at each path, see `ports.Source`.
     """
 
     system: System
-    taken_at_ns: int
-    tick_ns: int
-    files: Mapping[str, LaidOut]
-
-    @classmethod
-    def of(cls, manifest: Manifest, sources: Mapping[str, Source], system: System) -> Record:
-        """Of what is in the manifest of a workspace, and was laid out by a store."""
-        files = {
-            path: LaidOut(sources[path].content, entry.digest, entry.stat)
-            for path, entry in manifest.entries.items()
-            if path in sources
-        }
-        return cls(system, manifest.taken_at_ns, manifest.tick_ns, files)
-
-    def is_racy(self, stat: FileStat) -> bool:
-        """See `Manifest.is_racy`."""
-        return max(stat.mtime_ns, stat.ctime_ns) >= self.taken_at_ns - self.tick_ns
+    manifest: Manifest
+    contents: Mapping[str, str]
 
     def save(self, path: Path) -> None:
-        """Write it, completely or not at all.
+        """Write it to a new file: one line of JSON, then a column after the other, which takes a third of the memory.
 
         Raises:
             WorkspaceStorageError: the disk refused.
         """
+        entries = [self.manifest.entries[path] for path in self.contents]
+        stats = [entry.stat for entry in entries]
         columns = [
-            list(self.files),
-            [file.content for file in self.files.values()],
-            [file.digest for file in self.files.values()],
-            [file.stat for file in self.files.values()],
+            "\0".join(self.contents).encode("utf-8", "surrogateescape"),
+            "\n".join(self.contents.values()).encode("ascii"),
+            "\n".join(entry.digest for entry in entries).encode("ascii"),
+            array("Q", (stat.size for stat in stats)).tobytes(),
+            array("q", (stat.mtime_ns for stat in stats)).tobytes(),
+            array("q", (stat.ctime_ns for stat in stats)).tobytes(),
+            array("Q", (stat.inode for stat in stats)).tobytes(),
+            bytes(stat.executable for stat in stats),
         ]
-        body = json.dumps([self.system, self.taken_at_ns, self.tick_ns, columns], separators=(",", ":"))
+        numbers = [self.manifest.taken_at_ns, self.manifest.tick_ns, len(entries)]
+        head = json.dumps([FORMAT, _sum(columns), self.system, *numbers, [len(column) for column in columns]])
         with storage_errors("cannot write", path):
-            write_whole(path, [f"{FORMAT} {_sum(body)}\n", body, "\n"])
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(head.encode("ascii") + b"\n")
+                file.writelines(columns)
 
     @classmethod
     def load(cls, path: Path) -> Record:
@@ -117,23 +101,36 @@ class Record:
         """
         with storage_errors("cannot read", path):
             try:
-                with opened_file(path) as file:
-                    return cls._parse(file.readall().decode("ascii"))
-            except (ValueError, TypeError, RecursionError) as exc:
+                with opened_file(path) as opened, io.BufferedReader(opened) as file:
+                    return cls._parse(file)
+            except (ValueError, TypeError, OverflowError, RecursionError) as exc:
                 raise WorkspaceStorageError(f"{path} is damaged, or of another version: {exc}") from exc
 
     @classmethod
-    def _parse(cls, text: str) -> Record:
-        head, _, body = text.partition("\n")
-        body = body.removesuffix("\n")
-        if head != f"{FORMAT} {_sum(body)}":
-            raise ValueError(head[:100])
-        system, taken_at_ns, tick_ns, (paths, contents, digests, stats) = json.loads(body)
-        if not len(paths) == len(contents) == len(digests) == len(stats):
-            raise ValueError("columns of different lengths")
-        files = dict(zip(paths, map(LaidOut, contents, digests, starmap(FileStat, stats)), strict=True))
-        return cls(System(*system), taken_at_ns, tick_ns, files)
+    def _parse(cls, file: BinaryIO) -> Record:
+        named, total, system, taken_at_ns, tick_ns, count, lengths = json.loads(file.readline(_MAX_HEAD_BYTES))
+        columns = [file.read(length) for length in lengths]
+        if (named, total) != (FORMAT, _sum(columns)):
+            raise ValueError(f"its sum is not {total!r}")
+        paths, contents, digests, *numbers, executable = columns
+        names = paths.decode("utf-8", "surrogateescape").split("\0") if count else []
+        stats = map(
+            FileStat,
+            *(array(code, column) for code, column in zip("QqqQ", numbers, strict=True)),
+            map(bool, executable),
+        )
+        entries = dict(zip(names, map(ManifestEntry, stats, _lines(digests, count)), strict=True))
+        manifest = Manifest(taken_at_ns, entries, tick_ns)
+        return cls(System(*system), manifest, dict(zip(names, _lines(contents, count), strict=True)))
 
 
-def _sum(body: str) -> str:
-    return hashlib.blake2b(body.encode("ascii"), digest_size=16).hexdigest()
+def _lines(column: bytes, count: int) -> list[str]:
+    return column.decode("ascii").split("\n") if count else []
+
+
+def _sum(columns: Iterable[bytes]) -> str:
+    """Shows damage by a disk."""
+    found = hashlib.blake2b(digest_size=16)
+    for column in columns:
+        found.update(column)
+    return found.hexdigest()

@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from perago.ports import Source
+from perago.workspace.manifest import Manifest, ManifestEntry
 from perago.workspace.scan import FileStat
 from perago.workspace.warm.compare import Rules, Verdict, current_umask, judge, take_over
-from perago.workspace.warm.record import LaidOut, Record, System
+from perago.workspace.warm.record import Record, System
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workspaces stay on Linux only")
 
@@ -33,8 +34,8 @@ def workspace(tmp_path):
 def record_of(workspace, *, taken_after=SECOND):
     found = (workspace / "a").stat()
     was = FileStat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, False)
-    files = {"a": LaidOut("c", ONE, was)}
-    return Record(System("b", found.st_dev, 0), found.st_ctime_ns + taken_after, 10_000_000, files)
+    manifest = Manifest(found.st_ctime_ns + taken_after, {"a": ManifestEntry(was, ONE)}, 10_000_000)
+    return Record(System("b", found.st_dev, 0), manifest, {"a": "c"})
 
 
 def rules_of(workspace):
@@ -45,7 +46,7 @@ def verdict(workspace, record, wanted=WANTED, **changes):
     status = (workspace / "a").stat()
     names = [name for name in dir(status) if name.startswith("st_")]
     fields = {name: getattr(status, name) for name in names} | changes
-    return judge(type("Status", (), fields)(), record.files.get("a"), wanted, record, rules_of(workspace))
+    return judge("a", type("Status", (), fields)(), wanted, record, rules_of(workspace))
 
 
 def test_what_nothing_has_changed_stays(workspace):
@@ -76,8 +77,8 @@ def test_any_field_that_differs_tells(workspace, changes):
 
 def test_what_could_still_change_within_a_tick_of_now_goes(workspace):
     record = record_of(workspace)
-    rules = replace(rules_of(workspace), settled_ns=record.files["a"].stat.ctime_ns)
-    assert judge((workspace / "a").stat(), record.files["a"], WANTED, record, rules) is Verdict.GOES
+    rules = replace(rules_of(workspace), settled_ns=record.manifest.entries["a"].stat.ctime_ns)
+    assert judge("a", (workspace / "a").stat(), WANTED, record, rules) is Verdict.GOES
 
 
 @pytest.mark.parametrize("wanted", [None, Source("other", False), Source("c", True)])
@@ -86,7 +87,7 @@ def test_what_the_input_does_not_have_goes(workspace, wanted):
 
 
 def test_what_was_not_laid_out_goes(workspace):
-    assert verdict(workspace, replace(record_of(workspace), files={})) is Verdict.GOES
+    assert verdict(workspace, replace(record_of(workspace), contents={})) is Verdict.GOES
 
 
 @pytest.mark.parametrize("taken_after", [-SECOND, 0, 10_000_000])

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
+from perago.workspace.manifest import Manifest
 from perago.workspace.warm import compare
 from perago.workspace.warm.compare import Verdict
-from perago.workspace.warm.record import Record
 from warm_histories import run_histories
 
 HISTORIES, PARTS = int(os.environ.get("PERAGO_TEST_WARM", "200")), 4
@@ -32,21 +33,25 @@ def without_ctime(monkeypatch):
     """The ctime tells nothing."""
     real = compare.judge
 
-    def judge(status, was, wanted, record, rules):
+    def judge(path, status, wanted, record, rules):
+        was = record.manifest.entries.get(path)
         if was is not None:
-            was = was._replace(stat=was.stat._replace(ctime_ns=status.st_ctime_ns))
-        return real(status, was, wanted, record, rules)
+            stat = was.stat._replace(ctime_ns=status.st_ctime_ns)
+            record = replace(record, manifest=replace(record.manifest, entries={path: was._replace(stat=stat)}))
+        return real(path, status, wanted, record, replace(rules, settled_ns=sys.maxsize))
 
     monkeypatch.setattr(compare, "judge", judge)
-    monkeypatch.setattr(Record, "is_racy", lambda self, stat: stat.mtime_ns >= self.taken_at_ns - self.tick_ns)
+    monkeypatch.setattr(Manifest, "is_racy", lambda self, stat: stat.mtime_ns >= self.taken_at_ns - self.tick_ns)
 
 
 def without_removal(monkeypatch):
-    """What the input does not have stays."""
+    """What was laid out and the input does not have stays."""
     real = compare.judge
 
-    def judge(status, was, wanted, record, rules):
-        return Verdict.STAYS if was is not None and wanted is None else real(status, was, wanted, record, rules)
+    def judge(path, status, wanted, record, rules):
+        if wanted is None and path in record.contents:
+            return Verdict.STAYS
+        return real(path, status, wanted, record, rules)
 
     monkeypatch.setattr(compare, "judge", judge)
 
@@ -55,10 +60,10 @@ def without_content(monkeypatch):
     """What was laid out is not compared with the input, as with the record of another prefix."""
     real = compare.judge
 
-    def judge(status, was, wanted, record, rules):
-        if was is not None and wanted is not None:
-            was = was._replace(content=wanted.content)
-        return real(status, was, wanted, record, rules)
+    def judge(path, status, wanted, record, rules):
+        if wanted is not None and path in record.contents:
+            wanted = wanted._replace(content=record.contents[path])
+        return real(path, status, wanted, record, rules)
 
     monkeypatch.setattr(compare, "judge", judge)
 
