@@ -66,6 +66,67 @@ class ListWorkspace(Protocol):
     ) -> Mapping[str, ListedFile]: ...
 
 
+class Source(NamedTuple):
+    """What a store lays out at a path.
+
+    Attributes:
+        content: names the content: what has the same name has the same bytes, whenever and in whatever commit.
+    """
+
+    content: str
+    executable: bool
+
+
+class Kept(NamedTuple):
+    """What a workspace directory already has of an input.
+
+    Attributes:
+        digests: of the files that are there, exactly as they would be laid out.
+        directories: paths of the directories that are there, without the root.
+    """
+
+    digests: FileDigests
+    directories: Collection[str]
+
+
+NOTHING_KEPT = Kept({}, ())
+
+KeepFiles = Callable[[Mapping[str, Source]], Kept]
+"""Keeps what is already there of an input, by path, and removes everything else."""
+
+
+class CompleteWorkspace(Protocol):
+    """As `DownloadWorkspace`, for a directory that may have some of the files.
+
+    Calls `keep` once, when the input is known and its names are checked; then lays out what `keep` has not told.
+    """
+
+    def __call__(
+        self,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        workspace_dir: Path,
+        keep: KeepFiles,
+        /,
+    ) -> FileDigests: ...
+
+
+@runtime_checkable
+class CompletesWorkspaces(Protocol):
+    """A store that lays out only what is missing."""
+
+    def complete_workspace(
+        self,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        workspace_dir: Path,
+        keep: KeepFiles,
+        /,
+    ) -> FileDigests:
+        """See `CompleteWorkspace`."""
+        ...
+
+
 class ForeseeDownload(Protocol):
     """Begin to find out what `download_workspace` will lay out, and return at once. Optional; the attempt calls it
     before it reads the history, which needs nothing of it. An error is the download's.

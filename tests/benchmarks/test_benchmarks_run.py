@@ -165,3 +165,12 @@ def test_what_has_not_changed_is_measured(measured, start_lakefs):
         assert re.search(rf"^\| {re.escape(row)} \| \d+\.\d+ \(", text, re.MULTILINE)
     assert (f"| {changed} | DVC | " in text) == DVC.is_made()
     assert ("DVC was not measured: it is not installed here." in text) != DVC.is_made()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workspaces stay on Linux only")
+def test_the_second_attempt_is_measured(measured, start_lakefs):
+    output = measured("warm", seconds=800)
+    text = (output / "RESULTS.md").read_text()
+    for store in ("git", "lakeFS"):
+        assert f"### {store}, 300 files of 100 bytes, 10 changed" in text
+    assert len(re.findall(r"^\| files stay \| \d", text, re.MULTILINE)) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,42 @@ def test_a_look_that_store_or_engine_cannot_answer_leaves_the_executor_as_it_is(
         elsewhere.rename(repository)
 
     assert executor.look(job) is None
+
+
+@pytest.fixture
+def many_files(tmp_path: Path, repository: Path) -> None:
+    for number in range(300):
+        (tmp_path / "files" / f"{number:03}.txt").write_text(str(number))
+    GitStore(repository).import_directory(tmp_path / "files", "main", "more")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workspaces stay on Linux only")
+@pytest.mark.parametrize("warm", ["on", "off"])
+def test_files_stay_between_the_attempts_of_an_executor(bodies, tmp_path, repository, many_files, engine, warm):
+    del bodies, many_files  # its modules can be imported now
+    configuration = Configure(
+        load=load_order(["supervised_bodies"], "fork"),
+        store=git_settings(repository),
+        workspace_root=str(tmp_path / "root"),
+        worker_id="worker-1",
+        failure_reason_max_length=500,
+        warm=warm,
+    )
+    log, kept = TaskLog(engine.log), []
+    journal = Journal(log)
+    with ExecutorProcess(configuration, engine, journal) as executor:
+        executor.start()
+        for _ in range(2):
+            workspace = {"repository": "data", "branch": "main", "refType": "commit"}
+            workspace["ref"] = GitStore(repository).branch_head("main")
+            input_data = {"workspace": workspace, "params": {"text": "one"}}
+            engine.tasks.schedule(
+                "space.append", input_data, reference_task_name="r", workflow=engine.tasks.start_workflow()
+            )
+        for attempt in engine.poll(["space.append"], 3, "worker-1", None):
+            outcome = executor.run(Job(attempt))
+            assert isinstance(outcome, Finished)
+            if attempt.input_data["workspace"]["ref"] == workspace["ref"]:
+                kept.append(len(list((tmp_path / "root").glob("warm/*"))))
+    assert log.close(10)
+    assert kept == ([1, 1, 1] if warm == "on" else [0, 0, 0])

@@ -21,6 +21,7 @@ from perago.values import redaction
 from perago.values.models import AttemptIdentity, ResultStatus, RuntimeTaskResult
 from perago.values.sandbox import SandboxMode
 from perago.values.trace_context import TraceContext
+from perago.workspace.warm.place import WarmPlace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class RunContext:
         sandbox: the mode in which the body runs, for the stamp.
         cache: where earlier results are found; None if none are used, and none are kept for later.
         queue: where the attempt waits for others that write its branch.
+        warm: where workspaces stay for later attempts. Only where bodies run in processes of their own, of which
+            nothing is left at their end. None if none stay.
     """
 
     execution_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -59,6 +62,7 @@ class RunContext:
     sandbox: SandboxMode = "off"
     cache: RunCache | None = None
     queue: BranchQueue = no_queue
+    warm: WarmPlace | None = None
 
     def phases(self, identity: AttemptIdentity) -> Phases:
         return Phases(self.observer, self.clock, execution_id=self.execution_id, task_id=identity.task_id)

@@ -26,6 +26,8 @@ from perago.ports import (
     BranchQueue,
     CleanupStaging,
     CompleteNoopWorkspace,
+    CompletesWorkspaces,
+    CompleteWorkspace,
     DownloadWorkspace,
     ForeseeDownload,
     ForeseesDownload,
@@ -64,7 +66,7 @@ class AttemptPorts:
     """The store and the engine of an attempt, as callables. `attempt.compat` has those for callables that are missing.
 
     Attributes:
-        foresee_download: None if the store cannot.
+        foresee_download, complete_workspace: None if the store cannot.
         reusable: the store, if its results can be used again.
     """
 
@@ -79,6 +81,7 @@ class AttemptPorts:
     load_record: LoadRecord
     validate_reads: ValidateReads
     foresee_download: ForeseeDownload | None = None
+    complete_workspace: CompleteWorkspace | None = None
     reusable: ReusableStore | None = None
 
     @classmethod
@@ -95,6 +98,7 @@ class AttemptPorts:
             load_record=engine.load_record,
             validate_reads=store.validate_reads,
             foresee_download=store.foresee_download if isinstance(store, ForeseesDownload) else None,
+            complete_workspace=store.complete_workspace if isinstance(store, CompletesWorkspaces) else None,
             reusable=store if isinstance(store, ReusableStore) else None,
         )
 

@@ -8,8 +8,8 @@ Everything outside is passed in as a callable. The observer receives the phases;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from perago.attempt.transaction import begin_or_end, begins_or_ends
 from perago.errors import WorkspaceContentError, required
 from perago.ports import (
     AttemptEngine,
+    CompleteWorkspace,
     DownloadWorkspace,
     ListedFile,
     ListWorkspace,
@@ -75,6 +76,7 @@ from perago.workspace.manifest import Manifest, ManifestEntry, take_manifest
 from perago.workspace.patterns import Selection
 from perago.workspace.reading import open_workspace
 from perago.workspace.scan import FileStat, Scan, listed, scan, scan_files
+from perago.workspace.warm.place import WarmStay
 
 Digest = Callable[[str, str, int], str]
 """(path, algorithm, size in bytes) -> `<algorithm>:<hex>` of the file's content now."""
@@ -161,6 +163,44 @@ class Work:
 
 
 @dataclass(frozen=True)
+class _Place:
+    """The directory of an attempt, and what stays of it for another one.
+
+    Attributes:
+        warm: None if nothing stays.
+        complete_workspace: the store's; not None with `warm`.
+    """
+
+    directory: AttemptDirectory
+    warm: WarmStay | None
+    complete_workspace: CompleteWorkspace | None
+
+    @property
+    def workspace(self) -> Path:
+        return self.directory.workspace
+
+    def lay_out(
+        self,
+        workspace_input: WorkspaceInput,
+        spec: WorkspaceSpec,
+        selection: Selection,
+        download_workspace: DownloadWorkspace,
+    ) -> Manifest | None:
+        """Lay out the input's files. Returns the manifest of a writable workspace."""
+        if self.warm is None or self.complete_workspace is None:
+            digests = download_workspace(workspace_input, spec.laid_out, self.workspace)
+            return None if spec.read_only else take_manifest(self.workspace, selection, digests)
+        digests = self.complete_workspace(workspace_input, spec.laid_out, self.workspace, self.warm.keep)
+        manifest = self.warm.laid_out(selection, digests)
+        return None if spec.read_only else manifest
+
+    def body_ended(self, written: Iterable[str]) -> None:
+        """Note that the body has ended well, and the paths that it has written."""
+        if self.warm is not None:
+            self.warm.body_ended(frozenset(written))
+
+
+@dataclass(frozen=True)
 class AttemptRun:
     """One running attempt of a workspace task.
 
@@ -195,7 +235,7 @@ class AttemptRun:
         Args:
             refs: the commits that the input names.
         """
-        with self._directory() as directory:
+        with self._directory(workspace_input, ports.complete_workspace) as directory:
             has_cache = not (self.context.cache is None or ports.reusable is None or self.task.cache is None)
             if self.spec.read_only and not has_cache:
                 work = self._work(workspace_input, call, directory, ports.download_workspace, ports.list_workspace)
@@ -266,7 +306,7 @@ class AttemptRun:
         list_workspace: ListWorkspace,
     ) -> Work:
         """The same, from its parsed input on."""
-        with self._directory() as directory:
+        with self._directory(workspace_input) as directory:
             return self._work(workspace_input, call, directory, download_workspace, list_workspace)
 
     @property
@@ -302,26 +342,39 @@ class AttemptRun:
         return run, workspace_input, call
 
     @contextmanager
-    def _directory(self) -> Iterator[AttemptDirectory]:
-        """The attempt's directory, created before its first file and removed after its last."""
+    def _directory(
+        self, workspace_input: WorkspaceInput, complete_workspace: CompleteWorkspace | None = None
+    ) -> Iterator[_Place]:
+        """The attempt's directory, created before its first file and removed after its last.
+
+        Args:
+            complete_workspace: None if no workspace may stay for another attempt.
+        """
         directory = AttemptDirectory.create(
             self.workspace_root, self.identity, self.context.execution_id, self.context.worker_id, self.context.clock
         )
-        failed = True
-        try:
-            yield directory
-            failed = False
-        finally:
-            self._clean(directory, keep=failed and self.context.keep_failed_workspace)
+        with ExitStack() as stack:
+            warm = None
+            if self.context.warm is not None and complete_workspace is not None:
+                warm = self.context.warm.stay(directory, workspace_input.repository, self.spec.laid_out)
+            place = _Place(directory, None if warm is None else stack.enter_context(warm), complete_workspace)
+            failed = True
+            try:
+                yield place
+                failed = False
+            finally:
+                self._clean(place, failed=failed)
 
-    def _clean(self, directory: AttemptDirectory, *, keep: bool) -> None:
+    def _clean(self, place: _Place, *, failed: bool) -> None:
         """Best effort: an error here, even `sys.exit`, goes to the observer and never changes the result."""
         try:
             with self.phases(Phase.CLEAN, what="directory") as span:
-                if keep:
-                    span.note(kept=str(directory.keep()))
-                else:
-                    directory.remove()
+                if failed and self.context.keep_failed_workspace:
+                    span.note(kept=str(place.directory.keep()))
+                    return
+                if place.warm is not None and not failed:
+                    place.warm.leave()
+                place.directory.remove()
         except KeyboardInterrupt:
             raise
         except BaseException:  # noqa: BLE001 - the phase's `failed` event carries it; the janitor removes what is left
@@ -331,7 +384,7 @@ class AttemptRun:
         self,
         workspace_input: WorkspaceInput,
         call: BodyCall,
-        directory: AttemptDirectory,
+        directory: _Place,
         download_workspace: DownloadWorkspace,
         list_workspace: ListWorkspace,
     ) -> Work:
@@ -339,14 +392,16 @@ class AttemptRun:
         laid_out, made = self.spec.laid_out, dict[str, ListedFile]()
         selection = Selection(laid_out.include, laid_out.exclude)
         with self.phases(Phase.MATERIALIZE) as span:
-            digests = download_workspace(workspace_input, laid_out, directory.workspace)
-            manifest = None if self.spec.read_only else take_manifest(directory.workspace, selection, digests)
+            manifest = directory.lay_out(workspace_input, self.spec, selection, download_workspace)
             if self.spec.outputs:
                 made.update(list_workspace(workspace_input, self.spec.made))
                 make_output_directories(directory.workspace, self.spec.outputs)
             if manifest is not None:
-                manifest.save(directory.manifest_path)
+                if directory.warm is None:
+                    manifest.save(directory.directory.manifest_path)
                 span.note(files=len(manifest.entries), bytes=manifest.total_bytes)
+            if directory.warm is not None and directory.warm.kept:
+                span.note(files_kept=directory.warm.kept)
         everything = Selection(exclude=self.spec.exclude)
         before = {} if manifest is not None else scan_files(directory.workspace, everything)
         unmatched = Unmatched.by(laid_out, before if manifest is None else manifest.entries).without(made)
@@ -358,9 +413,12 @@ class AttemptRun:
         series = call.metrics.kept() if isinstance(call.metrics, SeriesRecorder) else None
         if manifest is None:
             self._warn(Phase.MATERIALIZE, unmatched.caution)
-            self._warn(Phase.POST_GUARDS, of_read_only_writes(before, scan_files(directory.workspace, everything)))
+            after = scan_files(directory.workspace, everything)
+            self._warn(Phase.POST_GUARDS, of_read_only_writes(before, after))
+            directory.body_ended(path for path, stat in after.items() if before.get(path) != stat)
             return Work(result, Changes(), series=series)
         changes, written_bytes = self._diff(directory.workspace, manifest.with_absent(made))
+        directory.body_ended(changes.written)
         self._warn(Phase.MATERIALIZE, unmatched.without(changes.added).caution)
         return Work(result, changes, written_bytes, series)
 

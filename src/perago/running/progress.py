@@ -81,7 +81,8 @@ def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
             if "files" not in known:
                 return None
             files, size = count_text(known["files"], "file"), size_text(known.get("bytes", 0))
-            return f"{event.phase}: {files}, {size} in {event.seconds:.1f} s{_rate(known, event.seconds)}"
+            kept = f", {known['files_kept']} kept" if known.get("files_kept") else ""
+            return f"{event.phase}: {files}{kept}, {size} in {event.seconds:.1f} s{_rate(known, event.seconds)}"
         case Phase.BODY:
             return f"body: done in {event.seconds:.1f} s"
         case Phase.DIFF:

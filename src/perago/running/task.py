@@ -47,6 +47,7 @@ from perago.worker.body.sandbox import sandbox_of
 from perago.worker.process.forks import keep_in_forks, undo_in_forks
 from perago.worker.process.messages import Log
 from perago.workspace import janitor
+from perago.workspace.warm.place import WarmPlace
 
 GRACE_SECONDS = 2.0
 """Seconds that a cancelled body has before it is interrupted, and again before it is killed. Short: a user waits."""
@@ -73,10 +74,11 @@ def begun(
         stack.enter_context(run)
         learn_secrets(job.task.params_model, input_data["params"])
         watch.line(_beginning(job, run))
+        warm = warm_place(job.config, stack)
         try:
             targets = {job.task.name: job.target} if reloads else None
             code = RunCode({job.task.name: job.task}, targets, watch.line)
-            yield TaskRun(job, repository, run, input_data, watch, cancelled, telemetry, code)
+            yield TaskRun(job, repository, run, input_data, watch, cancelled, telemetry, code, warm)
         except KeyboardInterrupt:
             run.cancel("interrupted")
             raise
@@ -94,6 +96,7 @@ class TaskRun:
     cancelled: threading.Event
     telemetry: Telemetry
     code: RunCode
+    warm: WarmPlace | None
 
     def go(self, invoke_body: InvokeBody, *, retries: int = 0, keep: bool = False) -> RuntimeTaskResult:
         """Try until the task completes, is cancelled, fails for good, or has no retries left.
@@ -157,6 +160,7 @@ class TaskRun:
                 AttemptIdentity.of(self.run.attempt),
                 recomputes=self.job.recomputes,
             ),
+            warm=self.warm if isinstance(invoke_body, OwnProcess) else None,
         )
         return run_attempt(
             task,
@@ -402,6 +406,17 @@ def sweep_leftovers(
             lines.line(f"Removed {removed} {'directory' if removed == 1 else 'directories'} that killed runs left.")
         if repository is not None:
             repository.sweep(ttl_seconds, runs_older_than_seconds=run_branch_ttl_seconds)
+
+
+def warm_place(config: RuntimeConfig, stack: ExitStack) -> WarmPlace | None:
+    """Where workspaces stay for later attempts; None if none stay.
+
+    Args:
+        stack: waits for what it removes.
+    """
+    if config.warm == "off":
+        return None
+    return stack.enter_context(WarmPlace(config.warm_max_size))
 
 
 def body_timeout(task: TaskDefinition) -> float | None:

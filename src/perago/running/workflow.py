@@ -25,7 +25,15 @@ from perago.running.cache import cache_of_run
 from perago.running.code import RunCode
 from perago.running.loop import WAIT_SECONDS, TryEnd, WorkflowLoop, commit_of
 from perago.running.repos.address import queue_for
-from perago.running.task import GRACE_SECONDS, ObservedTry, body_timeout, invoke_here, observed_try, sweep_leftovers
+from perago.running.task import (
+    GRACE_SECONDS,
+    ObservedTry,
+    body_timeout,
+    invoke_here,
+    observed_try,
+    sweep_leftovers,
+    warm_place,
+)
 from perago.running.telemetry import open_telemetry
 from perago.running.text import log_line, reason_within
 from perago.running.view import TaskDisplay, WorkflowView
@@ -104,6 +112,7 @@ class _Slot:
         keep: bool,
     ) -> None:
         self._request = request
+        self._warm = warm_place(request.config, stack)
         self._keep = keep
         self._events = events
         self._cancelled = cancelled
@@ -204,6 +213,7 @@ class _Slot:
                 AttemptIdentity.of(attempt),
                 recomputes=request.recomputes,
             ),
+            warm=self._warm if isinstance(invoke_body, BodyProcess) else None,
         )
         return run_attempt(
             task,

@@ -185,6 +185,12 @@ class RuntimeConfig(_Config):
     """Directory of the host's object cache, preferably on the file system of the workspaces."""
     cache_max_size: Annotated[int, Setting(values.read_size_or_zero)] = 10 * 1024**3
     """Maximum size of the cache, such as `10GB`. `0` turns it off."""
+    warm: Literal["on", "off"] = "on"
+    """`on` leaves the files of an attempt that has completed for the next ones, which lay out only what differs. `off`
+    lays out all files each time. See [Files that stay](../sizing.md#files-that-stay)."""
+    warm_max_size: Annotated[int | None, Setting(values.read_size)] = None
+    """Maximum size of the files that stay, below the workspace root, such as `50GB`. Default: a tenth of its file
+    system."""
     fence: Literal["exact", "cooperative"] = "exact"
     """How the publish fence of a lakeFS branch works: `exact`, by a hook in the server, or `cooperative`, without."""
     checksums: Literal["md5", "opaque"] = "md5"

@@ -23,6 +23,7 @@ class Kind(enum.StrEnum):
     """The kind of thing that was found."""
 
     ATTEMPT_DIRECTORY = "attempt_directory"
+    WARM_WORKSPACE = "warm_workspace"
     RUN_LEFTOVER = "run_leftover"
     KILLED_RUN = "killed_run"
     UNREADABLE_RUN = "unreadable_run"

@@ -108,6 +108,8 @@ def executor_configuration(
         state_directory=None if state is None else str(state),
         run_cache=config.run_cache or ("proven" if sys.platform == "linux" else "observed"),
         tells_source=tells_source,
+        warm=config.warm,
+        warm_max_size=config.warm_max_size,
     )
 
 

@@ -11,10 +11,11 @@ from perago.ports import Clock
 from perago.values.findings import Finding, Kind, size_below
 from perago.workspace.janitor import Judged, attempt_directories, judge, remove
 from perago.workspace.owner import OwnerMarker
+from perago.workspace.warm.place import entries, evict
 
 
 def examine(root: Path, older_than_seconds: float, clock: Clock) -> Iterator[Finding]:
-    """Find the orphans that `janitor.sweep` would remove.
+    """Find the orphans, and the warm workspaces out of use, that `janitor.sweep` would remove.
 
     Args:
         root: the workspace root; may be missing.
@@ -47,6 +48,22 @@ def examine(root: Path, older_than_seconds: float, clock: Clock) -> Iterator[Fin
                 size=size_below(path),
                 mend=partial(mend, path),
             )
+    for entry in entries(root):
+        age_seconds = clock.now().timestamp() - entry.since
+        if age_seconds > older_than_seconds:
+            yield Finding(
+                kind=Kind.WARM_WORKSPACE,
+                what=str(entry.path),
+                why="no attempt has used the files that stayed in it for a long time",
+                age_seconds=age_seconds,
+                size=size_below(entry.path),
+                mend=partial(_evicted, entry.path, root),
+            )
+
+
+def _evicted(path: Path, root: Path) -> bool:
+    evict(path, root)
+    return True
 
 
 def living_since(root: Path) -> float | None:

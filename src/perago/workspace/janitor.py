@@ -19,6 +19,7 @@ from perago.workspace.directory import (
 )
 from perago.workspace.owner import Liveness, OwnerMarker, liveness
 from perago.workspace.removal import TRASH_PREFIX, delete_tree, discard
+from perago.workspace.warm.place import evict, unused_since
 
 
 class NotRemoved(NamedTuple):
@@ -66,14 +67,16 @@ def is_orphan(
 
 
 def sweep(root: Path, ttl_seconds: float, now: float) -> SweepReport:
-    """Remove the orphans among the attempt directories of a workspace root. Any number of janitors may run at once.
+    """Remove the orphans among the attempt directories of a workspace root, and warm workspaces that are out of use.
+
+    Any number of janitors may run at once.
 
     Only directories that attempts create are checked. Everything else in the root (links, files, `kept/`, other
     directories) is left alone, in case the root is not Perago's alone.
 
     Args:
         root: the workspace root; may be missing.
-        ttl_seconds: see `is_orphan`.
+        ttl_seconds: see `is_orphan`; also the time after which a warm workspace goes.
         now: seconds since the epoch.
 
     Raises:
@@ -82,6 +85,11 @@ def sweep(root: Path, ttl_seconds: float, now: float) -> SweepReport:
     report = _Tally()
     for path in attempt_directories(root):
         _sweep_one(path, ttl_seconds, now, report)
+    for path in unused_since(root, now - ttl_seconds):
+        try:
+            evict(path, root)
+        except WorkspaceStorageError as exc:
+            report.failed.append(NotRemoved(path, str(exc)))
     return SweepReport(tuple(report.removed), tuple(report.kept), tuple(report.failed))
 
 

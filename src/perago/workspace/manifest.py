@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from perago.errors import WorkspaceStorageError
+from perago.files.beneath import Beneath
 from perago.files.storage import OWNER_ONLY, storage_errors, write_whole
 from perago.ports import ListedFile
 from perago.workspace.digest import SHA256, digest_file, is_known
@@ -153,21 +154,46 @@ def take_manifest(root: Path, selection: Selection, digests: object) -> Manifest
         ObjectNameError, WorkspaceContentError: as `scan`.
         WorkspaceStorageError: the disk refused.
     """
-    taken_at_ns, tick_ns = _clock_of_file_system(root.parent)
+    taken_at_ns, tick_ns = clock_of_file_system(root.parent)
     known = digests if isinstance(digests, Mapping) else {}
-    entries = {}
     found = scan(root, selection).files
     with open_workspace(root) as files:
-        for path, stat in found.items():
-            digest = known.get(path)
-            if not isinstance(digest, str) or not is_known(digest):
-                digest = digest_file(files, path, SHA256, stat.size)
-            entries[path] = ManifestEntry(stat, digest)
+        entries = {path: _entry(files, path, stat, known.get(path)) for path, stat in found.items()}
     return Manifest(taken_at_ns, entries, tick_ns)
 
 
-def _clock_of_file_system(directory: Path) -> tuple[int, int]:
-    """The current time by the file system's clock, which can differ from the system's, and its resolution."""
+def complete_manifest(root: Path, kept: Mapping[str, ManifestEntry], digests: Mapping[str, str]) -> Manifest:
+    """The manifest of a workspace of which most is known. Nothing may write there at the same time.
+
+    Args:
+        kept: files that nothing has changed since, and that were older than the clock's tick when they were examined.
+        digests: of all files that the workspace has.
+
+    Raises:
+        WorkspaceContentError: one of the others is not there.
+        WorkspaceStorageError: the disk refused.
+    """
+    taken_at_ns, tick_ns = clock_of_file_system(root.parent)
+    entries = dict(kept)
+    with open_workspace(root) as files, storage_errors("cannot examine the files in", root):
+        for path in [path for path in digests if path not in entries]:
+            entries[path] = _entry(files, path, FileStat.of(files.lstat(path)), digests[path])
+    return Manifest(taken_at_ns, entries, tick_ns)
+
+
+def _entry(files: Beneath, path: str, stat: FileStat, digest: object) -> ManifestEntry:
+    """With the digest that is known, or else that of the content."""
+    if not isinstance(digest, str) or not is_known(digest):
+        digest = digest_file(files, path, SHA256, stat.size)
+    return ManifestEntry(stat, digest)
+
+
+def clock_of_file_system(directory: Path) -> tuple[int, int]:
+    """The current time by the file system's clock, which can differ from the system's, and its resolution.
+
+    Raises:
+        WorkspaceStorageError: nothing can be written in the directory.
+    """
     probe = directory / f".clock.{secrets.token_hex(8)}"
     with storage_errors("cannot write in", directory):
         descriptor = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWNER_ONLY)

@@ -14,13 +14,16 @@ CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 """Flags for creating a file that must not exist."""
 
 
-def make_directories(target: Beneath, paths: Iterable[str]) -> None:
+def make_directories(target: Beneath, paths: Iterable[str], there: Iterable[str] = ()) -> None:
     """Create the directories below `target` for files at these relative paths.
+
+    Args:
+        there: directories that exist.
 
     Raises:
         OSError: one cannot be created, or exists.
     """
-    made = {""}
+    made = {"", *there}
     for path in paths:
         _make_directory(target, path.rpartition("/")[0], made)
 

@@ -60,7 +60,7 @@ class OwnerMarker:
         pid = os.getpid()
         return cls(
             host=platform.node(),
-            boot_id=_boot_id(),
+            boot_id=boot_id(),
             pid_namespace=_pid_namespace(),
             pid=pid,
             process_started=_started(pid) or 0.0,
@@ -112,7 +112,7 @@ def liveness(marker: OwnerMarker) -> Liveness:
     Another boot does not prove that the owner is dead. Hosts can share a name and a workspace root, as containers with
     a fixed name do. Then the boot may be that of another host, where the owner runs.
     """
-    if (marker.host, marker.boot_id, marker.pid_namespace) != (platform.node(), _boot_id(), _pid_namespace()):
+    if (marker.host, marker.boot_id, marker.pid_namespace) != (platform.node(), boot_id(), _pid_namespace()):
         return "unknown"
     return _process_liveness(marker.pid, marker.process_started)
 
@@ -165,7 +165,7 @@ def _exists(pid: int) -> bool:
 
 
 @cache
-def _boot_id() -> str | None:
+def boot_id() -> str | None:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip() or None
     except OSError:

@@ -51,6 +51,16 @@ class FileStat(NamedTuple):
     inode: int
     executable: bool
 
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileStat:
+        return cls(
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            bool(status.st_mode & stat.S_IXUSR),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -253,9 +263,7 @@ class _Walk:
         elif not _is_readable(path, mode, directory):
             self.faults.add(path, "cannot be read")
         else:
-            self.files[path] = FileStat(
-                status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, bool(mode & stat.S_IXUSR)
-            )
+            self.files[path] = FileStat.of(status)
 
 
 def _is_readable(path: str, mode: int, directory: int) -> bool:

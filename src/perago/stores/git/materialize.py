@@ -11,7 +11,7 @@ from tempfile import TemporaryFile, gettempdir
 from perago.errors import ObjectNameError, PrefixNotFoundError
 from perago.files.beneath import Beneath
 from perago.files.storage import storage_errors
-from perago.ports import ListedFile, StoredFile
+from perago.ports import NOTHING_KEPT, Kept, ListedFile, Source, StoredFile
 from perago.stores.git.lfs import LfsStore, Pointer, may_be_pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
 from perago.stores.git.repository import BareRepository, git_command
@@ -128,20 +128,31 @@ def list_layout(repository: BareRepository, layout: Layout) -> dict[str, ListedF
     return found
 
 
+def sources(layout: Layout) -> dict[str, Source]:
+    """What is laid out at each path. A blob's id names its content; that of a pointer names the large file's, too."""
+    return {path: Source(leaf.id, leaf.is_executable) for path, leaf in layout.files}
+
+
 def lay_out(
-    repository: BareRepository, layout: Layout, target: Path, progress: TransferProgress, words: Words = FOR_TASKS
+    repository: BareRepository,
+    layout: Layout,
+    target: Path,
+    progress: TransferProgress,
+    words: Words = FOR_TASKS,
+    kept: Kept = NOTHING_KEPT,
 ) -> dict[str, str]:
-    """Write the files below an existing, empty directory.
+    """Write the files below an existing directory, which has nothing but what is kept.
 
     Returns:
         digest by path, as in `ports.FileDigests`.
     """
     reader, lfs = ObjectReader(repository), LfsStore(repository)
-    digests: dict[str, str] = {}
+    digests = dict(kept.digests)
     large: list[tuple[str, Leaf, Pointer]] = []
+    missing = [(path, leaf) for path, leaf in layout.files if path not in digests]
     with storage_errors("cannot lay out the files in", target, words), Beneath(target) as opened:
-        make_directories(opened, (path for path, _ in layout.files))
-        for path, leaf in layout.files:
+        make_directories(opened, (path for path, _ in missing), kept.directories)
+        for path, leaf in missing:
             data = reader.blob(leaf.id)
             pointer = parse_pointer(data, path)
             if pointer is not None:

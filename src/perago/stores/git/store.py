@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from perago.ports import (
+    NOTHING_KEPT,
     AttemptLiveness,
     Clock,
     CommitEntry,
     FileDigests,
+    KeepFiles,
+    Kept,
     ListedFile,
     LogEntry,
     Observer,
@@ -35,6 +38,7 @@ from perago.stores.git.materialize import (
     list_files,
     list_layout,
     plan_layout,
+    sources,
 )
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
@@ -113,10 +117,30 @@ class GitStore:
             StoreError: content is missing or damaged.
             WorkspaceStorageError: the disk refused.
         """
+        return self._lay_out(workspace_input, workspace_spec, workspace_dir, lambda _: NOTHING_KEPT)
+
+    def complete_workspace(
+        self,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        workspace_dir: Path,
+        keep: KeepFiles,
+    ) -> FileDigests:
+        """As `download_workspace`, without the files that are kept."""
+        return self._lay_out(workspace_input, workspace_spec, workspace_dir, lambda layout: keep(sources(layout)))
+
+    def _lay_out(
+        self,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        workspace_dir: Path,
+        keep: Callable[[Layout], Kept],
+    ) -> FileDigests:
         layout = self._layout(workspace_input, workspace_spec)
         check_layout(layout, workspace_dir)
-        progress = self._progress(Phase.MATERIALIZE, len(layout.files))
-        return lay_out(self._repository, layout, workspace_dir, progress)
+        kept = keep(layout)
+        progress = self._progress(Phase.MATERIALIZE, len(layout.files) - len(kept.digests))
+        return lay_out(self._repository, layout, workspace_dir, progress, kept=kept)
 
     def list_workspace(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec

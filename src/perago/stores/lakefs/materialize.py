@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -13,7 +14,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from perago.errors import ObjectNameError, PrefixNotFoundError, required
 from perago.files.beneath import Beneath
 from perago.files.storage import storage_errors
-from perago.ports import ListedFile, StoredFile
+from perago.ports import NOTHING_KEPT, Kept, ListedFile, Source, StoredFile
 from perago.stores.lakefs.api.answers import ObjectStats, uri
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.content.download import Download, ReadSources
@@ -183,6 +184,16 @@ def _digest_of(transfer: Transfer, stats: ObjectStats) -> str:
     return f"{MD5_OF_PARTS}/{parts[0]}:{stats.checksum}" if parts else f"unknown:{stats.checksum}"
 
 
+def sources(transfer: Transfer, layout: Layout) -> dict[str, Source]:
+    """What is laid out at each path. An object's address, size and checksum name its content; they are long."""
+    start = len(layout.root)
+    return {stats.path[start:]: Source(_short(transfer.key(stats)), stats.executable) for stats in layout.files}
+
+
+def _short(key: str) -> str:
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
 def lay_out(
     transfer: Transfer,
     layout: Layout,
@@ -190,8 +201,11 @@ def lay_out(
     done: Callable[[int], None],
     hit: Callable[[], None] = lambda: None,
     words: Words = FOR_TASKS,
+    kept: Kept = NOTHING_KEPT,
 ) -> dict[str, str]:
-    """Write the files below an existing, empty directory, from the host's cache or else from the server.
+    """Write the files below an existing directory, from the host's cache or else from the server.
+
+    The directory has nothing but what is kept.
 
     Args:
         done: called with the size of each written file; from another thread, one call at a time.
@@ -204,15 +218,15 @@ def lay_out(
         LakeFSError, DamagedObjectError: as `Download.run`.
         WorkspaceStorageError: the disk refused.
     """
-    digests: dict[str, str] = {}
+    digests = dict(kept.digests)
     start = len(layout.root)
+    total, missing = len(layout.files), [stats for stats in layout.files if stats.path[start:] not in digests]
     with storage_errors("cannot lay out the files in", target, words), Beneath(target) as opened:
-        make_directories(opened, (stats.path[start:] for stats in layout.files))
-        missing = list(layout.files)
+        make_directories(opened, (stats.path[start:] for stats in missing), kept.directories)
         if transfer.cache is not None:
-            missing = _from_cache(transfer, layout, opened, digests, done, hit)
+            missing = _from_cache(transfer, replace(layout, files=tuple(missing)), opened, digests, done, hit)
         if missing:
-            sources = ReadSources(transfer, layout.commit_id, missing, len(layout.files))
+            sources = ReadSources(transfer, layout.commit_id, missing, total)
             download = Download(transfer, opened, layout.root, sources, digests, done)
             transfer.loop.run(download.run(missing))
     return digests

@@ -10,7 +10,10 @@ from perago.errors import BranchNotFoundError, HeadMovedError, RepositoryNotFoun
 from perago.ports import (
     AttemptLiveness,
     CommitEntry,
+    CompletesWorkspaces,
+    FileDigests,
     ForeseesDownload,
+    KeepFiles,
     ListedFile,
     LogEntry,
     Phase,
@@ -43,7 +46,7 @@ from perago.workspace.empty_directory import empty_directory
 _EXISTS, _NO_NAME = 409, 400
 
 
-class _Store(WorkspaceStore, ForeseesDownload, TransactionalStore, ReusableStore, Protocol):
+class _Store(WorkspaceStore, ForeseesDownload, CompletesWorkspaces, TransactionalStore, ReusableStore, Protocol):
     """The ports of `LakeFSStore`."""
 
 
@@ -66,6 +69,15 @@ class LakeFSRepository:
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
     ) -> object:
         return self._store.download_workspace(workspace_input, workspace_spec, workspace_dir)
+
+    def complete_workspace(
+        self,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        workspace_dir: Path,
+        keep: KeepFiles,
+    ) -> FileDigests:
+        return self._store.complete_workspace(workspace_input, workspace_spec, workspace_dir, keep)
 
     def list_workspace(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, /

@@ -13,7 +13,20 @@ from typing import Self
 
 from perago.errors import RuntimeConfigError, SourceGoneError, StoreError
 from perago.files.credentials import Credentials
-from perago.ports import Clock, CommitEntry, Event, FileDigests, ListedFile, Observer, Phase, SystemClock, ignore
+from perago.ports import (
+    NOTHING_KEPT,
+    Clock,
+    CommitEntry,
+    Event,
+    FileDigests,
+    KeepFiles,
+    Kept,
+    ListedFile,
+    Observer,
+    Phase,
+    SystemClock,
+    ignore,
+)
 from perago.stores.lakefs.api.answers import Commit
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits, check_full_id, full_id, is_full_id
@@ -29,6 +42,7 @@ from perago.stores.lakefs.materialize import (
     lay_out,
     list_layout,
     plan_layout,
+    sources,
 )
 from perago.stores.lakefs.publication.branches import staging_name
 from perago.stores.lakefs.publication.fence import FenceMode
@@ -183,11 +197,36 @@ class LakeFSStore:
             StoreError: content is missing or damaged, or the server did not answer.
             WorkspaceStorageError: the disk refused.
         """
+        return self._lay_out(workspace_input, workspace_spec, workspace_dir, lambda _transfer, _layout: NOTHING_KEPT)
+
+    def complete_workspace(
+        self,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        workspace_dir: Path,
+        keep: KeepFiles,
+    ) -> FileDigests:
+        """As `download_workspace`, without the files that are kept."""
+        return self._lay_out(
+            workspace_input,
+            workspace_spec,
+            workspace_dir,
+            lambda transfer, layout: keep(sources(transfer, layout)),
+        )
+
+    def _lay_out(
+        self,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        workspace_dir: Path,
+        keep: Callable[[Transfer, Layout], Kept],
+    ) -> FileDigests:
         transfer, layout = self._connection.run(self._layout(workspace_input, workspace_spec))
         check_layout(layout, workspace_dir)
-        progress = self._connection.progress(Phase.MATERIALIZE, len(layout.files))
+        kept = keep(transfer, layout)
+        progress = self._connection.progress(Phase.MATERIALIZE, len(layout.files) - len(kept.digests))
         progress.cache_hits = None if transfer.cache is None else 0
-        return lay_out(transfer, layout, workspace_dir, progress.add, progress.hit)
+        return lay_out(transfer, layout, workspace_dir, progress.add, progress.hit, kept=kept)
 
     def list_workspace(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -54,6 +54,7 @@ from perago.worker.process.outbox import (
     send_logs_to,
 )
 from perago.worker.process.reaper import adopt_orphans
+from perago.workspace.warm.place import WarmPlace
 
 _LOGGER = logging.getLogger("perago.worker")
 
@@ -116,6 +117,7 @@ class _Executor:
         withheld: Mapping[str, str],
     ) -> None:
         self._link = link
+        self._warm = WarmPlace(configuration.warm_max_size) if configuration.warm == "on" else None
         self._withheld = withheld
         self._outbox = outbox
         self._runner = runner
@@ -142,6 +144,10 @@ class _Executor:
         self._body: Offspring | None = None
 
     def serve(self) -> None:
+        with nullcontext() if self._warm is None else self._warm:
+            self._serve()
+
+    def _serve(self) -> None:
         while (order := self._link.take()) is not None:
             match order:
                 case Run():
@@ -173,6 +179,7 @@ class _Executor:
             metrics=self._metrics,
             trace=trace_context_of(order.trace),
             sandbox=sandbox_of(self._runner.tasks[attempt.task_def_name], self._sandbox),
+            warm=self._warm,
         )
         self._reached = None
         try:

@@ -42,6 +42,8 @@ class Configure(Message):
         state_directory: the user's, for the host's queue and its indexes; None if there is none.
         run_cache: which earlier results tasks with a cache may use.
         tells_source: describe the tasks with their sources.
+        warm: whether workspaces stay for later attempts.
+        warm_max_size: limit for those that stay, in bytes; None for a share of the disk.
     """
 
     kind: Literal["configure"] = "configure"
@@ -55,6 +57,8 @@ class Configure(Message):
     state_directory: str | None = None
     run_cache: RunCacheMode = "off"
     tells_source: bool = False
+    warm: Literal["on", "off"] = "off"
+    warm_max_size: int | None = None
 
 
 class Run(Message):

@@ -1,0 +1,1 @@
+"""What the second attempt on a host costs, with workspaces that stay and without."""
