@@ -86,11 +86,11 @@ def results_page(source: Source, question: ResultsQuestion) -> ResultsPage:
         BranchNotFoundError, StoreError: there is no such branch, or it cannot be read.
     """
     with source.past() as past:
-        entries, tasks = _publications(past, past.head(question.branch), question.task)
+        entries, tasks = publications(past, past.head(question.branch), question.task)
     return plot(question, sorted(tasks), entries)
 
 
-def _publications(past: Past, start: str, task: str) -> tuple[list[CommitEntry], set[str]]:
+def publications(past: Past, start: str, task: str) -> tuple[list[CommitEntry], set[str]]:
     """The newest publications of a task, and the tasks that were met on the way."""
     wanted, found, tasks = Wanted(task=task), list[CommitEntry](), set[str]()
     for looked_at, entry in enumerate(past.line(start)):
