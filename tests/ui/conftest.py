@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from perago import Flow, WorkspaceSpec, task, workflow
+from perago import Flow, MetricRecorder, MetricSpec, WorkspaceSpec, task, workflow
 
 HOSTILE = {hostile!r}
 
@@ -45,8 +45,10 @@ class Items(BaseModel):
     items: list[str] = []
 
 
-@task(name="train", owner_email="a@example.org", workspace=WorkspaceSpec())
-def train(workspace: Path, params: Params) -> Score:
+@task(name="train", owner_email="a@example.org", workspace=WorkspaceSpec(), metrics=MetricSpec())
+def train(workspace: Path, params: Params, metrics: MetricRecorder) -> Score:
+    for epoch in range(300):
+        metrics.gauge("loss", params.alpha / (1 + epoch), step=epoch, labels={{"note": "<script>alert(5)</script>"}})
     (workspace / "out").mkdir(exist_ok=True)
     (workspace / "out" / "page.html").write_text("<script>alert(1)</script>")
     rows = ("<script>alert(1)</script>,n", f"<img src=x onerror=alert(2)>,{{params.alpha}}", "")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from perago.asking.past import Past
+from perago.asking.series import series_of
 from perago.errors import StoreError, TaskInputError
 from perago.ports import CommitEntry, Repository
 from perago.running.history import published_run
@@ -176,7 +177,7 @@ def facts_of(entry: CommitEntry) -> dict[str, Any]:
         **dict(_flat("params", stamp.params if run is None else None)),
         **dict(_flat("workflow_params", stamp.workflow_params)),
         **dict(_flat("result", stamp.result if run is None else None)),
-        **{f"{name}, at last": points[-1][1] for name, points in (stamp.series or {}).items()},
+        **{f"{name}, at last": points[-1][1] for name, points in series_of(stamp).items()},
         "input_ref": stamp.input_ref,
         "code_digest": stamp.code_digest,
         "worker": stamp.worker,

@@ -34,6 +34,7 @@ from perago.running.watch import RunObserver
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import Instrument, MetricRecorder, metric_groups
+from perago.tasks.series import SeriesRecorder
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.sink import OFF, Telemetry
 from perago.values.json_text import JsonObject
@@ -131,9 +132,10 @@ class TaskRun:
     def _try_once(
         self, task: TaskDefinition, observer: ObservedTry, invoke_body: InvokeBody, *, keep: bool
     ) -> RuntimeTaskResult:
+        series = SeriesRecorder(observer.metrics)
         context = RunContext(
             execution_id=observer.execution_id,
-            metrics=observer.metrics,
+            metrics=series,
             failure_reason_max_length=self.job.config.failure_reason_max_length,
             on_failure=self.watch.fail,
             invoke_body=within_limit(invoke_body),
@@ -153,7 +155,7 @@ class TaskRun:
                 recomputes=self.job.recomputes,
             ),
         )
-        return run_attempt(
+        result = run_attempt(
             task,
             self.input_data,
             self.run.attempt,
@@ -162,6 +164,8 @@ class TaskRun:
             open_store=self._store,
             engine=self.job.engine,
         )
+        self.job.engine.note_series(AttemptIdentity.of(self.run.attempt), series.whole())
+        return result
 
     def _store(self) -> Repository:
         return required(self.repository, "a task with a workspace has a repository")

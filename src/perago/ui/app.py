@@ -35,6 +35,7 @@ from perago.ui.render import Renderer, plain
 from perago.ui.results import ResultsQuestion, results_page
 from perago.ui.run import run_page
 from perago.ui.runs import RunsQuestion, runs_page
+from perago.ui.series import series_page
 from perago.ui.source import NoRepositoryError, Source
 from perago.ui.worker import worker_page
 from perago.values.redaction import mask_json, mask_text, traceback_of
@@ -87,6 +88,7 @@ class Pages:
             "/runs": ("runs.html", self.runs),
             "/branch": ("branch.html", self.branch),
             "/run/{run}": ("run.html", self.run),
+            "/run/{run}/series": ("series.html", self.series),
             "/compare": ("compare.html", self.compare),
             "/results": ("results.html", self.results),
             "/worker": ("worker.html", self.worker),
@@ -132,6 +134,9 @@ class Pages:
 
     def run(self, request: Request) -> object:
         return run_page(self._source, request.path_params["run"])
+
+    def series(self, request: Request) -> object:
+        return series_page(self._source, request.path_params["run"])
 
     def compare(self, request: Request) -> object:
         names = [name for given in request.query_params.getlist("of") for name in given.split()]

@@ -40,6 +40,7 @@ class CommitPage:
     """A commit.
 
     Attributes:
+        has_series: its body recorded numbers over steps.
         message: of somebody's own commit, what follows the first line.
         changes: the first `MAX_CHANGES`, by name; more_changes: how many others there are.
     """
@@ -49,6 +50,7 @@ class CommitPage:
     distrusts: str | None
     trusts: str | None
     run_is_here: bool
+    has_series: bool
     changes: Sequence[ChangedFile]
     more_changes: int
 
@@ -120,6 +122,7 @@ def commit_page(source: Source, ref: str) -> CommitPage:
         distrusts=None if entry.stamp is None else entry.stamp.distrusts,
         trusts=None if entry.stamp is None else entry.stamp.trusts,
         run_is_here=commit.run_id is not None and source.engine.version(commit.run_id) is not None,
+        has_series=entry.stamp is not None and bool(entry.stamp.series),
         changes=listed[:MAX_CHANGES],
         more_changes=kept.added + kept.modified + kept.deleted - len(listed[:MAX_CHANGES]),
     )

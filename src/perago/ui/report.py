@@ -21,6 +21,7 @@ from perago.ui.commit import CommitPage, FilePage, commit_page, file_page, thumb
 from perago.ui.render import SHORT_COMMIT, environment, plain, url
 from perago.ui.results import ResultsPage, ResultsQuestion, plot, publications
 from perago.ui.run import RunPage, run_page
+from perago.ui.series import SeriesPage, series_page
 from perago.ui.source import Source
 from perago.values.names import show_name
 from perago.values.redaction import mask_json
@@ -39,7 +40,7 @@ MAX_PREVIEW_BYTES = 4 * 1024**2
 
 MAX_TASKS = 6
 MAX_PLOTS = 3
-"""Tasks whose results are plotted, and numbers of each."""
+"""Tasks whose results are plotted, and numbers and series of each."""
 
 _NOWHERE = "#none"
 _STYLE = Path(__file__).parent / "static" / "style.css"
@@ -52,6 +53,7 @@ class Report:
     Attributes:
         repository: its name; where it lies on this host is nothing to others.
         run: None for a commit whose run is not recorded on this host.
+        series: what the bodies of the run recorded.
         commits: in the order in which they were made; more_commits: how many older ones are left out.
         files: those with a preview; more_files: how many changed ones have none.
         thumbnails: PNG images by commit and path.
@@ -62,6 +64,7 @@ class Report:
     title: str
     repository: str
     run: RunPage | None
+    series: SeriesPage | None
     commits: Sequence[CommitPage]
     more_commits: int
     files: Sequence[FilePage]
@@ -109,6 +112,7 @@ def report_of(source: Source, name: str | None = None) -> Report:
         title=title,
         repository=source.name.rstrip("/").rpartition("/")[2],
         run=run,
+        series=None if run is None or run_id is None else series_page(source, run_id),
         commits=pages,
         more_commits=older,
         files=files,
@@ -206,10 +210,11 @@ def _results(source: Source, branch: str, tasks: Sequence[str]) -> Iterator[Resu
         with suppress(BranchNotFoundError), source.past() as past:
             entries, _ = publications(past, past.head(branch), task)
         question = ResultsQuestion(branch=branch, task=task)
-        numbers = [name for name in plot(question, (), entries).fields if name.startswith("result.")]
-        for name in numbers[:MAX_PLOTS]:
+        page = plot(question, (), entries)
+        numbers = [name for name in page.fields if name.startswith("result.")]
+        for name in [*numbers[:MAX_PLOTS], *page.series[:MAX_PLOTS]]:
             page = plot(replace(question, y=name), (), entries)
-            if len(page.points) > 1:
+            if len(page.points) > 1 or page.curves is not None:
                 yield page
 
 
@@ -233,6 +238,8 @@ def report_html(report: Report) -> str:
         return _Part(identity, name, Markup(html.replace(f' href="{_NOWHERE}"', "")))  # noqa: S704 - a template's, escaped
 
     parts = [] if report.run is None else [part("run", report.run.run.task_name, "run.html", report.run)]
+    if report.series is not None and report.series.plots:
+        parts.append(part("series", "Recorded numbers", "series.html", report.series))
     for number, result in enumerate(report.results):
         name = f"{result.y} of {result.question.task} over time"
         parts.append(part(f"result-{number}", name, "results.html", result))
