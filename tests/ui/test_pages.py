@@ -38,6 +38,7 @@ def address_of(shown, name):
         "file-image": f"/commit/{head}/file?path=raw/plot.png",
         "compare-none": "/compare",
         "compare": f"/compare?of={head}&of=main~1",
+        "compare-rows": "/compare/file?before=main~1&after=main&path=out/table.csv",
         "results": "/results?task=train",
         "results-series": f"/results?task=train&y={SERIES}",
         "run-series": "/run/{}/series".format(
@@ -50,7 +51,7 @@ def address_of(shown, name):
 PAGES = (
     *("runs", "runs-of-a-task", "runs-none", "branch", "branch-path", "run", "run-failed", "commit", "lineage"),
     *("file-html", "file-table", "file-json", "file-svg", "file-image", "compare", "compare-none", "results", "worker"),
-    *("results-series", "run-series"),
+    *("results-series", "run-series", "compare-rows"),
 )
 
 

@@ -33,6 +33,7 @@ from perago.ui.follow import followed
 from perago.ui.guard import Guard, Keys
 from perago.ui.render import Renderer, plain
 from perago.ui.results import ResultsQuestion, results_page
+from perago.ui.rows import rows_page
 from perago.ui.run import run_page
 from perago.ui.runs import RunsQuestion, runs_page
 from perago.ui.series import series_page
@@ -90,6 +91,7 @@ class Pages:
             "/run/{run}": ("run.html", self.run),
             "/run/{run}/series": ("series.html", self.series),
             "/compare": ("compare.html", self.compare),
+            "/compare/file": ("rows.html", self.rows),
             "/results": ("results.html", self.results),
             "/worker": ("worker.html", self.worker),
             "/commit/{ref}": ("commit.html", self.commit),
@@ -141,6 +143,11 @@ class Pages:
     def compare(self, request: Request) -> object:
         names = [name for given in request.query_params.getlist("of") for name in given.split()]
         return compare_page(self._source, names)
+
+    def rows(self, request: Request) -> object:
+        given = _texts(request)
+        path = request.query_params.get("path", "")
+        return rows_page(self._source, given.get("before", ""), given.get("after", ""), path, given.get("key", ""))
 
     def results(self, request: Request) -> object:
         given = _texts(request)
