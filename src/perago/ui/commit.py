@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from perago.asking.blame import origins
-from perago.asking.lineage import MadeFrom, made_from, made_of
+from perago.asking.lineage import nearest_results, nearest_sources
 from perago.asking.log import as_log_entry
 from perago.asking.past import Past
 from perago.errors import PrefixNotFoundError, RefNotFoundError
@@ -22,6 +22,12 @@ MAX_CHANGES = 500
 
 MAX_DOWNLOAD = 64 * 1024**2
 """Size up to which a file can be downloaded: it is whole in memory."""
+
+MAX_RELATED = 100
+"""Commits before and after one in a lineage."""
+
+MAX_LOOKED_AT = 500
+"""Commits that are looked at for them, before it, and after it on each branch."""
 
 MAX_LINKED_PATHS = 5
 """Files that are named beside a commit of a lineage."""
@@ -74,12 +80,20 @@ class Related:
 
 @dataclass(frozen=True, kw_only=True)
 class LineagePage:
-    """What a commit was made from, and what was made of it: its nearest relatives. Each has a lineage of its own."""
+    """What a commit was made from, and what was made of it: its nearest relatives. Each has a lineage of its own.
+
+    Attributes:
+        sources_are_cut, results_are_cut: there may be more among commits that were not looked at.
+        looked_at: how many were, before it, and after it on each branch.
+    """
 
     commit: str
     name: str
     sources: Sequence[Related]
+    sources_are_cut: bool
     results: Sequence[Related]
+    results_are_cut: bool
+    looked_at: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +150,16 @@ def lineage_page(source: Source, ref: str) -> LineagePage:
     """
     with source.past() as past:
         entry = _entry(past, ref)
-        before, after = made_from(past, entry.id, limit=1), made_of(past, entry.id)
-    nearest = before[0].sources if before else ()
+        before = nearest_sources(past, entry, commits=MAX_LOOKED_AT)
+        after = nearest_results(past, entry.id, commits=MAX_LOOKED_AT)
     return LineagePage(
         commit=entry.id,
         name=_name(entry),
-        sources=[_related(link.entry, link.paths) for link in nearest],
-        results=[_related(one.entry, _paths_from(one, entry.id)) for one in after if _paths_from(one, entry.id)],
+        sources=[_related(link.entry, link.paths) for link in before.links[:MAX_RELATED]],
+        sources_are_cut=before.is_cut or len(before.links) > MAX_RELATED,
+        results=[_related(link.entry, link.paths) for link in after.links[:MAX_RELATED]],
+        results_are_cut=after.is_cut or len(after.links) > MAX_RELATED,
+        looked_at=MAX_LOOKED_AT,
     )
 
 
@@ -207,10 +224,6 @@ def _file(past: Past, entry: CommitEntry, path: str) -> StoredFile:
     if found is None:
         raise PrefixNotFoundError(f"commit {entry.id[:12]} has no file {show_name(path)}")
     return found
-
-
-def _paths_from(made: MadeFrom, commit_id: str) -> tuple[str, ...]:
-    return next((link.paths for link in made.sources if link.entry.id == commit_id), ())
 
 
 def _name(entry: CommitEntry) -> str:
