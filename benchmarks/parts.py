@@ -13,7 +13,7 @@ from pathlib import Path
 
 PARTS = (
     *("git", "lakefs", "transfers", "distance", "pool", "conductor", "bodies", "writers", "scoped", "workflows"),
-    "changed",
+    *("changed", "ui"),
 )
 """In the order of their sections."""
 

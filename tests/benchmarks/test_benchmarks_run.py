@@ -165,3 +165,14 @@ def test_what_has_not_changed_is_measured(measured, start_lakefs):
         assert re.search(rf"^\| {re.escape(row)} \| \d+\.\d+ \(", text, re.MULTILINE)
     assert (f"| {changed} | DVC | " in text) == DVC.is_made()
     assert ("DVC was not measured: it is not installed here." in text) != DVC.is_made()
+
+
+def test_the_page_on_a_long_history_is_measured(measured):
+    output = measured("ui")
+    text = (output / "RESULTS.md").read_text()
+    assert re.search(r"^- the first page after the start: \d.*, required at most 1 s: ", text, re.MULTILINE)
+    assert re.search(
+        r"^- peak memory of the server: [1-9]\d* MiB, required at most 150 MiB: reached", text, re.MULTILINE
+    )
+    for name in ("runs", "history", "lineage of the commit of all files", "compare 200 runs", "results of a task"):
+        assert re.search(rf"^\| {name} \| \d+\.\d+ \(.*\| \d+ KiB \|$", text, re.MULTILINE)
