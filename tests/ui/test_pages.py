@@ -38,6 +38,8 @@ def address_of(shown, name):
         "file-image": f"/commit/{head}/file?path=raw/plot.png",
         "compare-none": "/compare",
         "compare": f"/compare?of={head}&of=main~1",
+        "shown": f"/commit/{head}/shown?path=out/report.html",
+        "shown-plot": f"/commit/{head}/shown?path=out/plot.svg",
         "compare-rows": "/compare/file?before=main~1&after=main&path=out/table.csv",
         "results": "/results?task=train",
         "results-series": f"/results?task=train&y={SERIES}",

@@ -27,10 +27,18 @@ from perago.errors import (
     TaskInputError,
 )
 from perago.ui.branch import BranchQuestion, branch_page
-from perago.ui.commit import commit_page, content_of, file_page, lineage_page, thumbnail
+from perago.ui.commit import (
+    commit_page,
+    content_of,
+    file_page,
+    lineage_page,
+    sealed_content,
+    shown_page,
+    thumbnail,
+)
 from perago.ui.compare import compare_page
 from perago.ui.follow import followed
-from perago.ui.guard import Guard, Keys
+from perago.ui.guard import SEALED, Guard, Keys
 from perago.ui.render import Renderer, plain
 from perago.ui.results import ResultsQuestion, results_page
 from perago.ui.rows import rows_page
@@ -96,10 +104,12 @@ class Pages:
             "/worker": ("worker.html", self.worker),
             "/commit/{ref}": ("commit.html", self.commit),
             "/commit/{ref}/lineage": ("lineage.html", self.lineage),
+            "/commit/{ref}/shown": ("shown.html", self.shown),
             "/commit/{ref}/file": ("file.html", self.file),
         }
         found = [Route("/", self._first), Route("/static/{name}", self._static), Route("/run/{run}/live", self._live)]
         found += [Route("/commit/{ref}/download", self._download), Route("/commit/{ref}/thumbnail", self._thumbnail)]
+        found += [Route(SEALED + "{ref}", self._sealed)]
         for path, (template, page) in pages.items():
             found += [Route(f"{path}.json", self._page(template, page)), Route(path, self._page(template, page))]
         return found
@@ -173,7 +183,27 @@ class Pages:
     def file(self, request: Request) -> object:
         return file_page(self._source, request.path_params["ref"], request.query_params.get("path", ""))
 
+    def shown(self, request: Request) -> object:
+        return shown_page(self._source, request.path_params["ref"], request.query_params.get("path", ""))
+
     # ---- internals
+
+    async def _sealed(self, request: Request) -> Response:
+        """A page or drawing of the repository, for a frame or an image of ours alone; `guard` has its headers."""
+        if request.headers.get("sec-fetch-dest", "iframe") not in ("iframe", "image"):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+
+        def made() -> Response:
+            try:
+                kind, content = sealed_content(
+                    self._source, request.path_params["ref"], request.query_params.get("path", "")
+                )
+            except (PeragoError, NoRepositoryError):
+                return Response(status_code=HTTPStatus.NOT_FOUND)
+            media_type = "text/html; charset=utf-8" if kind == "page" else "image/svg+xml"
+            return Response(content, media_type=media_type)
+
+        return await run_in_threadpool(made)
 
     async def _download(self, request: Request) -> Response:
         """A file as it is, to be saved: never shown, whatever it is."""

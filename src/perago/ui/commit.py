@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +41,14 @@ class ChangedFile:
     change: Literal["added", "modified", "deleted"]
 
 
+SHOWN_AS: Mapping[str, Literal["page", "drawing"]] = {".html": "page", ".htm": "page", ".svg": "drawing"}
+"""Files that a browser shows as what they are, sealed; by the end of their names."""
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".md", ".markdown")
+MAX_REPORTS = 12
+"""Reports and plots that a commit's page leads to."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommitPage:
     """A commit.
@@ -48,6 +56,7 @@ class CommitPage:
     Attributes:
         has_series: its body recorded numbers over steps.
         message: of somebody's own commit, what follows the first line.
+        reports: files among these changes that are reports and plots by their names, at most `MAX_REPORTS`.
         changes: the first `MAX_CHANGES`, by name; more_changes: how many others there are.
     """
 
@@ -57,6 +66,7 @@ class CommitPage:
     trusts: str | None
     run_is_here: bool
     has_series: bool
+    reports: Sequence[str]
     changes: Sequence[ChangedFile]
     more_changes: int
 
@@ -101,6 +111,7 @@ class FilePage:
     """A file of a commit.
 
     Attributes:
+        shown_as: what a browser can show it as, sealed; None if it is neither, or too large.
         changed_by: the commit that gave it this content; None if that is not known.
     """
 
@@ -109,6 +120,7 @@ class FilePage:
     size: int
     can_download: bool
     changed_by: Related | None
+    shown_as: Literal["page", "drawing"] | None
     preview: Preview
 
 
@@ -137,6 +149,7 @@ def commit_page(source: Source, ref: str) -> CommitPage:
         trusts=None if entry.stamp is None else entry.stamp.trusts,
         run_is_here=commit.run_id is not None and source.engine.version(commit.run_id) is not None,
         has_series=entry.stamp is not None and bool(entry.stamp.series),
+        reports=[one.path for one in listed if one.change != "deleted" and _is_report(one.path)][:MAX_REPORTS],
         changes=listed[:MAX_CHANGES],
         more_changes=kept.added + kept.modified + kept.deleted - len(listed[:MAX_CHANGES]),
     )
@@ -180,6 +193,7 @@ def file_page(source: Source, ref: str, path: str) -> FilePage:
         size=found.size,
         can_download=found.size <= MAX_DOWNLOAD,
         changed_by=_related(made[0].entry, (path,)) if made else None,
+        shown_as=None if content is None else SHOWN_AS.get(_suffix(path)),
         preview=Preview(kind="large") if content is None else preview_of(path, content),
     )
 
@@ -198,6 +212,42 @@ def content_of(source: Source, ref: str, path: str) -> bytes:
                 f"`perago export`"
             )
         return found.read()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownPage:
+    """A file as what it is: a page in a frame of its own, or a drawing."""
+
+    commit: str
+    path: str
+    shown_as: Literal["page", "drawing"]
+
+
+def shown_page(source: Source, ref: str, path: str) -> ShownPage:
+    """See `ShownPage`.
+
+    Raises:
+        PrefixNotFoundError: it is of another kind, or too large; and as `file_page`.
+    """
+    kind, _ = sealed_content(source, ref, path)
+    with source.past() as past:
+        return ShownPage(commit=_entry(past, ref).id, path=path, shown_as=kind)
+
+
+def sealed_content(source: Source, ref: str, path: str) -> tuple[Literal["page", "drawing"], bytes]:
+    """The content of a file for a sealed answer, and what it is.
+
+    Raises:
+        As `shown_page`.
+    """
+    kind = SHOWN_AS.get(_suffix(path))
+    with source.past() as past:
+        found = _file(past, _entry(past, ref), path)
+        if kind is None or found.size > MAX_BYTES:
+            raise PrefixNotFoundError(
+                f"{show_name(path)} is no HTML page and no SVG drawing of at most {MAX_BYTES} bytes"
+            )
+        return kind, found.read()
 
 
 def thumbnail(source: Source, ref: str, path: str) -> bytes | None:
@@ -224,6 +274,14 @@ def _file(past: Past, entry: CommitEntry, path: str) -> StoredFile:
     if found is None:
         raise PrefixNotFoundError(f"commit {entry.id[:12]} has no file {show_name(path)}")
     return found
+
+
+def _suffix(path: str) -> str:
+    return path[path.rfind(".") :].lower() if "." in path.rpartition("/")[2] else ""
+
+
+def _is_report(path: str) -> bool:
+    return _suffix(path) in SHOWN_AS or _suffix(path) in _PICTURES
 
 
 def _name(entry: CommitEntry) -> str:
