@@ -38,7 +38,6 @@ def address_of(shown, name):
         "file-image": f"/commit/{head}/file?path=raw/plot.png",
         "compare-none": "/compare",
         "compare": f"/compare?of={head}&of=main~1",
-        "shown": f"/commit/{head}/shown?path=out/report.html",
         "shown-plot": f"/commit/{head}/shown?path=out/plot.svg",
         "compare-rows": "/compare/file?before=main~1&after=main&path=out/table.csv",
         "results": "/results?task=train",
@@ -53,7 +52,7 @@ def address_of(shown, name):
 PAGES = (
     *("runs", "runs-of-a-task", "runs-none", "branch", "branch-path", "run", "run-failed", "commit", "lineage"),
     *("file-html", "file-table", "file-json", "file-svg", "file-image", "compare", "compare-none", "results", "worker"),
-    *("results-series", "run-series", "compare-rows"),
+    *("results-series", "run-series", "compare-rows", "shown-plot"),
 )
 
 
