@@ -13,7 +13,7 @@ from pathlib import Path
 
 PARTS = (
     *("git", "lakefs", "transfers", "distance", "pool", "conductor", "bodies", "writers", "scoped", "workflows"),
-    *("changed", "warm"),
+    *("changed", "ui", "warm"),
 )
 """In the order of their sections."""
 

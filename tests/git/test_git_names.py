@@ -20,6 +20,7 @@ from perago.stores.git.objects import (
     SUBMODULE,
     SYMLINK,
     TreeEntry,
+    differing_entries,
     parse_tree,
     serialize_tree,
 )
@@ -251,7 +252,18 @@ def test_trees_read_back_as_they_were_written():
     assert parse_tree(serialize_tree(entries)) == [entries[1], entries[0], *entries[2:]]
 
 
+def test_only_entries_that_differ_are_parsed():
+    same = [TreeEntry(f"same-{number}", FILE, "1" * 40) for number in range(3)]
+    gone, was = TreeEntry("gone", DIRECTORY, "2" * 40), TreeEntry("\udcff", FILE, "3" * 40)
+    now, new = TreeEntry("\udcff", EXECUTABLE, "3" * 40), TreeEntry("new", SYMLINK, "4" * 40)
+    found = differing_entries(serialize_tree([*same, gone, was]), serialize_tree([*same, now, new]))
+    assert set(found) == {(gone, None), (was, now), (None, new)}
+    assert differing_entries(b"", b"") == []
+
+
 @pytest.mark.parametrize("data", [b"100644", b"100644 a", b"100644 a\0short", b"mode a\0" + b"1" * 20])
 def test_bytes_that_are_no_tree_are_refused(data):
     with pytest.raises(ValueError):
         parse_tree(data)
+    with pytest.raises(ValueError):
+        differing_entries(b"", data)

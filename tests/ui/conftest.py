@@ -22,9 +22,20 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from perago import Flow, WorkspaceSpec, task, workflow
+from perago import Flow, MetricRecorder, MetricSpec, WorkspaceSpec, task, workflow
 
 HOSTILE = {hostile!r}
+REPORT = (
+    "<style>h1 {{color: rgb(1, 2, 3)}}</style><h1>A report</h1><script>document.title = 'ran'; alert(6)</script>"
+    "<img src=http://127.0.0.2/x onerror=alert(7)><meta http-equiv=refresh content='0;url=http://127.0.0.2/'>"
+    "<a id=away href=http://127.0.0.2/>away</a> <a id=top target=_top href=http://127.0.0.2/>top</a>"
+    "<a id=ours href=/>ours</a><form action=http://127.0.0.2/><button>send</button></form>"
+    "<iframe src=http://127.0.0.2/></iframe><link rel=stylesheet href=http://127.0.0.2/>"
+)
+PLOT = (
+    "<svg xmlns='http://www.w3.org/2000/svg' width='40' height='20' onload='alert(8)'><script>alert(9)</script>"
+    "<image href='http://127.0.0.2/y' width='9' height='9'/><rect width='40' height='20' fill='blue'/></svg>"
+)
 
 
 class Params(BaseModel):
@@ -45,14 +56,18 @@ class Items(BaseModel):
     items: list[str] = []
 
 
-@task(name="train", owner_email="a@example.org", workspace=WorkspaceSpec())
-def train(workspace: Path, params: Params) -> Score:
+@task(name="train", owner_email="a@example.org", workspace=WorkspaceSpec(), metrics=MetricSpec())
+def train(workspace: Path, params: Params, metrics: MetricRecorder) -> Score:
+    for epoch in range(300):
+        metrics.gauge("loss", params.alpha / (1 + epoch), step=epoch, labels={{"note": "<script>alert(5)</script>"}})
     (workspace / "out").mkdir(exist_ok=True)
     (workspace / "out" / "page.html").write_text("<script>alert(1)</script>")
     rows = ("<script>alert(1)</script>,n", f"<img src=x onerror=alert(2)>,{{params.alpha}}", "")
     (workspace / "out" / "table.csv").write_text("\\n".join(rows))
     (workspace / "out" / "data.json").write_text(json.dumps({{HOSTILE: [HOSTILE, params.alpha]}}))
     (workspace / "out" / "<img src=x onerror=alert(3)>.svg").write_text("<svg onload='alert(4)'/>")
+    (workspace / "out" / "report.html").write_text(REPORT)
+    (workspace / "out" / "plot.svg").write_text(PLOT)
     if params.alpha > 1:
         raise ValueError(f"alpha is {{params.alpha}} {{HOSTILE}}")
     return Score(score=1 / (1 + params.alpha))

@@ -14,6 +14,10 @@ SCREENSHOTS = os.environ.get("PERAGO_TEST_SCREENSHOTS")
 WIDTHS = (360, 800, 1400)
 
 
+SERIES = "series.loss%20note%3D%3Cscript%3Ealert(5)%3C%2Fscript%3E"
+"""What the task of the project records."""
+
+
 def address_of(shown, name):
     head = shown.project.git("log", "--format=%H", "-1", "main")
     files = "/commit/{}/file?path=out/{}"
@@ -34,7 +38,13 @@ def address_of(shown, name):
         "file-image": f"/commit/{head}/file?path=raw/plot.png",
         "compare-none": "/compare",
         "compare": f"/compare?of={head}&of=main~1",
+        "shown-plot": f"/commit/{head}/shown?path=out/plot.svg",
+        "compare-rows": "/compare/file?before=main~1&after=main&path=out/table.csv",
         "results": "/results?task=train",
+        "results-series": f"/results?task=train&y={SERIES}",
+        "run-series": "/run/{}/series".format(
+            shown.project.run("runs", "--repo", "data.git", "--json").json[-1]["run_id"]
+        ),
         "worker": "/worker",
     }[name]
 
@@ -42,6 +52,7 @@ def address_of(shown, name):
 PAGES = (
     *("runs", "runs-of-a-task", "runs-none", "branch", "branch-path", "run", "run-failed", "commit", "lineage"),
     *("file-html", "file-table", "file-json", "file-svg", "file-image", "compare", "compare-none", "results", "worker"),
+    *("results-series", "run-series", "compare-rows", "shown-plot"),
 )
 
 
@@ -72,6 +83,16 @@ def test_what_a_page_may_not_do_would_be_noted(tab):
     watched.page.wait_for_function("true")
     watched.page.evaluate("() => new Promise(done => setTimeout(done, 0))")
     assert any("broken: img-src" in fault for fault in watched.faults)
+
+
+def test_a_line_of_a_series_leads_to_its_publication(tab):
+    page = tab(f"/results?task=train&y={SERIES}").page
+    assert page.locator("polyline.curve").count() == 2
+    page.locator(".plot svg a").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/commit/*")
+    page.get_by_role("link", name="Numbers that its run recorded").click()
+    assert page.locator(".plot tbody td").nth(1).inner_text() == "300"
 
 
 def test_what_others_wrote_is_read_as_text(tab):

@@ -117,4 +117,7 @@ def test_a_run_is_followed_to_its_end(tab, running):
     assert page.locator("details.map").get_attribute("open") is not None
     wait_for(lambda: "completed" in page.inner_text(".facts .status"), "the end of the run", 120)
     assert page.locator(".items li").count() == 40
+    numbers = tab(f"/run/{run}/series").page.locator(".plot tbody tr").first.inner_text()
+    assert "train, try 1" in numbers
+    assert "300" in numbers
     assert watched.faults == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from perago.asking.past import Past, Step
@@ -62,12 +62,16 @@ def _changed(past: Past, step: Step, sought: Collection[str]) -> set[str]:
     return kept if step.changes.is_whole or kept >= set(sought) else set(past.whole(step).paths)
 
 
+def heads_brought(entry: CommitEntry) -> Sequence[str]:
+    """The heads from which a commit may have brought what it changed: of somebody's merge, or of a run's branch."""
+    run = None if entry.stamp is None else published_run(entry.stamp)
+    return [run.ref] if run is not None else entry.parents[1:] if entry.stamp is None else ()
+
+
 def _brought(past: Past, entry: CommitEntry, changed: Collection[str]) -> Iterable[tuple[str, frozenset[str]]]:
     """What a commit has brought unchanged from elsewhere: other heads, each with the paths that come from there."""
-    run = None if entry.stamp is None else published_run(entry.stamp)
-    heads = [run.ref] if run is not None else entry.parents[1:] if entry.stamp is None else ()
     left = set(changed)
-    for head in heads:
+    for head in heads_brought(entry):
         if left and past.entry(head) is not None:
             try:
                 others = past.repository.changes(head, entry.id)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from perago.asking.past import Past
+from perago.asking.series import series_of
+from perago.asking.tables import RowDifference, differing_rows, separator_of
 from perago.errors import StoreError, TaskInputError
 from perago.ports import CommitEntry, Repository
 from perago.running.history import published_run
@@ -21,27 +21,7 @@ MAX_TABLE_BYTES = 8 * 1024 * 1024
 MAX_COMPARED = 200
 """Commits or runs that are compared at once."""
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
-
 Kind = Literal["added", "modified", "deleted"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowDifference:
-    """In what two states of a table differ.
-
-    Attributes:
-        key: the column by which rows are matched; None if they are matched by their position.
-        added, removed, changed: number of rows.
-        columns_added, columns_removed: their names.
-    """
-
-    key: str | None
-    added: int
-    removed: int
-    changed: int
-    columns_added: tuple[str, ...] = ()
-    columns_removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +70,7 @@ def differing_files(
         old, new = repository.find_file(before, path), repository.find_file(after, path)
         rows = None
         if old is not None and new is not None and max(old.size, new.size) <= MAX_TABLE_BYTES:
-            separator = _SEPARATORS.get(path[path.rfind(".") :].lower())
+            separator = separator_of(path)
             if separator is not None:
                 rows = differing_rows(old.read(), new.read(), separator, key)
         yield FileDifference(
@@ -100,47 +80,6 @@ def differing_files(
             after=None if new is None else new.size,
             rows=rows,
         )
-
-
-def differing_rows(before: bytes, after: bytes, separator: str, key: str | None) -> RowDifference | None:
-    """In what two states of a table differ; None if one of them is no text with a header."""
-    old, new = _table(before, separator), _table(after, separator)
-    if old is None or new is None:
-        return None
-    shared = [name for name in old[0] if name in new[0]]
-    by = key if key in shared else None
-    left, right = (_by_key(header, rows, shared, by) for header, rows in (old, new))
-    return RowDifference(
-        key=by,
-        added=len(right.keys() - left.keys()),
-        removed=len(left.keys() - right.keys()),
-        changed=sum(left[name] != right[name] for name in left.keys() & right.keys()),
-        columns_added=tuple(name for name in new[0] if name not in old[0]),
-        columns_removed=tuple(name for name in old[0] if name not in new[0]),
-    )
-
-
-def _table(content: bytes, separator: str) -> tuple[list[str], list[list[str]]] | None:
-    try:
-        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=separator))
-    except (UnicodeDecodeError, csv.Error):
-        return None
-    return (rows[0], rows[1:]) if rows else None
-
-
-def _by_key(
-    header: Sequence[str], rows: Sequence[Sequence[str]], shared: Sequence[str], key: str | None
-) -> dict[tuple[str, int], tuple[str, ...]]:
-    """Rows by their key, or by their position; of several with one key each by its number among them."""
-    at = {name: number for number, name in enumerate(header)}
-    found: dict[tuple[str, int], tuple[str, ...]] = {}
-    seen: dict[str, int] = {}
-    for number, row in enumerate(rows):
-        cells = tuple(row[at[name]] if at[name] < len(row) else "" for name in shared)
-        name = str(number) if key is None else row[at[key]] if at[key] < len(row) else ""
-        seen[name] = seen.get(name, -1) + 1
-        found[(name, seen[name])] = cells
-    return found
 
 
 def column(past: Past, name: str) -> Column:
@@ -176,7 +115,7 @@ def facts_of(entry: CommitEntry) -> dict[str, Any]:
         **dict(_flat("params", stamp.params if run is None else None)),
         **dict(_flat("workflow_params", stamp.workflow_params)),
         **dict(_flat("result", stamp.result if run is None else None)),
-        **{f"{name}, at last": points[-1][1] for name, points in (stamp.series or {}).items()},
+        **{f"{name}, at last": points[-1][1] for name, points in series_of(stamp).items()},
         "input_ref": stamp.input_ref,
         "code_digest": stamp.code_digest,
         "worker": stamp.worker,

@@ -6,8 +6,9 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
-from perago.asking.blame import origins
+from perago.asking.blame import heads_brought, origins
 from perago.asking.past import Past, Step
 from perago.errors import StoreError
 from perago.ports import CommitEntry
@@ -179,3 +180,92 @@ def _links(line: _Line, entry: CommitEntry) -> dict[str, list[str]]:
         if writer is not None:
             links[writer].append(path)
     return links
+
+
+# ---------------------------------------------------------------- the nearest ones alone, for a page
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The commits that a commit was made from, or that were made of it, without what those lead to.
+
+    Attributes:
+        is_cut: there may be more among the commits that were not looked at.
+    """
+
+    links: tuple[Link, ...]
+    is_cut: bool
+
+
+def nearest_sources(past: Past, entry: CommitEntry, *, commits: int) -> Nearest:
+    """What a commit was made from, newest first, as far as the newest commits before it tell.
+
+    Args:
+        commits: how many of them are looked at. Files that are older than these are left out.
+    """
+    stamp = entry.stamp
+    if stamp is None:
+        return Nearest((), is_cut=False)
+    steps = list(islice(past.steps(stamp.input_ref), commits))
+    newest: dict[str, tuple[CommitEntry, bool]] = {}
+    is_followed, brought = True, set[str]()
+    for step in steps:
+        is_followed = is_followed and step.changes.is_whole  # else it costs too much to know what came from where
+        is_brought = is_followed and bool(heads_brought(step.entry))
+        written = frozenset(step.changes.written)
+        for path in step.changes.paths:
+            if path not in newest:
+                newest[path] = (step.entry, path in written)
+                if is_brought:
+                    brought.add(path)
+    there = [path for path, (_, is_written) in newest.items() if is_written]
+    files = reads(stamp, there)[:MAX_FILES]
+    links: dict[str, tuple[CommitEntry, list[str]]] = {}
+    sources = {path: newest[path][0] for path in files}
+    if brought.intersection(files):
+        sources |= {each.path: each.entry for each in origins(past, stamp.input_ref, brought.intersection(files))}
+    for path, source in sources.items():
+        links.setdefault(source.id, (source, []))[1].append(path)
+    newest_first = sorted(links.values(), key=lambda link: link[0].time, reverse=True)
+    is_cut = len(steps) == commits and bool(steps[-1].entry.parents)
+    return Nearest(tuple(Link(source, tuple(sorted(paths))) for source, paths in newest_first), is_cut=is_cut)
+
+
+def nearest_results(past: Past, commit_id: str, *, commits: int) -> Nearest:
+    """The commits that read a file which a commit has written, oldest first, among the next ones on each branch.
+
+    Args:
+        commits: how many of a branch are looked at. Of the files those are looked for that the index keeps.
+    """
+    found: dict[str, Link] = {}
+    is_cut = False
+    for branch in past.repository.branches()[:MAX_BRANCHES]:
+        line = past.line_to(past.head(branch), commit_id, nearest=commits + 1)[::-1]
+        is_cut = is_cut or len(line) > commits
+        for link in _made_directly(past, past.stepped(line)):
+            if len(found) >= MAX_COMMITS:
+                return Nearest(tuple(found.values()), is_cut=True)
+            found.setdefault(link.entry.id, link)
+    return Nearest(tuple(found.values()), is_cut=is_cut)
+
+
+def _made_directly(past: Past, steps: Sequence[Step]) -> Iterator[Link]:
+    """What was made of the first of some steps, which follow each other."""
+    if not steps:
+        return
+    mine, positions = sorted(steps[0].changes.written), {steps[0].entry.id: 0}
+    gone: dict[str, int] = {}
+    readable: dict[str, list[str]] = {}
+    for position, step in enumerate(steps[1:], 1):
+        positions[step.entry.id] = position
+        stamp = step.entry.stamp
+        at = None if stamp is None else positions.get(stamp.input_ref)
+        if stamp is not None and at is not None:
+            key = repr(stamp.selection)
+            if key not in readable:
+                readable[key] = reads(stamp, mine)
+            paths = [path for path in readable[key] if path not in gone or gone[path] > at]
+            if paths:
+                yield Link(step.entry, tuple(paths))
+        for path in past.whole(step).paths:
+            gone.setdefault(path, position)

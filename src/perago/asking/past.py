@@ -85,9 +85,13 @@ class Past:
                 return
             at = next(iter(entries[-1].parents), None)
 
-    def line_to(self, start: str, end: str) -> list[CommitEntry]:
-        """The commits of the line from `start` to `end`, newest first; empty if it does not lead there."""
-        return self._index.line_to(start, end)
+    def line_to(self, start: str, end: str, *, nearest: int | None = None) -> list[CommitEntry]:
+        """The commits of the line from `start` to `end`, newest first; empty if it does not lead there.
+
+        Args:
+            nearest: only so many of them, the last ones. Default: all.
+        """
+        return self._index.line_to(start, end, nearest=nearest)
 
     def steps(self, start: str) -> Iterator[Step]:
         """As `line`, with what each changed."""

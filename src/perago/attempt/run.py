@@ -336,7 +336,7 @@ class AttemptRun:
             task=self.task,
             params=params,
             raw_params=raw_params,
-            metrics=None if self.task.metrics is None else SeriesRecorder(self.context.metrics),
+            metrics=None if self.task.metrics is None else SeriesRecorder.of(self.context.metrics),
             context=self.context.of_task(self.task, self.identity),
         )
         return run, workspace_input, call

@@ -38,6 +38,7 @@ _COMMANDS = {
     "diff": ("perago.cli.commands.compare", "Show the files in which two commits differ."),
     "compare": ("perago.cli.commands.compare", "Show params and results of commits or runs side by side."),
     "ui": ("perago.cli.commands.ui", "Show runs, history and files as a web page on this machine."),
+    "report": ("perago.cli.commands.report", "Write what the page shows of a run or a commit to one file."),
     "why": ("perago.cli.commands.why", "Say what a run of a task or workflow would compute, and why."),
     "distrust": ("perago.cli.commands.distrust", "Say that a result is wrong, so that no task takes it again."),
     "cache": ("perago.cli.commands.cache", "Show or clear this host's object cache."),

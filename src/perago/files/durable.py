@@ -54,6 +54,22 @@ def write_durably(path: Path, text: str) -> None:
     sync_directory(path.parent)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file that a user has asked for, with the mode of the user's other files. Readers never see a part.
+
+    Raises:
+        OSError: writing failed; the old content is unchanged.
+    """
+    aside = path.with_name(f".{secrets.token_hex(16)}.tmp")
+    try:
+        aside.write_text(text, encoding="utf-8", newline="\n")
+        aside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink()
+        raise
+
+
 def leftovers_of(path: Path) -> list[Path]:
     """Temporary files of writers of this file. Killed writers leave them."""
     return [entry for entry in path.parent.iterdir() if entry.name.startswith(_aside_prefix(path))]

@@ -108,13 +108,18 @@ class HistoryIndex:
 
         return self._read(question)
 
-    def line_to(self, start: str, end: str) -> list[CommitEntry]:
-        """A commit and its first parents, newest first, to the commit `end`; empty if they do not lead there."""
+    def line_to(self, start: str, end: str, *, nearest: int | None = None) -> list[CommitEntry]:
+        """A commit and its first parents, newest first, to the commit `end`; empty if they do not lead there.
+
+        Args:
+            nearest: only so many of them, the last ones. Default: all.
+        """
 
         def question(connection: Connection) -> list[CommitEntry]:
             rows = connection.execute(_LINE_TO, {"start": clean(start), "end": clean(end)})
             ids = [text_in(commit_id) for (commit_id,) in rows]
-            found = (read(connection, commit_id) for commit_id in ids if ids[-1] == clean(end))
+            leads_there = bool(ids) and ids[-1] == clean(end)
+            found = (read(connection, commit_id) for commit_id in ids[-(nearest or len(ids)) :] if leads_there)
             return [entry for entry in found if entry is not None]
 
         return self._read(question)

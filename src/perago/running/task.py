@@ -35,6 +35,7 @@ from perago.running.watch import RunObserver
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import Instrument, MetricRecorder, metric_groups
+from perago.tasks.series import SeriesRecorder
 from perago.tasks.task_source import task_source
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.sink import OFF, Telemetry
@@ -139,9 +140,10 @@ class TaskRun:
     def _try_once(
         self, task: TaskDefinition, observer: ObservedTry, invoke_body: InvokeBody, *, keep: bool
     ) -> RuntimeTaskResult:
+        series = SeriesRecorder(observer.metrics)
         context = RunContext(
             execution_id=observer.execution_id,
-            metrics=observer.metrics,
+            metrics=series,
             failure_reason_max_length=self.job.config.failure_reason_max_length,
             on_failure=self.watch.fail,
             invoke_body=within_limit(invoke_body),
@@ -162,7 +164,7 @@ class TaskRun:
             ),
             warm=self.warm if isinstance(invoke_body, OwnProcess) else None,
         )
-        return run_attempt(
+        result = run_attempt(
             task,
             self.input_data,
             self.run.attempt,
@@ -171,6 +173,8 @@ class TaskRun:
             open_store=self._store,
             engine=self.job.engine,
         )
+        self.job.engine.note_series(AttemptIdentity.of(self.run.attempt), series.whole())
+        return result
 
     def _store(self) -> Repository:
         return required(self.repository, "a task with a workspace has a repository")

@@ -40,6 +40,7 @@ from perago.running.view import TaskDisplay, WorkflowView
 from perago.running.watch import RunObserver
 from perago.running.workflow_request import WorkflowRequest, recorded_retries
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.series import SeriesRecorder
 from perago.telemetry.sink import Telemetry
 from perago.values.json_text import JsonObject
 from perago.values.models import AttemptIdentity, EngineTask, RuntimeTaskResult
@@ -191,9 +192,10 @@ class _Slot:
     ) -> RuntimeTaskResult:
         request = self._request
         invoke_body = self._invoke_body(task, due.reference_task_name, attempt, is_cancelled)
+        series = SeriesRecorder(observer.metrics)
         context = RunContext(
             execution_id=observer.execution_id,
-            metrics=observer.metrics,
+            metrics=series,
             failure_reason_max_length=request.config.failure_reason_max_length,
             status_of=lambda exc: status_to_report(exc, attempt, request.engine.load_record),
             on_failure=watch.fail,
@@ -215,7 +217,7 @@ class _Slot:
             ),
             warm=self._warm if isinstance(invoke_body, BodyProcess) else None,
         )
-        return run_attempt(
+        result = run_attempt(
             task,
             due.input_data,
             attempt,
@@ -224,6 +226,8 @@ class _Slot:
             open_store=lambda: self.repository(task.controls.publish_seconds),
             engine=request.engine,
         )
+        request.engine.note_series(AttemptIdentity.of(attempt), series.whole())
+        return result
 
     def is_cancelled(self, attempt: EngineTask) -> bool:
         """Whether the run is cancelled, or the sub-workflow of a try has ended without it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.values.json_text import JsonObject
+from perago.values.redaction import mask_text
 from perago.values.stamps import storable
 
 MAX_SERIES = 20
@@ -16,7 +17,7 @@ MAX_SERIES = 20
 MAX_POINTS = 200
 """Points of a series in a stamp. Of more, some are left out, evenly."""
 
-_MAX_HELD = 10_000
+MAX_HELD = 10_000
 """Points of a series that are held. Then every second one is left out, and of the next ones, too."""
 
 
@@ -32,7 +33,7 @@ class _Series:
         if self.count % self.stride == 0:
             self.points.append(self.last)
         self.count += 1
-        if len(self.points) >= _MAX_HELD:
+        if len(self.points) >= MAX_HELD:
             self.points, self.stride = self.points[::2], self.stride * 2
 
     def thinned(self, limit: int) -> list[list[float]]:
@@ -55,6 +56,11 @@ class SeriesRecorder(MetricRecorder):
         self._series: dict[str, _Series] = {}
         self._lock = threading.Lock()
 
+    @classmethod
+    def of(cls, listener: MetricRecorder | None) -> SeriesRecorder:
+        """The listener itself if it keeps series, else a recorder that passes everything on to it."""
+        return listener if isinstance(listener, cls) else cls(listener)
+
     def deliver_gauge(self, name: str, value: float, labels: Mapping[str, str], step: float | None) -> None:
         """Keep a value, and pass it on."""
         title = name + "".join(f" {key}={text}" for key, text in sorted(labels.items()))
@@ -68,6 +74,11 @@ class SeriesRecorder(MetricRecorder):
         """Pass a value of a histogram on: gauges come to `deliver_gauge`."""
         if self._listener is not None:
             self._listener.histogram(name, value, labels=labels)
+
+    def whole(self) -> JsonObject:
+        """Each series by its name with all points that are held, for the record of a run on this host."""
+        with self._lock:
+            return {mask_text(title): series.thinned(MAX_HELD) for title, series in self._series.items()}
 
     def kept(self) -> JsonObject | None:
         """Each series by its name, a list of `[step, value]`: at most `MAX_POINTS`, fewer if they were too large for a

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
-import uuid
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from perago.errors import TaskDefinitionError
+from perago.files.durable import write_whole
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import describe_guard
 from perago.tasks.schema import model_schema
@@ -89,7 +88,7 @@ def write_definition(document: Mapping[str, Any], output: str | PathLike[str], w
         raise IsADirectoryError(errno.EISDIR, "it is a directory; give a file name", str(path))
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, text)
+    write_whole(path, text)
     return path
 
 
@@ -217,15 +216,3 @@ def _warn_of_patterns_without_a_match(task: TaskDefinition) -> None:
                     UserWarning,
                     stacklevel=3,
                 )
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write to a temporary file and rename it, so that the file is never half written."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise

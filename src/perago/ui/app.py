@@ -29,14 +29,24 @@ from perago.errors import (
     TaskInputError,
 )
 from perago.ui.branch import BranchQuestion, branch_page
-from perago.ui.commit import commit_page, content_of, file_page, lineage_page, thumbnail
+from perago.ui.commit import (
+    commit_page,
+    content_of,
+    file_page,
+    lineage_page,
+    sealed_content,
+    shown_page,
+    thumbnail,
+)
 from perago.ui.compare import compare_page
 from perago.ui.follow import followed
-from perago.ui.guard import Guard, Keys
+from perago.ui.guard import SEALED, Guard, Keys
 from perago.ui.render import Renderer, plain
 from perago.ui.results import ResultsQuestion, results_page
+from perago.ui.rows import rows_page
 from perago.ui.run import RunPage, run_page
 from perago.ui.runs import RunsQuestion, runs_page
+from perago.ui.series import series_page
 from perago.ui.source import NoRepositoryError, Source
 from perago.ui.worker import worker_page
 from perago.values.redaction import mask_json, mask_text, traceback_of
@@ -89,15 +99,19 @@ class Pages:
             "/runs": ("runs.html", self.runs),
             "/branch": ("branch.html", self.branch),
             "/run/{run}": ("run.html", self.run),
+            "/run/{run}/series": ("series.html", self.series),
             "/compare": ("compare.html", self.compare),
+            "/compare/file": ("rows.html", self.rows),
             "/results": ("results.html", self.results),
             "/worker": ("worker.html", self.worker),
             "/commit/{ref}": ("commit.html", self.commit),
             "/commit/{ref}/lineage": ("lineage.html", self.lineage),
+            "/commit/{ref}/shown": ("shown.html", self.shown),
             "/commit/{ref}/file": ("file.html", self.file),
         }
         found = [Route("/", self._first), Route("/static/{name}", self._static), Route("/run/{run}/live", self._live)]
         found += [Route("/commit/{ref}/download", self._download), Route("/commit/{ref}/thumbnail", self._thumbnail)]
+        found += [Route(SEALED + "{ref}", self._sealed)]
         for path, (template, page) in pages.items():
             found += [Route(f"{path}.json", self._page(template, page)), Route(path, self._page(template, page))]
         return found
@@ -135,9 +149,17 @@ class Pages:
     def run(self, request: Request) -> object:
         return run_page(self._source, request.path_params["run"])
 
+    def series(self, request: Request) -> object:
+        return series_page(self._source, request.path_params["run"])
+
     def compare(self, request: Request) -> object:
         names = [name for given in request.query_params.getlist("of") for name in given.split()]
         return compare_page(self._source, names)
+
+    def rows(self, request: Request) -> object:
+        given = _texts(request)
+        path = request.query_params.get("path", "")
+        return rows_page(self._source, given.get("before", ""), given.get("after", ""), path, given.get("key", ""))
 
     def results(self, request: Request) -> object:
         given = _texts(request)
@@ -163,7 +185,27 @@ class Pages:
     def file(self, request: Request) -> object:
         return file_page(self._source, request.path_params["ref"], request.query_params.get("path", ""))
 
+    def shown(self, request: Request) -> object:
+        return shown_page(self._source, request.path_params["ref"], request.query_params.get("path", ""))
+
     # ---- internals
+
+    async def _sealed(self, request: Request) -> Response:
+        """A page or drawing of the repository, for a frame or an image of ours alone; `guard` has its headers."""
+        if request.headers.get("sec-fetch-dest", "iframe") not in ("iframe", "image"):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+
+        def made() -> Response:
+            try:
+                kind, content = sealed_content(
+                    self._source, request.path_params["ref"], request.query_params.get("path", "")
+                )
+            except (PeragoError, NoRepositoryError):
+                return Response(status_code=HTTPStatus.NOT_FOUND)
+            media_type = "text/html; charset=utf-8" if kind == "page" else "image/svg+xml"
+            return Response(content, media_type=media_type)
+
+        return await run_in_threadpool(made)
 
     async def _download(self, request: Request) -> Response:
         """A file as it is, to be saved: never shown, whatever it is."""

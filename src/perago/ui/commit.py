@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from perago.asking.blame import origins
-from perago.asking.lineage import MadeFrom, made_from, made_of
+from perago.asking.lineage import nearest_results, nearest_sources
 from perago.asking.log import as_log_entry
 from perago.asking.past import Past
 from perago.asking.why import Kind, why_ran
@@ -27,6 +27,12 @@ MAX_DOWNLOAD = 64 * 1024**2
 MAX_DIFFERENCES = 20
 """Differences from the nearest earlier result that are listed."""
 
+MAX_RELATED = 100
+"""Commits before and after one in a lineage."""
+
+MAX_LOOKED_AT = 500
+"""Commits that are looked at for them, before it, and after it on each branch."""
+
 MAX_LINKED_PATHS = 5
 """Files that are named beside a commit of a lineage."""
 
@@ -39,12 +45,22 @@ class ChangedFile:
     change: Literal["added", "modified", "deleted"]
 
 
+SHOWN_AS: Mapping[str, Literal["page", "drawing"]] = {".html": "page", ".htm": "page", ".svg": "drawing"}
+"""Files that a browser shows as what they are, sealed; by the end of their names."""
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".md", ".markdown")
+MAX_REPORTS = 12
+"""Reports and plots that a commit's page leads to."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommitPage:
     """A commit.
 
     Attributes:
+        has_series: its body recorded numbers over steps.
         message: of somebody's own commit, what follows the first line.
+        reports: files among these changes that are reports and plots by their names, at most `MAX_REPORTS`.
         changes: the first `MAX_CHANGES`, by name; more_changes: how many others there are.
         why: why its attempt ran; None if there was none, or that is not known.
     """
@@ -54,6 +70,8 @@ class CommitPage:
     distrusts: str | None
     trusts: str | None
     run_is_here: bool
+    has_series: bool
+    reports: Sequence[str]
     changes: Sequence[ChangedFile]
     more_changes: int
     why: Why | None = None
@@ -93,12 +111,20 @@ class Related:
 
 @dataclass(frozen=True, kw_only=True)
 class LineagePage:
-    """What a commit was made from, and what was made of it: its nearest relatives. Each has a lineage of its own."""
+    """What a commit was made from, and what was made of it: its nearest relatives. Each has a lineage of its own.
+
+    Attributes:
+        sources_are_cut, results_are_cut: there may be more among commits that were not looked at.
+        looked_at: how many were, before it, and after it on each branch.
+    """
 
     commit: str
     name: str
     sources: Sequence[Related]
+    sources_are_cut: bool
     results: Sequence[Related]
+    results_are_cut: bool
+    looked_at: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +132,7 @@ class FilePage:
     """A file of a commit.
 
     Attributes:
+        shown_as: what a browser can show it as, sealed; None if it is neither, or too large.
         changed_by: the commit that gave it this content; None if that is not known.
     """
 
@@ -114,6 +141,7 @@ class FilePage:
     size: int
     can_download: bool
     changed_by: Related | None
+    shown_as: Literal["page", "drawing"] | None
     preview: Preview
 
 
@@ -142,6 +170,8 @@ def commit_page(source: Source, ref: str) -> CommitPage:
         distrusts=None if entry.stamp is None else entry.stamp.distrusts,
         trusts=None if entry.stamp is None else entry.stamp.trusts,
         run_is_here=commit.run_id is not None and source.has_run(commit.run_id),
+        has_series=entry.stamp is not None and bool(entry.stamp.series),
+        reports=[one.path for one in listed if one.change != "deleted" and _is_report(one.path)][:MAX_REPORTS],
         changes=listed[:MAX_CHANGES],
         more_changes=kept.added + kept.modified + kept.deleted - len(listed[:MAX_CHANGES]),
         why=why,
@@ -170,13 +200,16 @@ def lineage_page(source: Source, ref: str) -> LineagePage:
     """
     with source.past() as past:
         entry = _entry(past, ref)
-        before, after = made_from(past, entry.id, limit=1), made_of(past, entry.id)
-    nearest = before[0].sources if before else ()
+        before = nearest_sources(past, entry, commits=MAX_LOOKED_AT)
+        after = nearest_results(past, entry.id, commits=MAX_LOOKED_AT)
     return LineagePage(
         commit=entry.id,
         name=_name(entry),
-        sources=[_related(link.entry, link.paths) for link in nearest],
-        results=[_related(one.entry, _paths_from(one, entry.id)) for one in after if _paths_from(one, entry.id)],
+        sources=[_related(link.entry, link.paths) for link in before.links[:MAX_RELATED]],
+        sources_are_cut=before.is_cut or len(before.links) > MAX_RELATED,
+        results=[_related(link.entry, link.paths) for link in after.links[:MAX_RELATED]],
+        results_are_cut=after.is_cut or len(after.links) > MAX_RELATED,
+        looked_at=MAX_LOOKED_AT,
     )
 
 
@@ -197,6 +230,7 @@ def file_page(source: Source, ref: str, path: str) -> FilePage:
         size=found.size,
         can_download=found.size <= MAX_DOWNLOAD,
         changed_by=_related(made[0].entry, (path,)) if made else None,
+        shown_as=None if content is None else SHOWN_AS.get(_suffix(path)),
         preview=Preview(kind="large") if content is None else preview_of(path, content),
     )
 
@@ -215,6 +249,42 @@ def content_of(source: Source, ref: str, path: str) -> bytes:
                 f"`perago export`"
             )
         return found.read()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownPage:
+    """A file as what it is: a page in a frame of its own, or a drawing."""
+
+    commit: str
+    path: str
+    shown_as: Literal["page", "drawing"]
+
+
+def shown_page(source: Source, ref: str, path: str) -> ShownPage:
+    """See `ShownPage`.
+
+    Raises:
+        PrefixNotFoundError: it is of another kind, or too large; and as `file_page`.
+    """
+    kind, _ = sealed_content(source, ref, path)
+    with source.past() as past:
+        return ShownPage(commit=_entry(past, ref).id, path=path, shown_as=kind)
+
+
+def sealed_content(source: Source, ref: str, path: str) -> tuple[Literal["page", "drawing"], bytes]:
+    """The content of a file for a sealed answer, and what it is.
+
+    Raises:
+        As `shown_page`.
+    """
+    kind = SHOWN_AS.get(_suffix(path))
+    with source.past() as past:
+        found = _file(past, _entry(past, ref), path)
+        if kind is None or found.size > MAX_BYTES:
+            raise PrefixNotFoundError(
+                f"{show_name(path)} is no HTML page and no SVG drawing of at most {MAX_BYTES} bytes"
+            )
+        return kind, found.read()
 
 
 def thumbnail(source: Source, ref: str, path: str) -> bytes | None:
@@ -243,8 +313,12 @@ def _file(past: Past, entry: CommitEntry, path: str) -> StoredFile:
     return found
 
 
-def _paths_from(made: MadeFrom, commit_id: str) -> tuple[str, ...]:
-    return next((link.paths for link in made.sources if link.entry.id == commit_id), ())
+def _suffix(path: str) -> str:
+    return path[path.rfind(".") :].lower() if "." in path.rpartition("/")[2] else ""
+
+
+def _is_report(path: str) -> bool:
+    return _suffix(path) in SHOWN_AS or _suffix(path) in _PICTURES
 
 
 def _name(entry: CommitEntry) -> str:

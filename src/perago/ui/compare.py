@@ -8,11 +8,17 @@ from itertools import islice
 from typing import Any
 
 from perago.asking.differences import MAX_COMPARED, Column, FileDifference, column, differing_files, rows_of
+from perago.asking.series import series_of
 from perago.errors import TaskInputError
+from perago.ui.curves import Curves, Drawn, Points, curves_of
 from perago.ui.source import Source
 
 MAX_FILES = 200
 """Differing files that are listed."""
+
+
+MAX_SERIES = 8
+"""Series that are plotted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +49,13 @@ class ComparePage:
     """Commits side by side.
 
     Attributes:
+        curves: the series that their bodies recorded, at most `MAX_SERIES`.
         files: those that differ between the first and the last, at most `MAX_FILES`; has_more: there are others.
     """
 
     of: Sequence[Compared]
     facts: Sequence[Fact]
+    curves: Sequence[Curves]
     files: Sequence[FileDifference]
     has_more: bool
 
@@ -65,7 +73,7 @@ def compare_page(source: Source, names: Sequence[str]) -> ComparePage:
     if len(names) > MAX_COMPARED:
         raise TaskInputError(f"{len(names)} commits are too many to compare; at most {MAX_COMPARED} are")
     if len(names) < 2:
-        return ComparePage(of=(), facts=(), files=(), has_more=False)
+        return ComparePage(of=(), facts=(), curves=(), files=(), has_more=False)
     with source.past() as past:
         columns = [column(past, name) for name in names]
         first, last = columns[0].entry.id, columns[-1].entry.id
@@ -73,9 +81,26 @@ def compare_page(source: Source, names: Sequence[str]) -> ComparePage:
     return ComparePage(
         of=[_compared(one) for one in columns],
         facts=[Fact(name=name, values=values, differs=differs) for name, values, differs in rows_of(columns)],
+        curves=_curves(columns),
         files=files[:MAX_FILES],
         has_more=len(files) > MAX_FILES,
     )
+
+
+def _curves(columns: Sequence[Column]) -> list[Curves]:
+    """Each series, with a line for each of the columns that have it."""
+    recorded = [({} if one.entry.stamp is None else series_of(one.entry.stamp), one) for one in columns]
+    names = dict.fromkeys(name for found, _ in recorded for name in found)
+    return [
+        curves_of(name, [_drawn(one, found[name]) for found, one in recorded if name in found])
+        for name in islice(names, MAX_SERIES)
+    ]
+
+
+def _drawn(one: Column, points: Points) -> Drawn:
+    stamp = one.entry.stamp
+    params = {} if stamp is None or stamp.params is None else stamp.params
+    return Drawn(name=one.name, commit=one.entry.id, time=one.entry.time.isoformat(), params=params, points=points)
 
 
 def _compared(one: Column) -> Compared:

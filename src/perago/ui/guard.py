@@ -33,17 +33,37 @@ _SAME = ("same-origin", "none")
 """Values of Sec-Fetch-Site for requests of this page, and of a person."""
 
 
-def security_headers(nonce: str) -> dict[str, str]:
+SEALED = "/sealed/"
+"""What a path begins with, after the place, whose answer is a content of the repository that a browser shows."""
+
+
+def security_headers(nonce: str, *, sealed: bool = False) -> dict[str, str]:
     """Headers of every answer.
 
     A script runs only with the nonce of its answer. Nothing is loaded from elsewhere, framed, or sent elsewhere.
+
+    Args:
+        sealed: the answer is a content of the repository. It has an origin of its own, so that it cannot reach the
+            page; no script of it runs, it loads nothing, sends no form, and leads nowhere but within its frame, in
+            which the page allows only answers of ours. Only the page may frame it.
     """
+    sealing = {
+        "sandbox": "",
+        "default-src": "'none'",
+        "style-src": "'unsafe-inline'",
+        "img-src": "data:",
+        "font-src": "data:",
+        "form-action": "'none'",
+        "base-uri": "'none'",
+        "frame-ancestors": "'self'",
+    }
     policy = {
         "default-src": "'none'",
         "script-src": f"'nonce-{nonce}'",
         "style-src": "'self'",
         "img-src": "'self'",
         "connect-src": "'self'",
+        "frame-src": "'self'",
         "form-action": "'self'",
         "base-uri": "'none'",
         "frame-ancestors": "'none'",
@@ -51,10 +71,12 @@ def security_headers(nonce: str) -> dict[str, str]:
         "trusted-types": "htmx",
     }
     return {
-        "content-security-policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "content-security-policy": "; ".join(
+            f"{name} {value}".strip() for name, value in (sealing if sealed else policy).items()
+        ),
         "referrer-policy": "no-referrer",
         "x-content-type-options": "nosniff",
-        "x-frame-options": "DENY",
+        "x-frame-options": "SAMEORIGIN" if sealed else "DENY",
         "cross-origin-opener-policy": "same-origin",
         "cross-origin-resource-policy": "same-origin",
         "cache-control": "no-store",
@@ -159,7 +181,8 @@ class Guard:
             raise ValueError(f"this page takes HTTP, not {scope['type']}")
         nonce = secrets.token_urlsafe(_NONCE_BYTES)
         scope[NONCE] = nonce
-        added = [(name.encode(), value.encode()) for name, value in security_headers(nonce).items()]
+        headers = security_headers(nonce, sealed=str(scope["path"]).startswith(self._keys.place + SEALED))
+        added = [(name.encode(), value.encode()) for name, value in headers.items()]
         names = {name for name, _ in added}
 
         async def with_headers(message: Message) -> None:

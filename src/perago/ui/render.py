@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -83,6 +83,37 @@ def plain(value: object) -> Any:
     raise TypeError(f"a page has a {type(value).__name__}, which JSON does not know")
 
 
+def environment(*, url: Callable[..., str], first: str = "", **shared: Any) -> Environment:
+    """The templates, which escape everything.
+
+    Args:
+        url: makes the address that leads to a page, of its path and its query.
+        first: a folder of templates that stand for others of the same name.
+        shared: what each template gets besides its page.
+    """
+    templates = Path(__file__).parent / "templates"
+    found = Environment(
+        loader=FileSystemLoader([templates / first, templates]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update(
+        when=_when, span=_span, value=_value, short=_short, size=size_text, day=_day, status_class=status_class
+    )
+    found.globals.update(
+        url=url,
+        status_word=_status_word,
+        status_sign=_status_sign,
+        counts=describe_counts,
+        number_of=count_text,
+        **shared,
+    )
+    return found
+
+
 class Renderer:
     """Renders pages.
 
@@ -92,25 +123,7 @@ class Renderer:
     """
 
     def __init__(self, place: str, **shared: Any) -> None:
-        self._environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parent / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            finalize=_shown,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters.update(
-            when=_when, span=_span, value=_value, short=_short, size=size_text, day=_day, status_class=status_class
-        )
-        self._environment.globals.update(
-            url=partial(url, place),
-            status_word=_status_word,
-            status_sign=_status_sign,
-            counts=describe_counts,
-            number_of=count_text,
-            **shared,
-        )
+        self._environment = environment(url=partial(url, place), is_report=False, **shared)
 
     def answer(self, request: Request, template: str, page: object, *, status: int = 200) -> Response:
         """The answer for a page: JSON if the address ends so, else HTML."""

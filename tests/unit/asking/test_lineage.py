@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from perago.asking.lineage import made_from, made_of, reads
+from perago.asking.lineage import made_from, made_of, nearest_results, nearest_sources, reads
 from perago.index.history import HistoryIndex
 from tests.unit.asking.made_repository import MadeRepository, made_at_random
 from tests.unit.asking.test_blame import maker
@@ -104,3 +104,39 @@ def test_only_some_files_of_a_commit(index):
     of_a = made.commit("main", {"a": 1, "b": 1, "x": 1}, stamp=stamp(input_ref=first.id, selection={"include": ["a"]}))
     made.commit("main", {"a": 1, "b": 1, "x": 1, "y": 1}, stamp=stamp(input_ref=first.id, selection={"include": ["b"]}))
     assert [each.entry.id for each in made_of(made.past(index), first.id, ["a"])] == [of_a.id]
+
+
+@pytest.mark.property
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_nearest_are_those_of_the_whole_answer(index, seed):
+    made = made_at_random(seed, 40)
+    past = made.past(index)
+    for each in made.entries:
+        if past.entry(each.id) is None:
+            continue
+        before = nearest_sources(past, each, commits=1_000)
+        whole = [(link.entry.id, link.paths) for one in made_from(past, each.id, limit=1) for link in one.sources]
+        assert (sorted((link.entry.id, link.paths) for link in before.links), before.is_cut) == (sorted(whole), False)
+        after = nearest_results(past, each.id, commits=1_000)
+        expected = {
+            one.entry.id: link.paths
+            for one in made_of(past, each.id)
+            for link in one.sources
+            if link.entry.id == each.id
+        }
+        assert ({link.entry.id: link.paths for link in after.links}, after.is_cut) == (expected, False)
+
+
+def test_the_nearest_are_looked_for_among_a_number_of_commits_alone(index):
+    made = MadeRepository()
+    first = made.commit("main", {"a": 0})
+    for number in range(50):
+        made.commit("main", {"a": 0, "b": number})
+    last = made.commit("main", {"a": 0, "c": 1}, stamp=stamp(input_ref=made.heads["main"]))
+    past = made.past(index)
+    assert past.entry(last.id) is not None
+    near = nearest_sources(past, last, commits=5)
+    assert ([link.paths for link in near.links], near.is_cut) == ([("b",)], True)
+    assert [link.paths for link in nearest_sources(past, last, commits=60).links] == [("b",), ("a",)]
+    assert nearest_results(past, first.id, commits=5).is_cut
+    assert [link.entry.id for link in nearest_results(past, first.id, commits=60).links] == [last.id]

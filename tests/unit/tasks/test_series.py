@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from perago.tasks.metrics import MetricRecorder
-from perago.tasks.series import MAX_POINTS, MAX_SERIES, SeriesRecorder
+from perago.tasks.series import MAX_HELD, MAX_POINTS, MAX_SERIES, SeriesRecorder
 
 
 class Heard(MetricRecorder):
@@ -72,6 +72,31 @@ def test_many_series_are_kept_with_fewer_points_so_that_a_stamp_takes_them():
     assert len(kept) == MAX_SERIES
     assert {len(points) for points in kept.values()} == {len(kept["a_long_name_0"])}
     assert 10 < len(kept["a_long_name_0"]) < MAX_POINTS
+
+
+@pytest.mark.parametrize("count", [1, MAX_POINTS + 1, MAX_HELD - 1])
+def test_the_record_of_this_host_has_every_point(count):
+    recorder = SeriesRecorder(None)
+    for number in range(count):
+        recorder.gauge("loss", -number)
+    assert recorder.whole() == {"loss": [[number, -number] for number in range(count)]}
+
+
+def test_far_too_many_points_are_bounded_there_too():
+    recorder = SeriesRecorder(None)
+    for number in range(3 * MAX_HELD):
+        recorder.gauge("loss", number)
+    points = recorder.whole()["loss"]
+    assert MAX_HELD / 2 <= len(points) <= MAX_HELD
+    assert (points[0], points[-1]) == ([0, 0], [3 * MAX_HELD - 1] * 2)
+
+
+def test_a_recorder_that_keeps_series_is_used_as_it_is():
+    recorder = SeriesRecorder(None)
+    assert SeriesRecorder.of(recorder) is recorder
+    heard = Heard()
+    SeriesRecorder.of(heard).gauge("loss", 1)
+    assert heard.values
 
 
 @pytest.mark.parametrize("wrong", [{"value": float("nan")}, {"value": 1, "step": float("inf")}])

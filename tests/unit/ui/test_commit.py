@@ -88,6 +88,32 @@ def test_a_download_is_never_shown(browser, head, path):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [("page.html", "text/html; charset=utf-8"), ("odd/<img src=x onerror=alert(1)>.svg", "image/svg+xml")],
+)
+def test_a_page_or_drawing_is_sealed(browser, head, path, media_type):
+    answer = browser.get(f"/sealed/{head}", params={"path": path})
+    assert (answer.text, answer.headers["content-type"]) == (FILES[path], media_type)
+    policy = answer.headers["content-security-policy"].split("; ")
+    assert {"sandbox", "default-src 'none'", "form-action 'none'", "frame-ancestors 'self'"} <= set(policy)
+    assert not any(rule.startswith(("script-src", "connect-src", "frame-src")) for rule in policy)
+    assert browser.get(f"/commit/{head}/shown.json", params={"path": path}).json()["path"] == path
+    alone = browser.get(f"/sealed/{head}", params={"path": path}, headers={"sec-fetch-dest": "document"})
+    assert (alone.status_code, FILES[path] in alone.text) == (404, False)
+
+
+@pytest.mark.parametrize("path", ["raw/a.csv", "data.json", "deep/blob.bin", "none", "html", "../page.html"])
+def test_no_other_file_is_shown_as_it_is(browser, head, path):
+    assert browser.get(f"/sealed/{head}", params={"path": path}).status_code == 404
+    assert browser.get(f"/commit/{head}/shown", params={"path": path}).status_code == 404
+
+
+def test_reports_are_listed(browser, head):
+    page = browser.get(f"/commit/{head}.json").json()
+    assert page["reports"] == ["odd/<img src=x onerror=alert(1)>.svg", "page.html"]
+
+
 @pytest.mark.parametrize("what", ["file", "file.json", "download", "thumbnail"])
 @pytest.mark.parametrize("path", ["", "none", "../../etc/passwd", "/etc/passwd", "raw", HOSTILE, "a\0b"])
 def test_a_file_that_is_none_is_said(browser, head, what, path):

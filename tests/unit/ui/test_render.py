@@ -15,10 +15,10 @@ from perago.ui.render import plain, url
 from perago.values.redaction import learn
 from ui_pages import HOST, opened, record_run, repository
 
-TEMPLATES = sorted((Path(render.__file__).parent / "templates").glob("*.html"))
+TEMPLATES = sorted((Path(render.__file__).parent / "templates").rglob("*.html"))
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: "-".join(path.parts[-2:]))
 def test_no_template_trusts_a_value_or_runs_a_script_of_its_own(template):
     text = template.read_text(encoding="utf-8")
     assert not re.search(r"\|\s*safe|autoescape|Markup|\son[a-z]+=|style=|javascript:|<style|hx-on", text)

@@ -75,6 +75,21 @@ def test_what_cannot_be_placed_is_no_number(value):
     assert "result.score" not in numbers_of(publication(1, result={"score": value}))
 
 
+def test_a_series_has_a_line_for_each_publication():
+    entries = [
+        publication(2, series={"loss": [[0, 2], [1, 1]]}),
+        publication(1, series={"loss": [[0, 4]]}),
+        publication(0),
+    ]
+    page = plot(ResultsQuestion(branch="main", task="train", y="series.loss"), ["train"], entries)
+    assert (page.series, page.points, page.without) == (["series.loss"], (), 1)
+    assert [(one.commit, one.count, one.params) for one in page.curves.curves] == [
+        (entries[0].id, 2, {"alpha": 2, "on": True}),
+        (entries[1].id, 1, {"alpha": 1, "on": True}),
+    ]
+    assert plot(ResultsQuestion(branch="main", task="train"), ["train"], entries).curves is None
+
+
 def test_without_publications_the_page_says_so(tmp_path):
     with opened(repository(tmp_path)) as browser:
         assert "No task has published a result" in text_of(browser.get("/results").text)

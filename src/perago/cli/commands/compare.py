@@ -15,7 +15,8 @@ from perago.running.repos.address import parse_address
 from perago.running.text import count_text, printable, shorten, size_text
 
 if TYPE_CHECKING:
-    from perago.asking.differences import FileDifference, RowDifference
+    from perago.asking.differences import FileDifference
+    from perago.asking.tables import RowDifference
 
 _SHORT = 12
 _CELL = 40

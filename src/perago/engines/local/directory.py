@@ -1,5 +1,6 @@
-"""The directory of runs, with one subdirectory each: `<run id>/run.json` and `<run id>/lock`.
-While a run goes on for more than a moment, `<run id>/live.json` says what its tries do.
+"""The directory of runs, with one subdirectory each: `<run id>/run.json`, `<run id>/lock`, and
+`<run id>/series-<try>.json` if a body recorded numbers. While a run goes on for more than a moment,
+`<run id>/live.json` says what its tries do.
 
 A run's directory gets its name when its record is complete, and is removed by one rename. Only the holder of a run's
 lock writes in it. Names of half created or half removed directories start with a dot; a sweep removes those of dead
@@ -9,12 +10,15 @@ processes.
 from __future__ import annotations
 
 import errno
+import json
 import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from perago.engines.local.live import MAX_LIVE_BYTES
 from perago.engines.local.record_json import AnyRecord, from_json, to_json
@@ -24,6 +28,7 @@ from perago.files.lock import FileLock
 from perago.files.private_directory import OWNER_ONLY_DIRECTORY, fault_of, make_private
 from perago.files.storage import opened_file, sync_directory, write_whole
 from perago.ports import Clock
+from perago.values.json_text import JsonObject
 from perago.workspace.removal import TRASH_PREFIX, delete_tree, discard
 
 RECORD_FILE = "run.json"
@@ -32,6 +37,12 @@ LIVE_FILE = "live.json"
 MAKING_LOCK_FILE = ".lock"
 NEW_PREFIX = ".new-"
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4,12}")
+
+Series = dict[str, list[tuple[float, float]]]
+"""Step and value of each point of a series, by its name."""
+
+_SERIES_PREFIX = "series-"
+_SERIES: TypeAdapter[Series] = TypeAdapter(Series)
 
 _LOCK_TRIES = 50
 _LOCK_PAUSE_SECONDS = 0.02
@@ -186,6 +197,33 @@ class RunsDirectory:
         """Remove those notes. Only for the holder of the run's lock."""
         with suppress(OSError):
             (self.path / run_id / LIVE_FILE).unlink(missing_ok=True)
+
+    def write_series(self, run_id: str, task_id: str, series: JsonObject) -> None:
+        """Keep the numbers of a try beside the record. Only for the holder of the run's lock.
+
+        Raises:
+            EngineError: the disk refused.
+        """
+        path = self.path / run_id / f"{_SERIES_PREFIX}{task_id}.json"
+        with record_errors("cannot write", path):
+            write_durably(path, json.dumps(series, separators=(",", ":")))
+
+    def read_series(self, run_id: str) -> dict[str, Series]:
+        """The numbers of each try of a run, by its id.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            EngineError: they are damaged.
+        """
+        self._expect(run_id)
+        found = {}
+        with record_errors("cannot read", self.path / run_id):
+            for path in sorted((self.path / run_id).glob(f"{_SERIES_PREFIX}*.json")):
+                try:
+                    found[path.stem.removeprefix(_SERIES_PREFIX)] = _SERIES.validate_json(path.read_bytes())
+                except ValidationError:
+                    raise EngineError(f"{path} is damaged; remove it") from None
+        return found
 
     def sweep_run(self, run_id: str) -> None:
         """Remove what killed writers left in a run's directory. Only for the holder of its lock."""

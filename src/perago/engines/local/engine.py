@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import secrets
@@ -16,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from perago.engines.local.directory import REMOVAL_ERRORS, RUN_ID, RunsDirectory
+from perago.engines.local.directory import REMOVAL_ERRORS, RUN_ID, RunsDirectory, Series
 from perago.engines.local.examine import died, died_workflow, examine
 from perago.engines.local.live import TryNotes, parse_live
 from perago.engines.local.record import RunRecord, TryEntry, workspace_field
@@ -55,6 +56,8 @@ class Again(Protocol):
 
 DEFAULT_KEPT_RUNS = 1_000
 """Records to keep. Starting a run removes the oldest. A record has a few KiB, plus the task's input and output."""
+
+_LOGGER = logging.getLogger(__name__)
 
 Held = TypeVar("Held", LocalRun, WorkflowRun)
 
@@ -323,6 +326,25 @@ class LocalEngine:
         run = self._held(identity.workflow_instance_id)
         if run is not None:
             run.note_sandbox(identity.task_id, sandbox)
+
+    def note_series(self, identity: AttemptIdentity, series: JsonObject) -> None:
+        """Keep the numbers that a body has recorded, for a run that this engine holds. A disk that refuses is warned
+        of: an attempt does not fail because of them.
+        """
+        run = self._held(identity.workflow_instance_id)
+        try:
+            if run is not None and series:
+                run.note_series(identity.task_id, series)
+        except EngineError as exc:
+            _LOGGER.warning("the numbers that the body recorded are not kept on this host: %s", exc)
+
+    def series_of(self, run_id: str) -> dict[str, Series]:
+        """The numbers that the bodies of a run have recorded, by the id of the try, and by their name.
+
+        Raises:
+            RunNotFoundError, EngineError: there is no such run, or they are damaged.
+        """
+        return self._directory.read_series(run_id)
 
     def sandbox_of(self, identity: AttemptIdentity) -> SandboxRecord | None:
         """What was noted of the sandbox of a try; None if nothing was."""

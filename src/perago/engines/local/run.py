@@ -122,6 +122,16 @@ class HeldRun(ABC, Generic[Record]):
             if self._lock.is_held and self._record.find(task_id) is not None:
                 self._write(self._record.in_sandbox(task_id, sandbox))
 
+    def note_series(self, task_id: str, series: JsonObject) -> None:
+        """Keep the numbers that the body of a try has recorded.
+
+        Raises:
+            EngineError: they could not be kept.
+        """
+        with self._mutex:
+            if self._lock.is_held and self._record.find(task_id) is not None:
+                self._directory.write_series(self.run_id, task_id, series)
+
     def sandbox_of(self, task_id: str) -> SandboxRecord | None:
         """What was noted of the sandbox of a try; None if nothing was."""
         entry = self._record.find(task_id)

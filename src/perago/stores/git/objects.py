@@ -7,6 +7,7 @@ write. All of them must be seen before they are judged.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
@@ -23,7 +24,8 @@ SUBMODULE = 0o160000
 DIRECTORY = 0o040000
 
 _KIND_BITS = 0o170000
-_ID_BYTES = 20
+_ENTRY = re.compile(rb"([0-7]+) ([^\0]+)\0([\s\S]{20})")
+"""Mode, name and id."""
 
 
 class TreeEntry(NamedTuple):
@@ -92,6 +94,14 @@ class ObjectReader:
         except ValueError as exc:
             raise storage_error(exc, f"reading tree {tree_id}", self._path) from exc
 
+    def differing(self, old: str | None, new: str | None) -> list[tuple[TreeEntry | None, TreeEntry | None]]:
+        """The entries in which two trees differ, before and after. None is an empty tree."""
+        before, after = (b"" if tree_id is None else self._read(tree_id, ObjectType.TREE) for tree_id in (old, new))
+        try:
+            return differing_entries(before, after)
+        except ValueError as exc:
+            raise storage_error(exc, f"reading tree {old} or {new}", self._path) from exc
+
     def _read(self, object_id: str, kind: ObjectType) -> bytes:
         try:
             found, data = self._odb.read(object_id)
@@ -117,18 +127,35 @@ def parse_tree(data: bytes) -> list[TreeEntry]:
     Raises:
         ValueError: they are not a tree.
     """
-    entries = []
-    at, end = 0, len(data)
-    while at < end:
-        space = data.index(b" ", at)
-        nul = data.index(b"\0", space)
-        after = nul + 1 + _ID_BYTES
-        if after > end:
-            raise ValueError("the tree ends within an entry")
-        name = data[space + 1 : nul].decode("utf-8", "surrogateescape")
-        entries.append(TreeEntry(name, int(data[at:space], 8), data[nul + 1 : after].hex()))
-        at = after
-    return entries
+    return [_parsed(*raw) for raw in _raw_entries(data)]
+
+
+def differing_entries(old: bytes, new: bytes) -> list[tuple[TreeEntry | None, TreeEntry | None]]:
+    """The entries in which two trees differ, before and after; None where there is none. Of a tree of many entries
+    few differ, and only these are parsed.
+
+    Raises:
+        ValueError: the bytes are not those of trees.
+    """
+    before, after = (
+        {name: (mode, name, object_id) for mode, name, object_id in _raw_entries(data)} for data in (old, new)
+    )
+    names = dict.fromkeys(name for name, _ in before.items() ^ after.items())
+    return [
+        (_parsed(*before[name]) if name in before else None, _parsed(*after[name]) if name in after else None)
+        for name in names
+    ]
+
+
+def _raw_entries(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """Mode, name and id of each entry, as they are in a tree."""
+    if _ENTRY.sub(b"", data):
+        raise ValueError("the tree ends within an entry, or has something between two")
+    return _ENTRY.findall(data)
+
+
+def _parsed(mode: bytes, name: bytes, object_id: bytes) -> TreeEntry:
+    return TreeEntry(name.decode("utf-8", "surrogateescape"), int(mode, 8), object_id.hex())
 
 
 def serialize_tree(entries: Iterable[TreeEntry]) -> bytes:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pygit2.enums import ObjectType
 
-from perago.errors import ObjectNameError, StoreError, WorkspaceContentError
+from perago.errors import ObjectNameError, StoreError, WorkspaceContentError, required
 from perago.stores.git.objects import DIRECTORY, Leaf, ObjectReader, ObjectWriter, TreeEntry, serialize_tree
 from perago.values.names import show_name
 
@@ -64,10 +64,9 @@ def compare(reader: ObjectReader, old: str | None, new: str | None, root: str = 
     waiting = [(root, _subtree(reader, old, top), _subtree(reader, new, top))]
     while waiting:
         root, before_id, after_id = waiting.pop()
-        before = {entry.name: entry for entry in reader.tree(before_id)} if before_id else {}
-        after = {entry.name: entry for entry in reader.tree(after_id)} if after_id else {}
-        for name in before.keys() | after.keys():
-            (was, was_tree), (now, now_tree) = _split(before.get(name)), _split(after.get(name))
+        for before, after in reader.differing(before_id, after_id):
+            name = required(before or after, "an entry that differs is in one of the trees").name
+            (was, was_tree), (now, now_tree) = _split(before), _split(after)
             if was != now:
                 changed[root + name] = Change(was, now)
             if was_tree != now_tree:

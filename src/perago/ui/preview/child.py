@@ -1,6 +1,8 @@
 """The program that reads a content: from its standard input to its standard output. Confines itself first.
 
 usage: python -m perago.ui.preview.child describe|pixels NAME
+       python -m perago.ui.preview.child rows NAME KEY
+For `rows` the input is the size of the older content, as `LENGTH` has it, and both contents.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ MAX_FILES = 64
 
 SIZE = struct.Struct(">II")
 """Width and height of the pixels that follow."""
+
+
+LENGTH = struct.Struct(">Q")
 
 
 def confine() -> None:
@@ -44,14 +49,19 @@ def confine() -> None:
 
 def main() -> None:
     """Read one content."""
-    task, name = sys.argv[1:]
+    task, name, *rest = sys.argv[1:]
     content = sys.stdin.buffer.read()
     confine()
-    from perago.ui.preview.content import described, pixels
+    from perago.ui.preview.content import described, pixels, rows_between
 
     if task == "pixels":
         width, height, data = pixels(content)
         sys.stdout.buffer.write(SIZE.pack(width, height) + data)
+    elif task == "rows":
+        (length,) = LENGTH.unpack(content[: LENGTH.size])
+        before, after = content[LENGTH.size :][:length], content[LENGTH.size + length :]
+        said = rows_between(name, before, after, rest[0] or None)
+        sys.stdout.buffer.write(json.dumps(said).encode("utf-8", "replace"))
     else:
         sys.stdout.buffer.write(json.dumps(described(name, content)).encode("utf-8", "replace"))
 

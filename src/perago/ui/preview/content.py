@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from perago.asking.tables import Table, compared_rows, separator_of, table_of
+
 MAX_LINES = 400
 MAX_LINE = 1_000
 MAX_ROWS = 50
@@ -146,6 +148,57 @@ def parquet(content: bytes) -> dict[str, Any] | None:
         "row_count": file.metadata.num_rows,
         "column_count": file.metadata.num_columns,
     }
+
+
+def rows_between(name: str, before: bytes, after: bytes, key: str | None) -> dict[str, Any] | None:
+    """In what two states of a table differ, row by row; None if it is none."""
+    old, new = _whole(name, before), _whole(name, after)
+    if old is None or new is None:
+        return None
+    found = compared_rows(old, new, key, limit=MAX_ROWS)
+    counts = found.counts
+    return {
+        "key": None if counts.key is None else counts.key[:MAX_CELL],
+        "added": counts.added,
+        "removed": counts.removed,
+        "changed": counts.changed,
+        "columns_added": _cells(counts.columns_added),
+        "columns_removed": _cells(counts.columns_removed),
+        "columns": _cells(found.columns),
+        "column_count": len(found.columns),
+        "rows": [
+            {
+                "kind": row.kind,
+                "name": row.name[:MAX_CELL],
+                "before": None if row.before is None else _cells(row.before),
+                "after": None if row.after is None else _cells(row.after),
+            }
+            for row in found.rows
+        ],
+    }
+
+
+def _cells(texts: Sequence[str]) -> list[str]:
+    return [text[:MAX_CELL] for text in texts[:MAX_COLUMNS]]
+
+
+def _whole(name: str, content: bytes) -> Table | None:
+    """A table with all its rows; None if it is none, or this host has no reader for it."""
+    separator = separator_of(name)
+    if separator is not None:
+        return table_of(content, separator)
+    if not name.lower().endswith(".parquet"):
+        return None
+    try:
+        reader = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        return None
+    found = reader.ParquetFile(io.BytesIO(content))
+    names = list(dict.fromkeys(found.schema_arrow.names))
+    rows: list[list[str]] = []
+    for batch in found.iter_batches(columns=names):
+        rows += map(list, zip(*([_cell(value) for value in one.to_pylist()] for one in batch.columns), strict=True))
+    return Table(names, rows)
 
 
 def _cell(value: object) -> str:

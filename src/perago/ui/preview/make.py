@@ -10,12 +10,13 @@ import sys
 import tempfile
 import threading
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perago.ui.preview.child import MAX_OUTPUT_BYTES, SIZE
+from perago.ui.preview.child import LENGTH, MAX_OUTPUT_BYTES, SIZE
 from perago.ui.preview.content import (
     BINS,
     MAX_CELL,
@@ -92,9 +93,46 @@ class Preview(_Said):
     is_cut: bool = False
 
 
+class ComparedRow(_Said):
+    """A row that differs: its key or position, and its cells in the shared columns, where it exists."""
+
+    kind: Literal["added", "removed", "changed"]
+    name: _Cell
+    before: Annotated[list[_Cell], Field(max_length=MAX_COLUMNS)] | None
+    after: Annotated[list[_Cell], Field(max_length=MAX_COLUMNS)] | None
+
+
+class RowsBetween(_Said):
+    """In what two states of a table differ; see `asking.tables`.
+
+    Attributes:
+        column_count: of the columns that both have; `columns` may have fewer.
+        rows: the first ones.
+    """
+
+    key: _Cell | None
+    added: int
+    removed: int
+    changed: int
+    columns_added: Annotated[list[_Cell], Field(max_length=MAX_COLUMNS)]
+    columns_removed: Annotated[list[_Cell], Field(max_length=MAX_COLUMNS)]
+    columns: Annotated[list[_Cell], Field(max_length=MAX_COLUMNS)]
+    column_count: int
+    rows: Annotated[list[ComparedRow], Field(max_length=MAX_ROWS)]
+
+
+def rows_between(name: str, before: bytes, after: bytes, key: str | None) -> RowsBetween | None:
+    """In what two states of a table differ; None if it is none, or its reader failed, or takes too much."""
+    said = _said(["rows", name, key or ""], LENGTH.pack(len(before)) + before + after)
+    try:
+        return None if said is None else RowsBetween.model_validate_json(said)
+    except (ValidationError, RecursionError):
+        return None
+
+
 def preview_of(name: str, content: bytes) -> Preview:
     """The preview of a content of at most `MAX_BYTES`. Never raises for what the content is."""
-    said = _said("describe", name, content)
+    said = _said(["describe", name], content)
     try:
         return Preview(kind="failed") if said is None else Preview.model_validate_json(said)
     except (ValidationError, RecursionError):
@@ -103,7 +141,7 @@ def preview_of(name: str, content: bytes) -> Preview:
 
 def thumbnail_of(name: str, content: bytes) -> bytes | None:
     """A PNG of an image, made here of the pixels that the child has read; None if there is no decoder for it."""
-    said = _said("pixels", name, content)
+    said = _said(["pixels", name], content)
     if said is None or len(said) < SIZE.size:
         return None
     width, height = SIZE.unpack(said[: SIZE.size])
@@ -125,10 +163,10 @@ def _part(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _said(task: str, name: str, content: bytes) -> bytes | None:
+def _said(arguments: Sequence[str], content: bytes) -> bytes | None:
     """What the child says; None if it failed, or took too long."""
-    plain_name = name.encode("utf-8", "replace").decode()
-    command = [sys.executable, "-I", "-B", "-m", "perago.ui.preview.child", task, plain_name]
+    plain = [text.encode("utf-8", "replace").decode().replace("\0", "") for text in arguments]
+    command = [sys.executable, "-I", "-B", "-m", "perago.ui.preview.child", *plain]
     with _turns, tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
         given.write(content)
         given.seek(0)

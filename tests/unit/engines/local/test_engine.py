@@ -229,3 +229,26 @@ def test_durations_are_those_of_each_try(start, engine, clock):
     clock.advance(0.5)
     engine.report_result(run.attempt, DONE)
     assert [entry.duration_ms for entry in run.record.tries] == [2000, 500]
+
+
+def test_the_numbers_of_a_try_are_kept_beside_the_record(engine, start):
+    run = start()
+    identity = AttemptIdentity.of(run.attempt)
+    engine.note_series(identity, {"loss": [[0.0, 1.5], [1.0, 0.5]]})
+    engine.note_series(replace(identity, task_id="../other"), {"loss": [[0.0, 1.0]]})
+    assert engine.series_of(run.run_id) == {run.attempt.task_id: {"loss": [(0.0, 1.5), (1.0, 0.5)]}}
+
+
+def test_numbers_that_are_damaged_are_said(engine, start, tmp_path):
+    run = start()
+    engine.note_series(AttemptIdentity.of(run.attempt), {"loss": [[0.0, 1.5]]})
+    (tmp_path / "runs" / run.run_id / f"series-{run.attempt.task_id}.json").write_text('{"loss": [1')
+    with pytest.raises(EngineError, match="damaged; remove it"):
+        engine.series_of(run.run_id)
+
+
+def test_a_disk_that_refuses_the_numbers_fails_nothing(engine, start, tmp_path, caplog):
+    run = start()
+    (tmp_path / "runs" / run.run_id / f"series-{run.attempt.task_id}.json").mkdir()
+    engine.note_series(AttemptIdentity.of(run.attempt), {"loss": [[0.0, 1.5]]})
+    assert "not kept on this host" in caplog.text
