@@ -50,6 +50,7 @@ class RunPage:
         is_live: it may still change.
         server: URL of the Conductor server that it runs on; None for a run of this machine.
         notice: why what is shown may be old; None if it is not.
+        has_series: its bodies have recorded numbers.
     """
 
     run: RunSummary
@@ -62,6 +63,7 @@ class RunPage:
     is_live: bool
     server: str | None = None
     notice: str | None = None
+    has_series: bool = False
 
 
 def run_page(source: Source, run_id: str) -> RunPage:
@@ -78,7 +80,8 @@ def run_page(source: Source, run_id: str) -> RunPage:
         raise RunNotFoundError(f"there is no run {run_id!a} any more")
     cached = {} if _says_what_was_taken(record) else _cached(source, run_id)
     live = source.engine.live(run_id) if summary.status == RUNNING else {}
-    return page_of(record, summary, cached, datetime.now(UTC), live)
+    page = page_of(record, summary, cached, datetime.now(UTC), live)
+    return replace(page, has_series=source.engine.has_series(run_id))
 
 
 def _on_server(source: Source, server: ConductorRuns, run_id: str) -> RunPage:

@@ -16,6 +16,7 @@ def test_every_point_of_every_try_is_there(tmp_path):
     with opened(address) as browser:
         [plot] = browser.get(f"/run/{run.run_id}/series.json").json()["plots"]
         page = browser.get(f"/run/{run.run_id}/series").text
+        assert f"/run/{run.run_id}/series" in browser.get(f"/run/{run.run_id}").text
     assert [(one["name"], one["count"], one["last"]) for one in plot["curves"]] == [("try 1", 5_000, 4_999)]
     assert "<script>alert" not in page
 
@@ -25,4 +26,5 @@ def test_a_run_without_numbers_says_how_to_record_them(tmp_path):
     run = record_run(address, "train", {}, {})
     with opened(address) as browser:
         assert "recorded no numbers" in text_of(browser.get(f"/run/{run}/series").text)
+        assert "/series" not in browser.get(f"/run/{run}").text
         assert browser.get("/run/20260101-000000-abcdef/series").status_code == 404

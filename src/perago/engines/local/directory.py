@@ -208,6 +208,10 @@ class RunsDirectory:
         with record_errors("cannot write", path):
             write_durably(path, json.dumps(series, separators=(",", ":")))
 
+    def has_series(self, run_id: str) -> bool:
+        """Whether there are numbers of a run."""
+        return bool(RUN_ID.fullmatch(run_id)) and any((self.path / run_id).glob(f"{_SERIES_PREFIX}*.json"))
+
     def read_series(self, run_id: str) -> dict[str, Series]:
         """The numbers of each try of a run, by its id.
 

@@ -338,6 +338,10 @@ class LocalEngine:
         except EngineError as exc:
             _LOGGER.warning("the numbers that the body recorded are not kept on this host: %s", exc)
 
+    def has_series(self, run_id: str) -> bool:
+        """Whether the bodies of a run have recorded numbers."""
+        return self._directory.has_series(run_id)
+
     def series_of(self, run_id: str) -> dict[str, Series]:
         """The numbers that the bodies of a run have recorded, by the id of the try, and by their name.
 
