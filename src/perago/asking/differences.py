@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from perago.asking.past import Past
 from perago.asking.series import series_of
 from perago.asking.tables import RowDifference, differing_rows, separator_of
+from perago.engines.local.summary import RunSummary
 from perago.errors import StoreError, TaskInputError
 from perago.ports import CommitEntry, Repository
 from perago.running.history import published_run
+from perago.running.repos.address import local_engine
+from perago.values.history import Stamp
 from perago.values.names import show_name
 from perago.workspace.patterns import Selection
 
@@ -20,6 +24,9 @@ MAX_TABLE_BYTES = 8 * 1024 * 1024
 
 MAX_COMPARED = 200
 """Commits or runs that are compared at once."""
+
+AT_LAST = ", at last"
+"""End of the name of a fact: the last number of a series."""
 
 Kind = Literal["added", "modified", "deleted"]
 
@@ -42,11 +49,23 @@ class FileDifference:
 
 @dataclass(frozen=True)
 class Column:
-    """One of the commits that are compared: what it was asked for by, and its facts by name, such as `params.depth`."""
+    """One of the commits and runs that are compared.
+
+    Attributes:
+        name: what it was asked for by.
+        commit: full id; of a run, what it ended with or published last; None if it has published nothing.
+        task: the task or workflow, or the person, that made it.
+        time: of the commit, or of the run's beginning; None if that is unknown.
+        facts: by name, such as `params.depth`.
+        stamp: of the commit; None if it has none.
+    """
 
     name: str
-    entry: CommitEntry
+    commit: str | None
+    task: str
+    time: datetime | None
     facts: Mapping[str, Any]
+    stamp: Stamp | None = None
 
 
 def differing_files(
@@ -83,24 +102,56 @@ def differing_files(
 
 
 def column(past: Past, name: str) -> Column:
-    """A commit, or a run by its newest publication, with what is known of it.
+    """A commit or a run, with what is known of it: of a run what this host has recorded, and its newest publication.
 
     Args:
         name: a branch, a tag, a commit, or the id of a run.
 
     Raises:
-        TaskInputError: the repository has neither.
+        TaskInputError: there is neither.
     """
     try:
         entry = past.entry(past.resolve(name))
     except StoreError:
         entry = past.newest_of_run(name)
+        summary = local_engine(past.address).summary(name)
+        if summary is not None:
+            return _of_run(past, summary, entry)
     if entry is None:
         raise TaskInputError(
             f"{past.address.argument} has no commit and no run {show_name(name)}; `perago log` and `perago runs` list "
             f"them"
         )
-    return Column(name, entry, facts_of(entry))
+    task = entry.author if entry.stamp is None else entry.stamp.task
+    return Column(name, entry.id, task, entry.time, facts_of(entry), entry.stamp)
+
+
+def _of_run(past: Past, run: RunSummary, entry: CommitEntry | None) -> Column:
+    """Args:
+    entry: its newest publication; of a workflow, that of one of its tasks.
+    """
+    published = {} if entry is None else facts_of(entry)
+    facts: dict[str, Any] = {
+        "task": run.task_name,
+        "status": run.status.lower(),
+        "reason": run.reason,
+        "duration": run.duration,
+        **dict(_flat("params", run.params)),
+        **dict(_flat("result", run.result)),
+        "input_ref": run.input_ref,
+        **{name: value for name, value in published.items() if run.kind == "task" or name.endswith(AT_LAST)},
+    }
+    facts = {name: value for name, value in facts.items() if value is not None}
+    ended_with = None if run.output_ref is None else past.entry(run.output_ref)  # None, too, if it was removed since
+    commit = ended_with or entry
+    return Column(
+        name=run.run_id,
+        commit=None if commit is None else commit.id,
+        task=run.task_name,
+        time=run.started,
+        facts=facts,
+        stamp=None if entry is None else entry.stamp,
+    )
 
 
 def facts_of(entry: CommitEntry) -> dict[str, Any]:
@@ -115,7 +166,7 @@ def facts_of(entry: CommitEntry) -> dict[str, Any]:
         **dict(_flat("params", stamp.params if run is None else None)),
         **dict(_flat("workflow_params", stamp.workflow_params)),
         **dict(_flat("result", stamp.result if run is None else None)),
-        **{f"{name}, at last": points[-1][1] for name, points in series_of(stamp).items()},
+        **{f"{name}{AT_LAST}": points[-1][1] for name, points in series_of(stamp).items()},
         "input_ref": stamp.input_ref,
         "code_digest": stamp.code_digest,
         "worker": stamp.worker,

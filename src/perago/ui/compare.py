@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
 from perago.asking.differences import MAX_COMPARED, Column, FileDifference, column, differing_files, rows_of
+from perago.asking.past import Past
 from perago.asking.series import series_of
 from perago.errors import TaskInputError
 from perago.ui.curves import Curves, Drawn, Points, curves_of
@@ -23,14 +25,10 @@ MAX_SERIES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One of the commits that are compared.
-
-    Attributes:
-        name: what it was asked for by.
-    """
+    """One of the commits and runs that are compared; see `asking.differences.Column`."""
 
     name: str
-    commit: str
+    commit: str | None
     task: str
     time: str
 
@@ -76,8 +74,7 @@ def compare_page(source: Source, names: Sequence[str]) -> ComparePage:
         return ComparePage(of=(), facts=(), curves=(), files=(), has_more=False)
     with source.past() as past:
         columns = [column(past, name) for name in names]
-        first, last = columns[0].entry.id, columns[-1].entry.id
-        files = list(islice(differing_files(past.repository, first, last), MAX_FILES + 1)) if len(names) == 2 else []
+        files = _files(past, columns) if len(names) == 2 else []
     return ComparePage(
         of=[_compared(one) for one in columns],
         facts=[Fact(name=name, values=values, differs=differs) for name, values, differs in rows_of(columns)],
@@ -87,9 +84,16 @@ def compare_page(source: Source, names: Sequence[str]) -> ComparePage:
     )
 
 
+def _files(past: Past, columns: Sequence[Column]) -> list[FileDifference]:
+    first, last = columns[0].commit, columns[-1].commit
+    if first is None or last is None or first == last:
+        return []
+    return list(islice(differing_files(past.repository, first, last), MAX_FILES + 1))
+
+
 def _curves(columns: Sequence[Column]) -> list[Curves]:
     """Each series, with a line for each of the columns that have it."""
-    recorded = [({} if one.entry.stamp is None else series_of(one.entry.stamp), one) for one in columns]
+    recorded = [({} if one.stamp is None else series_of(one.stamp), one) for one in columns]
     names = dict.fromkeys(name for found, _ in recorded for name in found)
     return [
         curves_of(name, [_drawn(one, found[name]) for found, one in recorded if name in found])
@@ -98,16 +102,14 @@ def _curves(columns: Sequence[Column]) -> list[Curves]:
 
 
 def _drawn(one: Column, points: Points) -> Drawn:
-    stamp = one.entry.stamp
+    stamp = one.stamp
     params = {} if stamp is None or stamp.params is None else stamp.params
-    return Drawn(name=one.name, commit=one.entry.id, time=one.entry.time.isoformat(), params=params, points=points)
+    return Drawn(name=one.name, commit=one.commit, time=_text(one.time), params=params, points=points)
 
 
 def _compared(one: Column) -> Compared:
-    stamp = one.entry.stamp
-    return Compared(
-        name=one.name,
-        commit=one.entry.id,
-        task=one.entry.author if stamp is None else stamp.task,
-        time=one.entry.time.isoformat(),
-    )
+    return Compared(name=one.name, commit=one.commit, task=one.task, time=_text(one.time))
+
+
+def _text(time: datetime | None) -> str:
+    return "" if time is None else time.isoformat()

@@ -87,7 +87,7 @@ def test_what_is_no_table_has_no_rows(content):
 def test_what_is_known_of_commits_is_laid_side_by_side():
     one = entry("one", stamp=stamp(params={"model": {"depth": 3}, "seed": 1}, result={"rows": 3}))
     other = entry("other", stamp=stamp(params={"model": {"depth": 4}, "seed": 1}, result={"rows": 3, "more": [1]}))
-    rows = rows_of([Column("a", one, facts_of(one)), Column("b", other, facts_of(other))])
+    rows = rows_of([Column(name, it.id, "train", it.time, facts_of(it)) for name, it in (("a", one), ("b", other))])
     differing = {name: values for name, values, differ in rows if differ}
     assert differing == {"params.model.depth": [3, 4], "result.more": [None, [1]]}
     assert ("params.seed", [1, 1], False) in rows

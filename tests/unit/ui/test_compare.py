@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perago.running.repos.address import parse_address
-from ui_pages import HOSTILE, opened, repository, text_of
+from ui_pages import HOSTILE, opened, record_run, repository, text_of
 
 
 @pytest.fixture
@@ -36,6 +36,22 @@ def test_more_than_two_have_no_files(browser):
 @pytest.mark.parametrize("of", ["", "main"])
 def test_fewer_than_two_are_asked_for(browser, of):
     assert "Name two or more" in text_of(browser.get("/compare", params={"of": of}).text)
+
+
+def test_runs_are_compared_whether_or_not_they_published_something(tmp_path):
+    address = repository(tmp_path)
+    failed = record_run(address, "train", {"depth": 1}, reason="too flat")
+    done = record_run(address, "train", {"depth": 2}, {"score": 0.5})
+    with opened(address) as browser:
+        page = browser.get("/compare.json", params={"of": f"{failed} {done}"}).json()
+        shown = text_of(browser.get("/compare", params={"of": [failed, done]}).text)
+    facts = {fact["name"]: fact["values"] for fact in page["facts"] if fact["differs"]}
+    assert facts["params.depth"] == [1, 2]
+    assert facts["status"] == ["failed", "completed"]
+    assert facts["reason"] == ["too flat", None]
+    assert facts["result.score"] == [None, 0.5]
+    assert [one["commit"] for one in page["of"]] == [None, None]
+    assert "has no files to compare" in shown
 
 
 def test_what_cannot_be_compared_is_said(browser):

@@ -68,10 +68,10 @@ def compare(names: tuple[str, ...], repo: str, all_facts: bool, as_json: bool) -
         columns = [column(past, name) for name in names]
     rows = rows_of(columns)
     if as_json:
-        print_json([{"name": each.name, "commit": each.entry.id, "facts": dict(each.facts)} for each in columns])
+        print_json([{"name": each.name, "commit": each.commit, "facts": dict(each.facts)} for each in columns])
         return
     shown = [(name, values) for name, values, differ in rows if differ or all_facts]
-    table = [["", *(each.name for each in columns)], ["commit", *(each.entry.id[:_SHORT] for each in columns)]]
+    table = [["", *(each.name for each in columns)], ["commit", *((each.commit or "-")[:_SHORT] for each in columns)]]
     table += [[name, *map(_cell, values)] for name, values in shown]
     widths = [max(map(len, cells)) for cells in zip(*([printable(cell) for cell in row] for row in table), strict=True)]
     for row in table:
