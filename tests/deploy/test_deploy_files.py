@@ -98,6 +98,9 @@ def test_the_config_map_with_the_secret_is_a_whole_configuration(tmp_path):
     assert config.cache_dir.is_relative_to(mounted["cache"])
     asked = claims["cache"]["spec"]["resources"]["requests"]["storage"]
     assert int(asked.removesuffix("Gi")) * GIB > config.cache_max_size
+    room = claims["workspaces"]["spec"]["resources"]["requests"]["storage"]
+    assert config.warm_max_size is not None
+    assert int(room.removesuffix("Gi")) * GIB > 2 * config.warm_max_size
 
 
 def test_a_pod_gets_the_time_that_a_drain_may_take(tmp_path):

@@ -19,6 +19,7 @@ from perago.workspace.manifest import (
     FINE_TICK_NS,
     Manifest,
     ManifestEntry,
+    complete_manifest,
     take_manifest,
     tick_of,
 )
@@ -201,3 +202,17 @@ def test_a_full_disk_is_told_when_the_manifest_is_taken(small_disk):
         (root / "big").write_bytes(b"x" * 1024 * 1024)
     with pytest.raises(WorkspaceStorageError, match="free some space"):
         take_manifest(root, ALL, None)
+
+
+def test_of_what_is_kept_nothing_is_examined_again(root):
+    (root / "kept").write_bytes(b"other")
+    (root / "new").write_bytes(b"new")
+    (root / "unknown").write_bytes(b"unknown")
+    kept = {"kept": ManifestEntry(FileStat(1, 2, 3, 4, False), "sha256:00")}
+    before = (root / "new").stat()
+    manifest = complete_manifest(root, kept, {"kept": "sha256:00", "new": "sha256:11", "unknown": "unknown:x"})
+    assert manifest.entries["kept"] is kept["kept"]
+    assert manifest.entries["new"] == ManifestEntry(FileStat.of(before), "sha256:11")
+    assert manifest.entries["unknown"].digest.startswith("sha256:")
+    assert manifest.entries.keys() == {"kept", "new", "unknown"}
+    assert manifest.is_racy(manifest.entries["new"].stat)

@@ -15,10 +15,12 @@ import pytest
 
 from perago.errors import WorkspaceStorageError
 from perago.ports import SystemClock
+from perago.values.findings import Kind
 from perago.values.models import AttemptIdentity
 from perago.values.spec import WorkspaceSpec
 from perago.workspace import janitor
 from perago.workspace.directory import AttemptDirectory
+from perago.workspace.examine import examine
 from perago.workspace.patterns import Selection
 from perago.workspace.warm import clock, place, record
 from perago.workspace.warm.mounts import Mount
@@ -205,6 +207,16 @@ def test_the_janitor_removes_what_no_attempt_uses(bench):
     janitor.sweep(bench.root, 60, since + 59)
     assert len(entries(bench.root)) == 1
     janitor.sweep(bench.root, 60, since + 61)
+    assert entries(bench.root) == []
+
+
+def test_doctor_finds_what_no_attempt_uses_and_removes_it(bench):
+    bench.attempt()
+    assert list(examine(bench.root, 3600, SystemClock())) == []
+    (found,) = examine(bench.root, -3600, SystemClock())
+    assert (found.kind, found.what) == (Kind.WARM_WORKSPACE, str(entries(bench.root)[0].path))
+    assert found.mend is not None
+    assert found.mend()
     assert entries(bench.root) == []
 
 
