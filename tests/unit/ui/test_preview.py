@@ -24,6 +24,7 @@ from perago.ui.preview.content import (
     histogram,
 )
 from perago.ui.preview.make import Preview, png_of, preview_of, thumbnail_of
+from waiting import wait_for
 
 
 def test_a_text_has_its_first_lines():
@@ -150,7 +151,11 @@ def test_a_child_that_takes_too_long_is_ended_with_all_it_started(monkeypatch, t
         "time.sleep(600)"
     )
     assert child_says(monkeypatch, program).kind == "failed"
-    assert [one for one in psutil.process_iter(["cmdline"]) if str(alive) in (one.info["cmdline"] or [])] == []
+
+    def left():
+        return [one for one in psutil.process_iter(["cmdline"]) if str(alive) in (one.info["cmdline"] or [])]
+
+    wait_for(lambda: not left(), "what it started to end")
 
 
 CONFINED = "from perago.ui.preview.child import confine; confine(); "
