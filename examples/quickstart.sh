@@ -64,8 +64,8 @@ cat <<EOF
 Done. Look at
   $directory/tables/                       the published files
   git -C $directory/penguins.git show      the last publication, as git sees it
+  perago ui --repo $directory/penguins.git  all of it in your browser; it needs the extra: pip install '.[ui]'
   examples/penguins/clean.py               the first task: one function
   examples/penguins/pipeline.py            the workflow
-  perago ui --repo '$directory/penguins.git'   all of it in your browser, after pip install "$examples/..[ui]"
   README.md                                a pipeline in one file, and what is promised
 EOF

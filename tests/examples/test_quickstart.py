@@ -62,10 +62,11 @@ def test_the_quickstart_shows_the_guard_and_the_history_and_says_what_to_look_at
     assert "clean_penguins" in history
     assert "summarise_penguins" in history
     end = done.stdout.rpartition("\nDone. Look at\n")[2]
-    files, command, *pages = (re.split(r"  +", line.strip())[0] for line in end.splitlines())
+    files, command, browser, *pages = (re.split(r"  +", line.strip())[0] for line in end.splitlines())
     assert Path(files) == out / "tables"
     assert command == f"git -C {out}/penguins.git show"
     assert "summarise_penguins" in _git(out / "penguins.git", "show")
+    assert browser == f"perago ui --repo {out}/penguins.git"
     assert [(examples.parent / page).is_file() for page in pages] == [True, True, True]
 
 
