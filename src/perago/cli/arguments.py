@@ -46,6 +46,14 @@ def _needed_repo(context: click.Context, option: click.Parameter, value: str | N
     return found
 
 
+repo_or_none_option = click.option(
+    "--repo",
+    metavar="REPO",
+    default=configured_repo,
+    help="The repository.  [default: PERAGO_REPO, or runs of tasks without one]",
+)
+"""As `repo_option`, for commands that also show runs of tasks without a repository."""
+
 repo_option = click.option(
     "--repo",
     metavar="REPO",

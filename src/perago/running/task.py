@@ -40,7 +40,7 @@ from perago.tasks.task_source import task_source
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.sink import OFF, Telemetry
 from perago.values.json_text import JsonObject
-from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
+from perago.values.models import AttemptIdentity, EngineTask, RuntimeTaskResult
 from perago.values.trace_context import TraceContext, trace_context_of
 from perago.worker.body.environment import without_credentials
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order, log_here
@@ -198,7 +198,12 @@ class ObservedTry:
     """
 
     def __init__(
-        self, telemetry: Telemetry, task: TaskDefinition, attempt: Attempt, observer: Observer, note: Observer = ignore
+        self,
+        telemetry: Telemetry,
+        task: TaskDefinition,
+        attempt: EngineTask,
+        observer: Observer,
+        note: Observer = ignore,
     ) -> None:
         identity = AttemptIdentity.of(attempt)
         self.execution_id = uuid.uuid4().hex
@@ -210,7 +215,7 @@ class ObservedTry:
                 task_id=identity.task_id,
                 retry_count=identity.retry_count,
                 execution_id=self.execution_id,
-                workflow=getattr(attempt, "workflow_type", None),
+                workflow=attempt.workflow_type,
                 is_whole=True,
                 source=task_source(task) if telemetry.wants_source else None,
                 trace=_trace_of_environment(os.environ),
@@ -239,7 +244,7 @@ class ObservedTry:
 
 @contextmanager
 def observed_try(
-    telemetry: Telemetry, task: TaskDefinition, attempt: Attempt, observer: Observer, note: Observer = ignore
+    telemetry: Telemetry, task: TaskDefinition, attempt: EngineTask, observer: Observer, note: Observer = ignore
 ) -> Iterator[ObservedTry]:
     """Report the start and the end of one try to telemetry, whatever ends it.
 

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from perago.asking.past import Past
 from perago.asking.tables import separator_of
 from perago.errors import PrefixNotFoundError
-from perago.ports import StoredFile
 from perago.ui.preview.make import MAX_BYTES, RowsBetween, rows_between
 from perago.ui.source import Source
 from perago.values.names import show_name
@@ -61,7 +59,7 @@ def rows_page(source: Source, before: str, after: str, path: str, key: str) -> R
     """
     with source.past() as past:
         ids = [past.resolve(before), past.resolve(after)]
-        files = {commit: found for commit in ids if (found := _file(past, commit, path)) is not None}
+        files = {commit: found for commit in ids if (found := past.repository.find_file(commit, path)) is not None}
         if not files:
             raise PrefixNotFoundError(f"neither commit has a file {show_name(path)}")
         kind = kind_of(path)
@@ -78,7 +76,3 @@ def rows_page(source: Source, before: str, after: str, path: str, key: str) -> R
         rows=rows_between(path, contents[0], contents[1], key or None) if contents else None,
         is_large=is_large,
     )
-
-
-def _file(past: Past, commit: str, path: str) -> StoredFile | None:
-    return past.repository.find_file(commit, path)

@@ -173,7 +173,7 @@ def check_object_names(
         if name in files:
             raise ObjectNameError(f"object name {show_name(name)} appears twice; the listing is damaged")
         files.add(name)
-    directories = _directories(files)
+    directories = directories_above(files)
     both = files & directories
     if both:
         name = min(both)
@@ -224,8 +224,8 @@ def _size_fault(name: str) -> str | None:
     return None
 
 
-def _directories(files: Iterable[str]) -> set[str]:
-    """All directories above the files, without the root."""
+def directories_above(files: Iterable[str]) -> set[str]:
+    """All directories above files, by their paths, without the root."""
     found: set[str] = set()
     for name in files:
         directory = name.rpartition("/")[0]

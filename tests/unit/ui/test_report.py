@@ -71,7 +71,7 @@ def test_a_commit_has_its_files_with_previews(source):
 
 
 def test_an_image_is_in_the_file(source):
-    pytest.importorskip("PIL")
+    pytest.importorskip("PIL", reason="needs Pillow, which makes thumbnails: pip install pillow")
     html = report_html(report_of(source, "main"))
     assert re.search(r'<img class="thumbnail" src="data:image/png;base64,iVBOR', html)
 

@@ -73,7 +73,7 @@ def test_what_is_not_there_is_said(browser, path):
 
 
 def test_parquet_is_compared_by_its_rows(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow, which reads Parquet: pip install pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     address = repository(tmp_path)
     with parse_address(address).open() as there:

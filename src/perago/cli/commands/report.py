@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from perago.cli.arguments import branch_option, configured_repo
+from perago.cli.arguments import branch_option, repo_or_none_option
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, print_json, tell
 from perago.running.repos.address import given_repository
@@ -22,12 +22,7 @@ from perago.running.repos.address import given_repository
     required=True,
     help="The file to write; its name ends in .html.",
 )
-@click.option(
-    "--repo",
-    metavar="REPO",
-    default=configured_repo,
-    help="The repository.  [default: PERAGO_REPO, or runs of tasks without one]",
-)
+@repo_or_none_option
 @branch_option
 @json_option
 def command(name: str | None, output: Path, repo: str | None, branch: str, as_json: bool) -> None:

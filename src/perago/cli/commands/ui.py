@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perago.cli.arguments import branch_option, configured_repo, workspace_root_to_look_at
+from perago.cli.arguments import branch_option, repo_or_none_option, workspace_root_to_look_at
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell
 from perago.running.repos.address import given_repository
@@ -21,12 +21,7 @@ MAX_PORT = 65535
 
 
 @click.command()
-@click.option(
-    "--repo",
-    metavar="REPO",
-    default=configured_repo,
-    help="The repository.  [default: PERAGO_REPO, or runs of tasks without one]",
-)
+@repo_or_none_option
 @branch_option
 @click.option(
     "--port",

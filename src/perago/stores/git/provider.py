@@ -61,7 +61,7 @@ class OpenedGit:
         branch = STAGING + staging_branch_name(execution)
         self.for_attempt().cleanup_staging(StagedWorkspace(repository="", branch=branch, commit=""))
 
-    def sweep(self, repository: str, older_than_seconds: float, runs_older_than_seconds: float) -> None:  # noqa: ARG002 - there is one
+    def sweep(self, repository: str, older_than_seconds: float, runs_older_than_seconds: float) -> None:  # noqa: ARG002 - the settings name the only one
         self.for_attempt().sweep(older_than_seconds, runs_older_than_seconds=runs_older_than_seconds)
 
     def close(self) -> None:

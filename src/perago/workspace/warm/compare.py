@@ -21,6 +21,7 @@ from pathlib import Path
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
 from perago.files.beneath import Beneath
 from perago.ports import Source
+from perago.values.names import directories_above
 from perago.workspace.digest import algorithm_of, digest_file, is_known
 from perago.workspace.manifest import ManifestEntry
 from perago.workspace.new_files import EXECUTABLE, FILE
@@ -156,7 +157,7 @@ def take_over(workspace: Path, rest: Path, record: Record, wanted: Mapping[str, 
             if path:
                 stayed.directories.append(path)
 
-        clear(files, rest, directories_of(wanted), stays, enter)
+        clear(files, rest, directories_above(wanted), stays, enter)
     return stayed
 
 
@@ -168,7 +169,7 @@ def prune(workspace: Path, rest: Path, laid_out: Iterable[str], written: Abstrac
     """
     keeps = frozenset(laid_out) - written
     with Beneath(workspace) as files:
-        clear(files, rest, directories_of(keeps), lambda path, _: path in keeps)
+        clear(files, rest, directories_above(keeps), lambda path, _: path in keeps)
 
 
 def clear(
@@ -208,17 +209,6 @@ def clear(
                     moved += 1
     finally:
         os.close(target)
-
-
-def directories_of(paths: Iterable[str]) -> frozenset[str]:
-    """The directories above files at these paths, without the root."""
-    found: set[str] = set()
-    for path in paths:
-        directory = path.rpartition("/")[0]
-        while directory and directory not in found:
-            found.add(directory)
-            directory = directory.rpartition("/")[0]
-    return frozenset(found)
 
 
 def _is_as_laid_out(files: Beneath, path: str, was: ManifestEntry) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from perago.workspace.warm import clock
 from perago.workspace.warm.clock import STEADY_NS, ClockWatch, clock_offset_ns
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells that its clock was set")
 
 
 def test_a_clock_that_nobody_sets():
@@ -21,7 +21,9 @@ def test_a_clock_that_nobody_sets():
         assert not watch.was_set()
 
 
-@pytest.mark.skipif("PERAGO_TEST_SETS_CLOCK" not in os.environ, reason="it makes workspaces of the whole host cold")
+@pytest.mark.skipif(
+    "PERAGO_TEST_SETS_CLOCK" not in os.environ, reason="sets the host's clock; PERAGO_TEST_SETS_CLOCK=1 runs it"
+)
 def test_a_clock_that_is_set_to_what_it_shows():
     """Even where nobody could see it by the time."""
     with ClockWatch() as watch:

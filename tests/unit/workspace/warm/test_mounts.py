@@ -40,6 +40,6 @@ def test_what_is_mounted_below():
     assert not has_mounts(b"/ov", MOUNTS)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists its mounts in /proc")
 def test_this_system_tells(tmp_path):
     assert kind_at(os.fsencode(tmp_path.resolve()), mounts())

@@ -196,8 +196,11 @@ def test_all_go_before_the_disk_is_full(bench, monkeypatch):
 
 def test_nothing_stays_where_the_disk_got_short_meanwhile(bench, monkeypatch):
     usage = shutil.disk_usage(bench.root if bench.root.exists() else bench.root.parent)
-    short = lambda: monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))  # noqa: E731
-    bench.attempt(before_leaving=short)
+
+    def run_short():
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+
+    bench.attempt(before_leaving=run_short)
     assert entries(bench.root) == []
 
 
@@ -275,7 +278,7 @@ def test_something_mounted_in_it_makes_it_cold(bench, tmp_path):
     bench.attempt()
     mounted = entries(bench.root)[0].path / "workspace" / "a"
     if subprocess.run(["mount", "--bind", other, mounted], check=False, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount")
+        pytest.skip("needs the right to mount, as root has")
     try:
         assert bench.attempt() == 0
     finally:

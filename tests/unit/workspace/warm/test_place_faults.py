@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -125,7 +126,7 @@ def test_a_call_that_fails_costs_time_and_nothing_else(tmp_path, where, lasts):
     for call in range(total):
         attempts = Attempts(tmp_path / f"root{call}")
         attempts.run(BEFORE)
-        failing = lambda call=call: fault_at(call, OSError(errno.EIO, "broken"), lasts=lasts)  # noqa: E731
+        failing = partial(fault_at, call, OSError(errno.EIO, "broken"), lasts=lasts)
         attempts.run(AFTER, **{where: failing})
         attempts.run(BEFORE)
         attempts.run(AFTER)
