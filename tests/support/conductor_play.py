@@ -121,7 +121,13 @@ class Play:
         return self.fail_join() or self.join_too_early(keeps=keeps)
 
     def fail_join(self):
-        """Have the join fail; None if the server was looking at it, and has written over that."""
+        """Have the join fail; None if the server was looking at it, and has written over that, or comes back to it only
+        after an hour.
+        """
         self.api.update(self.steps["join"], "FAILED")
-        self.api.wait_while_none(lambda: self.has_settled or None)
+        try:
+            self.api.wait_while_none(lambda: self.has_settled or None, 20.0)
+        except AssertionError:
+            self.cancel()
+            return None
         return self if self.statuses["join"] == "FAILED" else None
