@@ -130,7 +130,7 @@ lock: ## Pin the dependencies again (needs uv)
 	$(COMPILE) --extra otel --extra lineage --extra ui --constraints requirements/dev.txt --output-file requirements/image.txt
 	$(COMPILE) --extra otel --extra lineage --extra ui --group units --constraints requirements/dev.txt --output-file requirements/units.txt
 	$(PIN) --group manifests --constraints requirements/dev.txt --output-file requirements/manifests.txt
-	$(PIN) pyproject.toml --group libraries --constraints requirements/dev.txt --output-file requirements/libraries.txt
+	$(PIN) pyproject.toml --extra ui --group libraries --constraints requirements/dev.txt --output-file requirements/libraries.txt
 
 clean: ## Remove all generated files, including .venv
 	rm -rf $(VENV) $(LIBRARIES) quickstart dist build htmlcov .coverage .coverage.* \

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from html.parser import HTMLParser
 
 import pytest
@@ -68,12 +67,6 @@ def test_a_commit_has_its_files_with_previews(source):
     assert "Imported raw data" in shown
     assert "<script>alert(1)</script>" in shown
     assert "Content-Security-Policy" in html
-
-
-def test_an_image_is_in_the_file(source):
-    pytest.importorskip("PIL", reason="needs Pillow, which makes thumbnails: pip install pillow")
-    html = report_html(report_of(source, "main"))
-    assert re.search(r'<img class="thumbnail" src="data:image/png;base64,iVBOR', html)
 
 
 def test_a_run_has_its_params_and_its_result(address, source):

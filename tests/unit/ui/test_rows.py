@@ -70,16 +70,3 @@ def test_the_comparison_leads_to_it(browser):
 def test_what_is_not_there_is_said(browser, path):
     assert browser.get("/compare/file", **asked(path)).status_code in (400, 404)
     assert browser.get("/compare/file").status_code in (400, 404)
-
-
-def test_parquet_is_compared_by_its_rows(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow, which reads Parquet: pip install pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    address = repository(tmp_path)
-    with parse_address(address).open() as there:
-        for names in (["x", "y"], ["x", "z"]):
-            parquet.write_table(pyarrow.table({"id": [1, 2], "name": names}), tmp_path / "source" / "t.parquet")
-            there.import_directory(tmp_path / "source", "main", "a table")
-    with opened(address) as found:
-        page = found.get("/compare/file.json", **asked("t.parquet", key="id")).json()
-    assert [(row["before"], row["after"]) for row in page["rows"]["rows"]] == [(["2", "y"], ["2", "z"])]
