@@ -6,7 +6,7 @@ import re
 import struct
 from pathlib import Path
 
-import pyarrow
+import pyarrow as pa
 from pyarrow import parquet
 
 from perago.running.repos.address import parse_address
@@ -34,7 +34,7 @@ def test_parquet_is_compared_by_its_rows(tmp_path: Path) -> None:
     address = repository(tmp_path)
     with parse_address(address).open() as there:
         for names in (["x", "y"], ["x", "z"]):
-            parquet.write_table(pyarrow.table({"id": [1, 2], "name": names}), tmp_path / "source" / "t.parquet")
+            parquet.write_table(pa.table({"id": [1, 2], "name": names}), tmp_path / "source" / "t.parquet")
             there.import_directory(tmp_path / "source", "main", "a table")
     with opened(address) as found:
         asked = {"before": "main~1", "after": "main", "path": "t.parquet", "key": "id"}
