@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from perago.errors import RuntimeConfigError, WorkspaceStorageError
+from perago.errors import RuntimeConfigError, WorkspaceStorageError, required
 from perago.files.lock import FileLock
 from perago.files.private_directory import make_private
 from perago.files.storage import OWNER_ONLY, storage_error, storage_errors
@@ -136,7 +136,8 @@ class Database:
             make_private(self.path.parent, "the directory of history indexes")
             for _ in range(_MOST_MAKINGS):
                 with ExitStack() as stack:
-                    held = stack.enter_context(_acquire(self.path, shared=True))
+                    held = required(_acquire(self.path, shared=True), "it is not given up")
+                    stack.enter_context(held)
                     self._making = lock_path(self.path).read_bytes()
                     connection = _connect(self.path)
                     if connection is not None:
@@ -178,8 +179,14 @@ def lock_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 
 
-def _acquire(path: Path, *, shared: bool) -> FileLock:
+def _acquire(path: Path, *, shared: bool = False, unless: Callable[[], bool] = lambda: False) -> FileLock | None:
     """Take the lock of an index.
+
+    Args:
+        unless: asked between the tries; whether to give up.
+
+    Returns:
+        the lock; None if it was given up.
 
     Raises:
         WorkspaceStorageError: other processes have held it for too long.
@@ -190,6 +197,8 @@ def _acquire(path: Path, *, shared: bool) -> FileLock:
             lock = FileLock.try_acquire(lock_path(path), shared=shared)
             if lock is not None:
                 return lock
+            if unless():
+                return None
         if time.monotonic() > deadline:
             raise _busy(path)
         time.sleep(_POLL_SECONDS)
@@ -230,8 +239,15 @@ def _make(path: Path, making: bytes) -> None:
     Raises:
         OSError, WorkspaceStorageError: it cannot be created.
     """
-    with _acquire(path, shared=False) as lock:
-        if lock_path(path).read_bytes() != making:
+
+    def is_made() -> bool:
+        return lock_path(path).read_bytes() != making
+
+    lock = _acquire(path, unless=is_made)  # who has made it keeps it open, perhaps for long
+    if lock is None:
+        return
+    with lock:
+        if is_made():
             return
         lock.write(secrets.token_hex(8).encode())
         _remove(path)

@@ -174,6 +174,21 @@ def test_processes_that_begin_together_add_each_commit_once(path):
         assert index.refresh(since(line(400))) == 0
 
 
+def test_who_finds_no_index_takes_the_one_that_another_has_made_meanwhile(path, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)
+    make = database._make
+    with HistoryIndex(path) as other:
+
+        def late(*args):
+            monkeypatch.setattr(database, "_make", make)
+            assert other.refresh(since(line(3))) == 3  # and keeps it open
+            make(*args)
+
+        monkeypatch.setattr(database, "_make", late)
+        with HistoryIndex(path) as index:
+            assert index.refresh(since(line(3))) == 0
+
+
 def test_a_second_refresh_waits_and_finds_what_the_first_has_added(path):
     filled(path, 3)
     with writing(path, 50) as process, HistoryIndex(path) as index:
