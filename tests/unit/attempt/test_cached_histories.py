@@ -166,6 +166,14 @@ class World:
         bits = [f"{self.prefix}/in/{name}"] if content is not None and self.chance.random() < 0.4 else []
         self.store.commit(self.branch, {f"{self.prefix}/in/{name}": content}, executable=bits)
 
+    def change_bit(self) -> None:
+        """The same content, executable or no more."""
+        files, executables = self.store.files(self.branch), self.store.executables(self.branch)
+        path = self.chance.choice(sorted(path for path in files if path.startswith(f"{self.prefix}/in/")) or [None])
+        if path is not None:
+            bits = [] if path in executables else [path]
+            self.store.commit(self.branch, {path: files[path].decode()}, executable=bits)
+
     def rename_input(self) -> None:
         found = [path for path in self.store.files(self.branch) if path.startswith(f"{self.prefix}/in/")]
         if found:
@@ -333,6 +341,7 @@ class World:
 EDITS: list[tuple[Callable[[World], None], int]] = [
     (World.run, 10),
     (World.edit_input, 3),
+    (World.change_bit, 1),
     (World.rename_input, 1),
     (World.edit_output, 1),
     (World.edit_elsewhere, 1),
