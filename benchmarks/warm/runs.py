@@ -38,18 +38,21 @@ class Plan:
     rounds: int
 
 
-FULL = Plan(Content(10_000, 1024), parts=40, size=288 * MIB, rounds=3)
+FULL = Plan(Content(10_000, 1024), parts=40, size=288 * MIB, rounds=2)
 TINY = Plan(Content(300, 100), parts=4, size=17 * MIB, rounds=1)
 MAP_ROUNDS = 1
 
 
 @dataclass(frozen=True)
 class Steps:
-    """One side of a workflow on a store: seconds of the run, of its first task, and of everything after that."""
+    """One side of a workflow on a store: seconds of the run, of its first task, and of everything after that, and CPU
+    seconds of the command.
+    """
 
     whole: Spread
     first: Spread
     after: Spread
+    cpu: Spread
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,11 @@ def report(runs: Runs) -> Iterator[str]:
     yield ""
     yield "The whole run, with the start of bodies. On lakeFS the host's cache has the files."
     yield ""
-    yield "| | | run | first task | after it |"
-    yield "|---|---|---|---|---|"
+    yield "| | | run | first task | after it | CPU of the command |"
+    yield "|---|---|---|---|---|---|"
     for store, sides in runs.steps.items():
         for side, found in sides.items():
-            cells = map(seconds_text, (found.whole, found.first, found.after))
+            cells = map(seconds_text, (found.whole, found.first, found.after, found.cpu))
             yield f"| {store} | {SIDES[side]} | {' | '.join(cells)} |"
     yield ""
     yield f"### `perago run -j {SLOTS}` of {runs.plan.parts} tasks of a map that read {bytes_text(runs.plan.size)}"
@@ -137,6 +140,7 @@ def _spreads(each: Sequence[_Told]) -> Steps:
         Spread.of([told.seconds for told in each]),
         Spread.of([told.first for told in each]),
         Spread.of([told.seconds - told.first for told in each]),
+        Spread.of([told.cpu for told in each]),
     )
 
 
@@ -188,10 +192,11 @@ def _in_turn(measured: Callable[[str, str], _Told], rounds: int) -> dict[str, li
 
 
 class _Told(NamedTuple):
-    """What a run tells: its seconds, those of its first task, and its result."""
+    """What a run tells: its seconds, those of its first task, the command's CPU seconds, and the result."""
 
     seconds: float
     first: float
+    cpu: float
     result: Mapping[str, Any]
 
 
@@ -209,9 +214,11 @@ def _run(workflow: str, made: Stored, here: Path, side: str, *options: str, **gi
     }
     perago, place = [sys.executable, "-m", "perago"], ["--repo", made.address]
     command = [*perago, "run", f"{steps.__name__}:{workflow}", *place, "--branch", "main", "--json", *options]
-    told = json.loads(run(command, environment=environment, directory=here).output)
+    used = run(command, environment=environment, directory=here)
+    told = json.loads(used.output)
     listed = run([*perago, "runs", *place, "-n", "1", "--json"], environment=environment, directory=here)
     (summary,) = json.loads(listed.output)
     assert summary["run_id"] == told["run_id"], summary
     shutil.rmtree(here)
-    return _Told(summary["duration"], told["tasks"][0]["seconds"], told["output"].get("result") or {})
+    result = told["output"].get("result") or {}
+    return _Told(summary["duration"], told["tasks"][0]["seconds"], used.cpu_seconds, result)

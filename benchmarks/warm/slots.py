@@ -19,7 +19,7 @@ AT_MOST = 1.3
 """Of two attempts at once whose files are there, as a multiple of one."""
 
 SLOTS = (1, 2)
-CONTENT, ROUNDS, LATER = Content(10_000, 1024), 3, 4
+CONTENT, ROUNDS, LATER = Content(10_000, 1024), 2, 3
 TINY_CONTENT = Content(300, 100)
 
 
