@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 CHUNK = 1 << 20
 FILES_IN_A_DIRECTORY = 100
@@ -18,6 +19,13 @@ IDENTITY = {
     "GIT_COMMITTER_NAME": "Benchmark",
     "GIT_COMMITTER_EMAIL": "benchmarks@example.org",
 }
+
+
+class Input(Protocol):
+    """Files that can be written."""
+
+    def write(self, root: Path) -> None:
+        """Write them below a directory."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def written(content: Content, directory: Path) -> Iterator[Path]:
+def written(content: Input, directory: Path) -> Iterator[Path]:
     """Files in a temporary directory, removed after they are stored."""
     source = directory / "source"
     content.write(source)

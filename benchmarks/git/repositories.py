@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks.inputs import CHUNK, Content, environment, written
+from benchmarks.inputs import CHUNK, Content, Input, environment, written
 from benchmarks.measure import run
 
 
-def make_perago_repository(content: Content, directory: Path) -> Path:
+def make_perago_repository(content: Input, directory: Path) -> Path:
     """Create it with `perago import`, which stores files of 1 MiB and more in git-lfs layout."""
     repository = directory / "perago.git"
     with written(content, directory) as source:

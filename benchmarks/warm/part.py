@@ -1,6 +1,7 @@
 """The part: attempts one after the other on a host, of which files stay or do not, on git and on lakeFS.
 
-A few files change in each attempt. All that is compared runs in turn, so that both sides have the same load.
+A few files change in each attempt. All that is compared runs in turn, so that both sides have the same load. `firsts`,
+`slots` and `runs` have first attempts, attempts at once, and whole workflows.
 """
 
 from __future__ import annotations
@@ -10,23 +11,20 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.compare import Spread
-from benchmarks.git.repositories import make_perago_repository
-from benchmarks.inputs import Content, environment, written
+from benchmarks.inputs import Content
 from benchmarks.measure import run, settle
 from benchmarks.parts import CannotMeasureError, Measured
 from benchmarks.tables import bytes_text, seconds_text, verdict
-from perago.values.credentials import LAKEFS_KEY_ID, LAKEFS_SECRET, LAKEFS_URL
+from benchmarks.warm import firsts, runs, slots
+from benchmarks.warm.stores import SIDES, stored
 from servers.go_build import LAKEFS
-from servers.lakefs import LakeFSServer
 
 CHANGED = 10
-SIDES = {"off": "laid out each time", "on": "files stay"}
 AT_MOST_MEMORY = 200 * 1024**2
 AT_MOST_FIRST = 1.05
 """Of a first attempt whose files stay, as a multiple of one that lays out each time."""
@@ -38,25 +36,27 @@ class Case(NamedTuple):
     Attributes:
         seconds: required at most of a second attempt, or from one body's end to the next one's begin.
         between: whether it is the latter.
+        rounds: of each side.
     """
 
     store: str
     content: Content
     seconds: float
     between: bool = False
+    rounds: int = 3
 
 
 CASES = (
     Case("git", Content(10_000, 1024), 0.25, between=True),
-    Case("git", Content(50_000, 1024), 0.7, between=True),
+    Case("git", Content(50_000, 1024), 0.7, between=True, rounds=2),
     Case("lakeFS", Content(10_000, 1024), 0.3),
-    Case("lakeFS", Content(100_000, 100), 1.5),
+    Case("lakeFS", Content(100_000, 100), 1.5, rounds=1),
 )
 TINY = (
     Case("git", Content(300, 100), 0.25, between=True),
     Case("lakeFS", Content(300, 100), 0.3),
 )
-ROUNDS, WORDS = 3, 4
+WORDS = 4
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,33 @@ def measure(directory: Path, tiny: bool) -> Measured:
     """See `benchmarks.parts.Measure`."""
     if LAKEFS.is_missing:
         raise CannotMeasureError(LAKEFS.missing)
-    results = [(case, _measured(case, directory, 1 if tiny else ROUNDS)) for case in (TINY if tiny else CASES)]
+    results = [(case, _measured(case, directory, 1 if tiny else case.rounds)) for case in (TINY if tiny else CASES)]
+    found_firsts, found_slots = firsts.measure_firsts(directory, tiny), slots.measure_slots(directory, tiny)
+    found_runs = runs.measure_runs(directory, tiny)
     return Measured(
         title="The second attempt on a host",
         versions={"lakeFS": LAKEFS.version},
-        short=tuple(_short(case, sides) for case, sides in results),
-        text="\n".join(line for case, sides in results for line in _report(case, sides)),
+        short=(
+            *(_short(case, sides) for case, sides in results),
+            *firsts.short(found_firsts),
+            *slots.short(found_slots),
+            *runs.short(found_runs),
+        ),
+        text="\n".join(
+            [
+                *(line for case, sides in results for line in _report(case, sides)),
+                *firsts.report(found_firsts),
+                *slots.report(found_slots),
+                *runs.report(found_runs),
+            ]
+        ),
     )
 
 
 def _measured(case: Case, directory: Path, rounds: int) -> dict[str, Result]:
     with (
         tempfile.TemporaryDirectory(dir=directory.absolute()) as made,
-        _stored(case, Path(made)) as (place, known),
+        stored(case.store, case.content, Path(made)) as place,
     ):
         samples: dict[str, list[Any]] = {side: [] for side in SIDES}
         for number in range(rounds):
@@ -98,33 +112,12 @@ def _measured(case: Case, directory: Path, rounds: int) -> dict[str, Result]:
                 words = [uuid.uuid4().hex[:8] for _ in range(WORDS)]
                 program = [sys.executable, "-m", "benchmarks.warm.program_attempts"]
                 used = run(
-                    [*program, place, here, side, str(CHANGED), *words],
-                    environment={**environment(), **known},
+                    [*program, place.place, here, side, str(CHANGED), *words],
+                    environment=place.environment,
                     directory=here,
                 )
                 samples[side].append(json.loads(used.output))
         return {side: _result(found) for side, found in samples.items()}
-
-
-@contextmanager
-def _stored(case: Case, here: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The files in a store: what names it, and variables that the program needs."""
-    if case.store == "git":
-        yield str(make_perago_repository(case.content, here)), {}
-        return
-    with LakeFSServer(parent=here) as server, written(case.content, here) as source:
-        name = f"warm-{uuid.uuid4().hex[:8]}"
-        login = {
-            LAKEFS_KEY_ID: server.access_key_id,
-            LAKEFS_SECRET: server.secret_access_key,
-            LAKEFS_URL: server.url,
-        }
-        perago = [sys.executable, "-m", "perago"]
-        where = ["--repo", f"lakefs://{name}", "--branch", "main"]
-        namespace = ["--storage-namespace", f"{server.storage}{name}"]
-        run([*perago, "import", source, *where, *namespace], environment={**environment(), **login}, directory=here)
-        keys = {"PERAGO_BENCH_KEY_ID": server.access_key_id, "PERAGO_BENCH_SECRET": server.secret_access_key}
-        yield f"{server.url}#{name}", keys
 
 
 def _result(rounds: list[Any]) -> Result:

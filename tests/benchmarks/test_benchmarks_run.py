@@ -173,7 +173,15 @@ def test_the_second_attempt_is_measured(measured, start_lakefs):
     text = (output / "RESULTS.md").read_text()
     for store in ("git", "lakeFS"):
         assert f"### {store}, 300 files of 100 bytes, 10 changed" in text
-    assert len(re.findall(r"^\| files stay \| \d", text, re.MULTILINE)) == 2
+    assert len(re.findall(r"^\| files stay \| \d.* MiB \|$", text, re.MULTILINE)) == 2
+    for case in ("git, 10 files of 1,024 bytes", "lakeFS, 2 files of 17 MiB"):
+        assert re.search(
+            rf"^- {case}: a first attempt whose files may stay takes \d.*at most 1.05: ", text, re.MULTILINE
+        )
+    for store in ("git", "lakeFS"):
+        assert re.search(rf"^- {store}: two slots at once on one commit, .*at most 1.3: ", text, re.MULTILINE)
+        assert re.search(rf"^- {store}: a workflow of 6 tasks on 300 files, .*at most 1.5 s: ", text, re.MULTILINE)
+    assert re.search(r"makes 2 copies of it \(required at most 4: reached\) .*, 4 copies and \d", text)
 
 
 def test_the_page_on_a_long_history_is_measured(measured):

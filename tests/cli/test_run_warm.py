@@ -46,6 +46,37 @@ def leave(workspace: Path, params: Params) -> Seen:
 """
 
 
+MAP = """
+from pathlib import Path
+from pydantic import BaseModel
+from perago import Flow, WorkspaceSpec, task, workflow
+
+class Part(BaseModel):
+    part: str
+
+class Seen(BaseModel):
+    text: str
+    copy_read: str
+
+@task(
+    name="warm.item",
+    owner_email="a@example.org",
+    workspace=WorkspaceSpec(include=["common", "in/{part}"], outputs=["out/{part}"], isolation="snapshot"),
+)
+def item(workspace: Path, params: Part) -> Seen:
+    files = sorted(str(path.relative_to(workspace)) for path in workspace.rglob("*") if path.is_file())
+    assert files == ["common", f"in/{params.part}"], files
+    status = (workspace / "common").stat()
+    text = (workspace / "in" / params.part).read_text()
+    (workspace / "out" / params.part).write_text(text)
+    return Seen(text=text, copy_read=f"{status.st_ino} {status.st_ctime_ns}")
+
+@workflow(name="warm_map", owner_email="a@example.org")
+def items(flow: Flow) -> None:
+    flow.map(item, over=["1", "2", "3", "4", "5", "6"], as_="part")
+"""
+
+
 def text_of(changes: dict[str, str]) -> str:
     return "".join(text for _, text in sorted({**FILES, **changes}.items()))
 
@@ -128,6 +159,19 @@ def test_what_a_process_that_the_body_left_could_write_is_never_seen(runs):
     assert second.json["output"]["result"]["files"] == 300
     third = runs()
     assert third.json["output"]["result"] == second.json["output"]["result"]
+
+
+def test_tasks_of_a_map_that_read_files_of_their_own_share_the_common_one(project, perago):
+    project.write({"common": "x" * 17 * 1024**2, **{f"in/{part}": f"of {part}" for part in range(1, 7)}})
+    assert perago("import", "source", "--repo", "data.git").code == 0
+    (project.path / "mapped.py").write_text(MAP)
+    said = perago("run", "mapped:items", "--repo", "data.git", "--branch", "main", "-j", "2", "--json")
+    assert said.code == 0, said.err
+    results = [task["output"]["result"] for task in said.json["tasks"] if task["task"] == "warm.item"]
+    assert [result["text"] for result in results] == [f"of {part}" for part in range(1, 7)]
+    assert len({result["copy_read"] for result in results}) <= 2
+    assert perago("export", "out", "--repo", "data.git", "--branch", "main", "--prefix", "out").code == 0
+    assert sorted(path.name for path in (project.path / "out").iterdir()) == list("123456")
 
 
 def test_off_leaves_nothing(runs, monkeypatch):

@@ -28,6 +28,10 @@ from perago.workspace.new_files import EXECUTABLE, FILE
 from perago.workspace.scan import FileStat
 from perago.workspace.warm.record import Record
 
+MAY_BE_LOST = 0.1
+"""Share of a workspace with other patterns that an attempt may remove when it takes it."""
+
+_BLOCK_BYTES = 4096
 _DIRECTORY = 0o777
 _GET_FLAGS = 0x80086601
 """`FS_IOC_GETFLAGS` of ioctl_iflags(2)."""
@@ -111,6 +115,25 @@ def judge(path: str, status: os.stat_result, wanted: Source | None, record: Reco
     ):
         return Verdict.GOES
     return Verdict.IS_READ if record.manifest.is_racy(was.stat) else Verdict.STAYS
+
+
+def bytes_on_disk(files: Iterable[ManifestEntry]) -> int:
+    """What files take, in whole blocks."""
+    return sum(-(-file.stat.size // _BLOCK_BYTES) * _BLOCK_BYTES for file in files)
+
+
+def has_most(wanted: Mapping[str, Source], record: Record) -> bool:
+    """Whether an input has nearly all of a workspace that was laid out for other patterns: nine tenths of its bytes, on
+    the disk. Attempts with those patterns then lose little if this one takes it.
+    """
+    files = record.manifest.entries
+    lost = [files[path] for path, content in record.contents.items() if not _has(wanted, path, content)]
+    return bytes_on_disk(lost) <= MAY_BE_LOST * bytes_on_disk(files.values())
+
+
+def _has(wanted: Mapping[str, Source], path: str, content: str) -> bool:
+    source = wanted.get(path)
+    return source is not None and source.content == content
 
 
 class OddError(Exception):

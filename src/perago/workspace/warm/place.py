@@ -40,7 +40,7 @@ from perago.workspace.manifest import (
 from perago.workspace.patterns import Selection
 from perago.workspace.removal import TRASH_PREFIX, delete_tree
 from perago.workspace.warm.clock import ClockWatch
-from perago.workspace.warm.compare import OddError, Rules, current_umask, prune, take_over
+from perago.workspace.warm.compare import OddError, Rules, bytes_on_disk, current_umask, has_most, prune, take_over
 from perago.workspace.warm.mounts import TRUSTED, has_mounts, kind_at, mounts
 from perago.workspace.warm.record import Record, System
 
@@ -57,16 +57,24 @@ is one."""
 SHARE = 0.1
 """Share of the file system that warm workspaces may take by default, and that must stay free: else all of them go."""
 
+LOOKED_AT = 2
+"""Records of workspaces with other patterns that are read, newest first: 1 µs for each file of one."""
+
 _NAME = re.compile(r"(?P<key>[0-9a-f]{32})\.(?P<bytes>[0-9]{1,20})\.[0-9a-f]{16}")
 _TAKEN = "taken"
-_BLOCK_BYTES = 4096
 _NOT_USABLE = (OddError, OSError, ValueError, WorkspaceContentError, WorkspaceStorageError)
 
 
 def key_of(repository: str, spec: WorkspaceSpec) -> str:
-    """What attempts have in common that can use each other's workspaces: mostly the same files, at the same paths."""
-    parts = json.dumps([repository, spec.root, spec.include])
-    return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    """What attempts have in common that can use each other's workspaces: mostly the same files, at the same paths.
+
+    Two halves: of the directory, and of the patterns in it.
+    """
+    return _hash([repository, spec.root]) + _hash(spec.include)
+
+
+def _hash(parts: list[str]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 class Entry(NamedTuple):
@@ -81,6 +89,10 @@ class Entry(NamedTuple):
     key: str
     bytes: int
     since: float
+
+    def has_directory_of(self, key: str) -> bool:
+        """Whether only the patterns of a key differ at most."""
+        return self.key[:16] == key[:16]
 
 
 def entries(root: Path) -> list[Entry]:
@@ -208,6 +220,22 @@ class WarmPlace:
                 self._removals.submit(_delete, aside)
 
 
+def _renamed(path: Path, taken: Path) -> bool:
+    """Rename a workspace; False if another attempt has taken it."""
+    try:
+        path.rename(taken)
+    except OSError:
+        return False
+    return True
+
+
+def _is_near(entry: Entry, wanted: Mapping[str, Source]) -> bool:
+    try:
+        return has_most(wanted, Record.load(entry.path / RECORD_FILE))
+    except WorkspaceStorageError:  # it is damaged, or another attempt has just taken it
+        return False
+
+
 def _delete(path: Path) -> None:
     with suppress(WorkspaceStorageError):  # the janitor tries again
         delete_tree(path)
@@ -239,7 +267,7 @@ class WarmStay:
         """
         self._sources = sources
         taken = self._directory.path / _TAKEN
-        if not self._take(taken):
+        if not self._take(taken, sources):
             return NOTHING_KEPT
         try:
             return self._put_in_place(taken, sources)
@@ -285,13 +313,16 @@ class WarmStay:
         with suppress(*_NOT_USABLE):
             self._leave()
 
-    def _take(self, taken: Path) -> bool:
-        for entry in reversed(entries(self._root)):
-            if entry.key == self._key:
-                with suppress(OSError):  # another attempt has taken it
-                    entry.path.rename(taken)
-                    return True
-        return False
+    def _take(self, taken: Path, sources: Mapping[str, Source]) -> bool:
+        """Take the newest with the same patterns, else one with others that has mostly the same files. The tasks of a
+        map have such patterns, if these name fields of their params.
+        """
+        newest_first = entries(self._root)[::-1]
+        for entry in newest_first:
+            if entry.key == self._key and _renamed(entry.path, taken):
+                return True
+        others = [entry for entry in newest_first if entry.key != self._key and entry.has_directory_of(self._key)]
+        return any(_is_near(entry, sources) and _renamed(entry.path, taken) for entry in others[:LOOKED_AT])
 
     def _put_in_place(self, taken: Path, sources: Mapping[str, Source]) -> Kept:
         warm, fresh = taken / WORKSPACE_DIRECTORY, self._directory.workspace
@@ -317,7 +348,7 @@ class WarmStay:
         workspace = self._directory.workspace
         if stat.S_IMODE(workspace.lstat().st_mode) & OWNER_ONLY_DIRECTORY != OWNER_ONLY_DIRECTORY:
             return  # it could not be moved
-        size = sum(-(-file.stat.size // _BLOCK_BYTES) * _BLOCK_BYTES for file in record.manifest.entries.values())
+        size = bytes_on_disk(record.manifest.entries.values())
         if not self._place.make_room(self._root, size):
             return
         prune(workspace, self._directory.path, record.contents, written)

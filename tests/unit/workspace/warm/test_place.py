@@ -92,11 +92,53 @@ def test_what_stayed_is_not_laid_out_again(bench):
     assert len(entries(bench.root)) == 1
 
 
-@pytest.mark.parametrize("spec", [WorkspaceSpec(prefix="p"), WorkspaceSpec(include=["d/**"])])
-def test_another_part_of_the_repository_has_workspaces_of_its_own(bench, spec):
+def test_another_directory_of_the_repository_has_workspaces_of_its_own(bench):
     bench.attempt()
-    assert bench.attempt(spec=spec) == 0
+    assert bench.attempt(spec=WorkspaceSpec(prefix="p")) == 0
     assert len(entries(bench.root)) == 2
+
+
+def item(number: int, own_bytes: int = 1):
+    """An item of a map: a task that reads what all read, and a file of its own."""
+    spec = WorkspaceSpec(include=["common", f"in/{number}"])
+    common, own = b"x" * 81_920, str(number).encode() * own_bytes
+    return {"spec": spec, "commit": {"common": (common, False), f"in/{number}": (own, False)}}
+
+
+def test_items_of_a_map_have_the_common_files_from_each_other(bench):
+    assert [bench.attempt(**item(number)) for number in (1, 2, 3, 3)] == [0, 1, 1, 2]
+    assert len(entries(bench.root)) == 1
+
+
+def test_other_patterns_with_other_files_leave_each_other_theirs(bench):
+    apart = [item(number, own_bytes=12_000) for number in (1, 2)]
+    assert [bench.attempt(**each) for each in apart] == [0, 0]
+    assert [bench.attempt(**each) for each in apart] == [2, 2]
+
+
+def test_what_has_the_same_patterns_is_taken_first(bench):
+    bench.attempt(lambda _: bench.attempt(**item(1)), **item(2))  # 2 ends last
+    assert bench.attempt(**item(1)) == 2
+
+
+def test_only_the_newest_of_other_patterns_are_looked_at(bench, monkeypatch):
+    looked_at = []
+    load = record.Record.load
+    monkeypatch.setattr(record.Record, "load", lambda path: looked_at.append(path) or load(path))
+    for number in range(5):
+        bench.attempt(**item(number, own_bytes=12_000))
+    assert len(looked_at) == 1 + 2 + 2 + 2
+    first = entries(bench.root)[0]
+    bench.attempt(**item(8))
+    assert first.path not in looked_at[7:]
+
+
+def test_a_damaged_record_of_other_patterns_is_left_alone(bench):
+    bench.attempt(**item(1))
+    (damaged,) = entries(bench.root)
+    (damaged.path / "record").write_bytes(b"{}")
+    assert bench.attempt(**item(2)) == 0
+    assert damaged.path.exists()
 
 
 def test_what_a_task_makes_does_not_matter(bench):
