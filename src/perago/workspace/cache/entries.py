@@ -59,6 +59,21 @@ def _head(name: str, size: int) -> bytes:
     return b"%s%s%016x" % (_MAGIC, name.encode(), size)
 
 
+def read_entry(entry: int, name: str) -> bytes:
+    """Read and check the content of an open entry of any size.
+
+    Raises:
+        DamagedEntryError
+    """
+    size = os.fstat(entry).st_size - TRAILER_BYTES
+    data = _read_piece(entry, max(size, 0) + TRAILER_BYTES, 0)
+    content = data[: max(size, 0)]
+    digest = read_trailer(data[len(content) :], name, size)
+    if digest_bytes(content, algorithm_of(digest)) != digest:
+        raise DamagedEntryError
+    return content
+
+
 def lay_out_small(entry: int, name: str, size: int, target: str, mode: int, dir_fd: int | None) -> str:
     """Check content of at most `SMALL_BYTES`, and write it to a new file. Returns its digest.
 
