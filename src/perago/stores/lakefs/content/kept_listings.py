@@ -149,7 +149,9 @@ class Listing:
             self.sizes.tobytes(),
             self.executable,
         ]
-        return zlib.compress(b"".join(encode(FORMAT, (self.calls, len(self.names)), columns)), level=1)
+        compressor = zlib.compressobj(level=1)
+        pieces = [compressor.compress(piece) for piece in encode(FORMAT, (self.calls, len(self.names)), columns)]
+        return b"".join([*pieces, compressor.flush()])
 
     @classmethod
     def decode(cls, data: bytes) -> Listing:
