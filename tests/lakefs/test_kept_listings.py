@@ -124,12 +124,15 @@ def test_an_attempt_on_what_this_host_has_published_lists_nothing(host):
 
 
 def test_it_makes_no_call_of_a_listing_as_a_whole(host):
-    first = host.publish(host.base, {"new": b"1"})
-    with host.bench() as bench, recorded_calls() as calls:
-        work = bench.lay_out(first, ALL, host.branch)
+    with host.bench() as bench:
+        first = bench.publish(host.base, {"new": b"1"}, Publish(host.base), branch=host.branch)
+        with recorded_calls() as calls:  # at once
+            work = bench.lay_out(first, ALL, host.branch)
+    with host.bench() as bench, recorded_calls() as later:
+        assert bench.lay_out(first, ALL, host.branch).before == work.before
     assert work.before["new"] == b"1"
     assert len(work.before) == len(host.listed(first))
-    assert not [call for call in calls if call.endswith("objects/ls")]
+    assert not [call for call in calls + later if "objects/ls" in call or "/diff/" in call]
 
 
 def test_what_the_first_task_publishes_is_known_too(make_host, lakefs_repository):

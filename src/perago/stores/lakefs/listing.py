@@ -48,6 +48,7 @@ async def find_files(transfer: Transfer, commit_id: str, spec: WorkspaceSpec) ->
     if kept is None:
         return await list_files(transfer.client, transfer.repository, commit_id, spec)
     key = _key(transfer, commit_id, spec)
+    await kept.settled(key)  # an attempt that follows at once
     known, base = await in_thread(_look_up, kept, key)
     if known is not None:
         return known

@@ -195,3 +195,20 @@ def test_who_knows_nothing_makes_no_call_more(tmp_path):
     cold = world.server.calls.copy()
     asyncio.run(find_files(world.transfer, commit, SPECS[0]))
     assert world.server.calls == cold + cold
+
+
+def test_an_attempt_that_follows_at_once_waits_for_the_listing_that_is_being_kept(tmp_path):
+    world = World(1, tmp_path)
+    commit = world.server.commit("0", {name: world.upload(name) for name in NAMES})
+    changes = {"1": world.upload("1")._replace(checksum="other")}
+
+    async def attempts():
+        await find_files(world.transfer, commit, SPECS[0])
+        published = world.server.commit(commit, changes)
+        keep_published(world.transfer, SPECS[0], (commit, published), changes)
+        return [await find_files(world.transfer, commit, SPECS[0]) for commit in (published, commit)], published
+
+    (after, before), published = asyncio.run(attempts())
+    assert world.server.calls == Counter(list=-(-len(NAMES) // PAGE))
+    assert after == asyncio.run(list_files(world.server, "data", published, SPECS[0]))
+    assert before == asyncio.run(list_files(world.server, "data", commit, SPECS[0]))

@@ -217,7 +217,7 @@ class KeptListings:
         self._small: dict[ListingKey, Listing] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn = asyncio.Lock()
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._waiting: dict[ListingKey, asyncio.Task[None]] = {}
 
     def find(self, key: ListingKey) -> Listing | None:
         """The listing. Reads the disk."""
@@ -267,18 +267,21 @@ class KeptListings:
         Args:
             make: None for nothing to keep.
         """
+        waiting = self._under_way()
+        if key not in waiting and len(waiting) < _WAITING:
+            keeping = waiting[key] = asyncio.ensure_future(self._keep_in_turn(key, make))
+            keeping.add_done_callback(lambda _: waiting.pop(key, None))
+
+    async def settled(self, key: ListingKey | None = None) -> None:
+        """Wait until this listing is no longer being kept; by default until none is."""
+        while waiting := [task for of, task in self._under_way().items() if key in (of, None)]:
+            await asyncio.wait(waiting)
+
+    def _under_way(self) -> dict[ListingKey, asyncio.Task[None]]:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # the first one, or that of a fork
-            self._loop, self._turn, self._waiting = loop, asyncio.Lock(), set()
-        if len(self._waiting) < _WAITING:
-            keeping = asyncio.ensure_future(self._keep_in_turn(key, make))
-            self._waiting.add(keeping)
-            keeping.add_done_callback(self._waiting.discard)
-
-    async def settled(self) -> None:
-        """Wait until nothing is being kept."""
-        while self._waiting:
-            await asyncio.wait(self._waiting)
+            self._loop, self._turn, self._waiting = loop, asyncio.Lock(), {}
+        return self._waiting
 
     async def _keep_in_turn(self, key: ListingKey, make: Callable[[], Listing | None]) -> None:
         async with self._turn:

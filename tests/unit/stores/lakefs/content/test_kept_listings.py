@@ -167,3 +167,19 @@ def test_nothing_to_keep_is_fine(kept, cache):
 
     asyncio.run(keep())
     assert not home(cache).exists()
+
+
+def test_a_fork_waits_for_nothing_that_its_parent_keeps(kept):
+    async def begin():
+        kept.begin_keeping(key("1"), lambda: Listing.of(files(10), 2))
+
+    parent = asyncio.new_event_loop()
+    try:
+        parent.run_until_complete(begin())
+        asyncio.run(asyncio.wait_for(kept.settled(), 10))
+        parent.run_until_complete(kept.settled())
+    finally:
+        for task in asyncio.all_tasks(parent):
+            task.cancel()
+            parent.run_until_complete(asyncio.wait([task]))
+        parent.close()
