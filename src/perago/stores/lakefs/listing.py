@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from perago.errors import StoreError
@@ -141,7 +142,10 @@ def _key(transfer: Transfer, commit_id: str, spec: WorkspaceSpec) -> ListingKey:
 
 def _look_up(kept: KeptListings, key: ListingKey) -> tuple[tuple[ObjectStats, ...] | None, Base | None]:
     known = kept.find(key)
-    return (None, kept.base(key)) if known is None else (known.files(), None)
+    if known is not None:
+        with suppress(ValueError):  # it is not what this version writes
+            return known.files(), None
+    return None, kept.base(key)
 
 
 async def _make_of(
@@ -161,13 +165,13 @@ async def _make_of(
         if known is None or any(known.find(entry.path) for entry in differences if entry.kind == "added"):
             return None
         found = await each(present, lambda path: client.stat_object(repository, key.commit_id, path))
-    except StoreError:  # the listing says what is wrong
+        if [stats.path for stats in found] != present:
+            return None
+        changes: dict[str, ObjectStats | None] = {entry.path: None for entry in differences}
+        changes.update((stats.path, stats) for stats in found)
+        return await in_thread(known.changed, _selected(changes, selects))
+    except (StoreError, ValueError):  # the listing says what is wrong; a name or a record that cannot be read
         return None
-    if [stats.path for stats in found] != present:
-        return None
-    changes: dict[str, ObjectStats | None] = {entry.path: None for entry in differences}
-    changes.update((stats.path, stats) for stats in found)
-    return await in_thread(known.changed, _selected(changes, selects))
 
 
 async def _differences(

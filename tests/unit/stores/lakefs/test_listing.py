@@ -10,7 +10,7 @@ import pytest
 
 from cache_support import entry_files
 from perago.stores.lakefs.api.answers import DiffEntry, LakeFSError, ObjectStats, ServerFacts
-from perago.stores.lakefs.content.kept_listings import KeptListings
+from perago.stores.lakefs.content.kept_listings import KeptListings, Listing, ListingKey
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.listing import find_files, is_shorter, keep_published, list_files
 from perago.values.spec import WorkspaceSpec
@@ -212,3 +212,22 @@ def test_an_attempt_that_follows_at_once_waits_for_the_listing_that_is_being_kep
     assert world.server.calls == Counter(list=-(-len(NAMES) // PAGE))
     assert after == asyncio.run(list_files(world.server, "data", published, SPECS[0]))
     assert before == asyncio.run(list_files(world.server, "data", commit, SPECS[0]))
+
+
+def test_a_listing_that_this_version_did_not_write_is_listed_again(tmp_path):
+    world = World(1, tmp_path)
+    commit = world.server.commit("0", {name: world.upload(name) for name in NAMES})
+    later = world.server.commit(commit, {"1": None})
+
+    async def attempts():
+        files = await find_files(world.transfer, commit, SPECS[0])
+        await world.kept.settled()
+        key = ListingKey(Server.root, "data", commit, "", (), ())
+        world.cache.remove(key.entry)
+        world.kept.keep(key, Listing(9, b"no record\xff"))
+        assert await find_files(world.transfer, commit, SPECS[0]) == files
+        assert await find_files(world.transfer, later, SPECS[0]) == await list_files(
+            world.server, "data", later, SPECS[0]
+        )
+
+    asyncio.run(attempts())

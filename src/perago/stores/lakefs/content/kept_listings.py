@@ -12,22 +12,17 @@ import io
 import json
 import operator
 import zlib
-from array import array
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from perago.http.parallel import in_thread
 from perago.stores.lakefs.api.answers import ObjectStats
 from perago.stores.lakefs.api.calls import PAGE
 from perago.workspace.cache import ObjectCache, cache_key
-from perago.workspace.columns import decode, encode, text_column, texts_of
 from perago.workspace.digest import SHA256, digest_bytes
-
-T = TypeVar("T")
 
 FORMAT = "perago-listing-1"
 
@@ -80,122 +75,123 @@ class ListingKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Objects of a commit in byte order of their names, as columns.
+    """Objects of a commit in byte order of their names. A third as large as the objects.
 
     Attributes:
         calls: that listing them takes, one after the other; for a listing that was made of another one an estimate.
+        records: one for each object, see `_record`.
     """
 
     calls: int
-    names: Sequence[str]
-    addresses: Sequence[str]
-    checksums: Sequence[str]
-    sizes: array[int]
-    executable: bytes
+    records: bytes
 
     @classmethod
     def of(cls, files: Sequence[ObjectStats], calls: int) -> Listing:
-        return cls(
-            calls,
-            [stats.path for stats in files],
-            [stats.physical_address for stats in files],
-            [stats.checksum for stats in files],
-            array("Q", [stats.size for stats in files]),
-            bytes(stats.executable for stats in files),
-        )
-
-    def files(self) -> tuple[ObjectStats, ...]:
-        columns = (self.names, self.addresses, self.checksums, self.sizes, map(bool, self.executable))
-        return tuple(map(ObjectStats, *columns))
-
-    def find(self, name: str) -> ObjectStats | None:
-        at = bisect_left(self.names, name)
-        if at == len(self.names) or self.names[at] != name:
-            return None
-        return ObjectStats(name, self.addresses[at], self.checksums[at], self.sizes[at], bool(self.executable[at]))
-
-    def changed(self, changes: Mapping[str, ObjectStats | None]) -> Listing:
-        """This listing with other objects at some names; None for no object."""
-        edits: list[_Edit] = []
-        for name in sorted(changes):
-            at = bisect_left(self.names, name)
-            end = at + (at < len(self.names) and self.names[at] == name)
-            edits.append(_Edit(at, end, changes[name]))
-        new = [edit.stats for edit in edits if edit.stats is not None]
-        names = _edited(self.names, edits, [stats.path for stats in new])
-        return Listing(
-            max(self.calls, len(names) // PAGE + 1),
-            names,
-            _edited(self.addresses, edits, [stats.physical_address for stats in new]),
-            _edited(self.checksums, edits, [stats.checksum for stats in new]),
-            array("Q", _edited(self.sizes, edits, [stats.size for stats in new])),
-            bytes(_edited(self.executable, edits, [stats.executable for stats in new])),
-        )
-
-    def encode(self) -> bytes:
-        """A file's content: half as long as the columns.
+        """The listing of some objects, in order.
 
         Raises:
             ValueError: names are not in order, or not readable, so that the server could mean others.
         """
-        if not all(map(operator.lt, self.names, islice(self.names, 1, None))):
+        names = [stats.path for stats in files]
+        if not all(map(operator.lt, names, islice(names, 1, None))):
             raise ValueError("names are not in order")
-        if any(UNREADABLE in name for name in self.names):
-            raise ValueError("a name is not UTF-8")
-        columns = [
-            text_column(self.names),
-            text_column(self.addresses),
-            text_column(self.checksums),
-            self.sizes.tobytes(),
-            self.executable,
-        ]
-        compressor = zlib.compressobj(level=1)
-        pieces = [compressor.compress(piece) for piece in encode(FORMAT, (self.calls, len(self.names)), columns)]
-        return b"".join([*pieces, compressor.flush()])
+        made = io.BytesIO()
+        made.writelines(map(_record, files))
+        return cls(calls, made.getvalue())
+
+    def files(self) -> tuple[ObjectStats, ...]:
+        """The objects.
+
+        Raises:
+            ValueError: the records are not what `of` made.
+        """
+        found: list[ObjectStats] = []
+        start = 0
+        while start < len(self.records):
+            end = self.records.find(_END, start + _PIECE_BYTES) + 1 or len(self.records)
+            *fields, _ = self.records[start:end].replace(_END, _SEPARATOR).decode().split("\0")
+            columns = (fields[number::_FIELDS] for number in range(_FIELDS))
+            for name, address, checksum, size, executable in zip(*columns, strict=True):
+                found.append(ObjectStats(name, address, checksum, int(size), executable == "1"))
+            start = end
+        return tuple(found)
+
+    def find(self, name: str) -> ObjectStats | None:
+        start, end = self._place(name.encode())
+        if start == end:
+            return None
+        return Listing(self.calls, self.records[start:end]).files()[0]
+
+    def changed(self, changes: Mapping[str, ObjectStats | None]) -> Listing:
+        """This listing with other objects at some names; None for no object.
+
+        Raises:
+            ValueError: as `of`.
+        """
+        made, before, at = io.BytesIO(), memoryview(self.records), 0
+        for name in sorted(changes):
+            start, end = self._place(name.encode(), at)
+            made.write(before[at:start])
+            stats = changes[name]
+            if stats is not None:
+                made.write(_record(stats))
+            at = end
+        made.write(before[at:])
+        records = made.getvalue()
+        return Listing(max(self.calls, records.count(_END) // PAGE + 1), records)
+
+    def encode(self) -> bytes:
+        """A file's content: half as long as the records."""
+        return b"%d\n%s" % (self.calls, zlib.compress(self.records, level=1))
 
     @classmethod
     def decode(cls, data: bytes) -> Listing:
         """What `encode` made.
 
         Raises:
-            ValueError, TypeError, OverflowError, RecursionError: it is damaged, or has another format.
+            ValueError: it is something else.
         """
+        head, _, packed = data.partition(b"\n")
         try:
-            file = io.BytesIO(zlib.decompress(data))
+            records = zlib.decompress(packed)
         except zlib.error as exc:
             raise ValueError(str(exc)) from exc
-        (calls, count), (names, addresses, checksums, sizes, executable) = decode(FORMAT, file)
-        numbers = array("Q", sizes)
-        if not len(numbers) == len(executable) == count:
-            raise ValueError("columns differ in length")
-        return cls(
-            calls,
-            texts_of(names, count),
-            texts_of(addresses, count),
-            texts_of(checksums, count),
-            numbers,
-            executable,
-        )
+        if records and not records.endswith(_END):
+            raise ValueError("the last record is cut")
+        return cls(int(head), records)
+
+    def _place(self, name: bytes, low: int = 0) -> tuple[int, int]:
+        """Where the record with this name begins and ends: an empty place if there is none. It begins from `low` on."""
+        high = len(self.records)
+        while low < high:
+            start = self.records.rfind(_END, low, (low + high) // 2) + 1 or low
+            end = self.records.index(_END, start) + 1
+            found = self.records[start : self.records.index(_SEPARATOR, start)]
+            if found == name:
+                return start, end
+            if found < name:
+                low = end
+            else:
+                high = start
+        return low, low
 
 
-class _Edit(NamedTuple):
-    """`stats`, if not None, in place of the positions from `start` to `end`."""
-
-    start: int
-    end: int
-    stats: ObjectStats | None
+_SEPARATOR, _END = b"\0", b"\xff"
+_FIELDS = 5
+_PIECE_BYTES = 256 * 1024
+"""Bytes of records that are taken apart at a time."""
 
 
-def _edited(column: Sequence[T], edits: Sequence[_Edit], new: Sequence[T]) -> list[T]:
-    made: list[T] = []
-    at, values = 0, iter(new)
-    for edit in edits:
-        made += column[at : edit.start]
-        if edit.stats is not None:
-            made.append(next(values))
-        at = edit.end
-    made += column[at:]
-    return made
+def _record(stats: ObjectStats) -> bytes:
+    """An object as text: its fields with NULs between them, and a byte at the end that no UTF-8 contains.
+
+    Raises:
+        ValueError: a field contains a NUL, or the name is not readable.
+    """
+    text = f"{stats.path}\0{stats.physical_address}\0{stats.checksum}\0{stats.size}\0{int(stats.executable)}"
+    if text.count("\0") != _FIELDS - 1 or UNREADABLE in stats.path:
+        raise ValueError("an object's name cannot be kept")
+    return text.encode() + _END
 
 
 class Base(NamedTuple):
@@ -229,7 +225,7 @@ class KeptListings:
             return None
         try:
             return Listing.decode(data)
-        except (ValueError, TypeError, OverflowError, RecursionError):
+        except ValueError:
             self._cache.remove(key.entry)
             return None
 
@@ -245,10 +241,7 @@ class KeptListings:
             while len(self._small) > SMALL_KEPT:
                 del self._small[next(iter(self._small))]
             return
-        try:
-            data = listing.encode()
-        except ValueError:  # see `Listing.encode`
-            return
+        data = listing.encode()
         if len(data) > self._cache.max_bytes // SHARE:
             return
         if not self._cache.add(key.entry, data, digest_bytes(data, SHA256)):
@@ -265,7 +258,7 @@ class KeptListings:
         Closing the store waits for one that is being kept, and drops those that wait.
 
         Args:
-            make: None for nothing to keep.
+            make: None, or a ValueError, for nothing to keep.
         """
         waiting = self._under_way()
         if key not in waiting and len(waiting) < _WAITING:
@@ -288,7 +281,7 @@ class KeptListings:
             await in_thread(self._make_and_keep, key, make)
 
     def _make_and_keep(self, key: ListingKey, make: Callable[[], Listing | None]) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # see `Listing.of`
             listing = make()
             if listing is not None:
                 self.keep(key, listing)

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import zlib
+from functools import partial
 from unittest.mock import patch
 
 import pytest
@@ -34,6 +36,14 @@ def key(commit, **fields):
     return ListingKey("http://lakefs", "data", commit, "", (), ())._replace(**fields)
 
 
+def keep_beside(kept, of, make):
+    async def keep():
+        kept.begin_keeping(of, make)
+        await kept.settled()
+
+    asyncio.run(keep())
+
+
 @pytest.fixture
 def cache(tmp_path):
     with ObjectCache(tmp_path / "cache", 1 << 30) as cache:
@@ -64,7 +74,10 @@ def test_a_changed_listing_is_that_of_the_changed_objects(objects, put, deleted)
 
 def test_names_that_the_server_could_mean_otherwise_are_not_kept(kept):
     for names in (["b", "a"], ["a", "a"], ["a\0b"], ["a\ufffd"], ["\ud800"]):
-        kept.keep(key("1"), Listing.of([ObjectStats(name, "x", "y", 1) for name in names], 2))
+        objects = [ObjectStats(name, "x", "y", 1) for name in names]
+        with pytest.raises(ValueError):
+            Listing.of(objects, 2)
+        keep_beside(kept, key("1"), partial(Listing.of, objects, 2))
         assert kept.find(key("1")) is None
         assert kept.base(key("2")) is None
 
@@ -114,7 +127,10 @@ def test_small_ones_stay_in_memory_and_only_a_few_of_them(kept, cache):
     assert not home(cache).exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"perago-listing-0 of another version"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"nonsense", b"2\n", b"3\n" + zlib.compress(b"a\0b"), b"x\n" + zlib.compress(b"a\0\0\x000\x000\xff")],
+)
 def test_what_is_no_listing_is_removed(kept, cache, content):
     kept.keep(key("1"), Listing.of(files(10), 2))
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -132,15 +148,11 @@ def test_a_disk_that_refuses_is_a_miss(kept, cache):
     def refuse(*_arguments, **_options):
         raise OSError(28, "No space left on device")
 
-    async def keep():
-        kept.begin_keeping(key("1"), lambda: Listing.of(files(10), 2))
-        await kept.settled()
-
     with patch("perago.workspace.cache.objects.write_entry", refuse):
-        asyncio.run(keep())
+        keep_beside(kept, key("1"), lambda: Listing.of(files(10), 2))
     assert kept.find(key("1")) is None
     assert partial_files(cache) == []
-    asyncio.run(keep())
+    keep_beside(kept, key("1"), lambda: Listing.of(files(10), 2))
     assert kept.find(key("1")) is not None
 
 
@@ -161,11 +173,7 @@ def test_only_a_few_wait_and_each_is_kept_after_the_other(kept):
 
 
 def test_nothing_to_keep_is_fine(kept, cache):
-    async def keep():
-        kept.begin_keeping(key("1"), lambda: None)
-        await kept.settled()
-
-    asyncio.run(keep())
+    keep_beside(kept, key("1"), lambda: None)
     assert not home(cache).exists()
 
 
