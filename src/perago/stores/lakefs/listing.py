@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 
 from perago.errors import StoreError
@@ -56,8 +55,9 @@ async def find_files(transfer: Transfer, commit_id: str, spec: WorkspaceSpec) ->
     if base is not None and is_shorter(1, base.calls):
         made = await _make_of(transfer, kept, base, key, spec)
         if made is not None:
-            kept.begin_keeping(key, lambda: made)
-            return await in_thread(made.files)
+            listing, files = made
+            kept.begin_keeping(key, lambda: listing)
+            return files
     files, calls = await _list(transfer.client, transfer.repository, commit_id, spec)
     kept.begin_keeping(key, partial(Listing.of, files, calls))
     return files
@@ -143,15 +143,17 @@ def _key(transfer: Transfer, commit_id: str, spec: WorkspaceSpec) -> ListingKey:
 def _look_up(kept: KeptListings, key: ListingKey) -> tuple[tuple[ObjectStats, ...] | None, Base | None]:
     known = kept.find(key)
     if known is not None:
-        with suppress(ValueError):  # it is not what this version writes
+        try:
             return known.files(), None
+        except ValueError:  # it is not what this version writes
+            kept.forget(key)
     return None, kept.base(key)
 
 
 async def _make_of(
     transfer: Transfer, kept: KeptListings, base: Base, key: ListingKey, spec: WorkspaceSpec
-) -> Listing | None:
-    """The listing, made of that of another commit. None in doubt, or if listing is shorter."""
+) -> tuple[Listing, tuple[ObjectStats, ...]] | None:
+    """The listing, made of that of another commit, and its files. None in doubt, or if listing is shorter."""
     client, repository = transfer.client, transfer.repository
     selects = _selects(spec)
     try:
@@ -169,7 +171,8 @@ async def _make_of(
             return None
         changes: dict[str, ObjectStats | None] = {entry.path: None for entry in differences}
         changes.update((stats.path, stats) for stats in found)
-        return await in_thread(known.changed, _selected(changes, selects))
+        made = await in_thread(known.changed, _selected(changes, selects))
+        return made, await in_thread(made.files)
     except (StoreError, ValueError):  # the listing says what is wrong; a name or a record that cannot be read
         return None
 

@@ -226,8 +226,12 @@ class KeptListings:
         try:
             return Listing.decode(data)
         except ValueError:
-            self._cache.remove(key.entry)
+            self.forget(key)
             return None
+
+    def forget(self, key: ListingKey) -> None:
+        """Remove a listing that cannot be read."""
+        self._cache.remove(key.entry)
 
     def base(self, key: ListingKey) -> Base | None:
         """The commit whose listing was kept last for the same selection. Reads the disk."""
