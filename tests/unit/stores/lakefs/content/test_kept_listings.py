@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import tracemalloc
 import zlib
 from functools import partial
 from unittest.mock import patch
@@ -191,3 +192,18 @@ def test_a_fork_waits_for_nothing_that_its_parent_keeps(kept):
             task.cancel()
             parent.run_until_complete(asyncio.wait([task]))
         parent.close()
+
+
+def test_a_publication_takes_no_listing_apart(kept):
+    """Its memory: what is read and what is written, packed and not, of a hundred bytes for each object."""
+    kept.keep(key("1"), Listing.of(files(20_000), 20))
+    records = len(kept.find(key("1")).records)
+    (changed,) = files(1, "other")
+    tracemalloc.start()
+    try:
+        keep_beside(kept, key("2"), lambda: kept.find(key("1")).changed({changed.path: changed}))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept.find(key("2")).find(changed.path) == changed
+    assert peak < 4 * records
