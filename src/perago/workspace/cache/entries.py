@@ -65,10 +65,9 @@ def read_entry(entry: int, name: str) -> bytes:
     Raises:
         DamagedEntryError
     """
-    size = os.fstat(entry).st_size - TRAILER_BYTES
-    data = _read_piece(entry, max(size, 0) + TRAILER_BYTES, 0)
-    content = data[: max(size, 0)]
-    digest = read_trailer(data[len(content) :], name, size)
+    size = max(os.fstat(entry).st_size - TRAILER_BYTES, 0)
+    digest = read_trailer(_read_piece(entry, TRAILER_BYTES, size), name, size)
+    content = _read_piece(entry, size, 0)
     if digest_bytes(content, algorithm_of(digest)) != digest:
         raise DamagedEntryError
     return content

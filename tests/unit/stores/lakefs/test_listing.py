@@ -224,7 +224,7 @@ def test_a_listing_that_this_version_did_not_write_is_listed_again(tmp_path):
         await world.kept.settled()
         key = ListingKey(Server.root, "data", commit, "", (), ())
         world.cache.remove(key.entry)
-        world.kept.keep(key, Listing(9, b"no record\xff"))
+        world.kept.keep(key, Listing(9, b"9\nno record\xff"))
         assert await find_files(world.transfer, commit, SPECS[0]) == files
         assert await find_files(world.transfer, later, SPECS[0]) == await list_files(
             world.server, "data", later, SPECS[0]

@@ -11,8 +11,7 @@ import asyncio
 import io
 import json
 import operator
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -32,7 +31,7 @@ further one removes the oldest."""
 
 SHARE = 64
 """A listing of more than the cache's limit divided by this is not kept. With the default of 10 GiB these are 160 MiB,
-some 3 million objects. So the listings of one selection displace 1/16 of the objects at most."""
+some million objects. So the listings of one selection displace 1/16 of the objects at most."""
 
 SMALL_KEPT = 8
 """Listings of a single call that a store remembers, in memory only: up to 1,000 objects each. On the disk they would
@@ -79,11 +78,12 @@ class Listing:
 
     Attributes:
         calls: that listing them takes, one after the other; for a listing that was made of another one an estimate.
-        records: one for each object, see `_record`.
+        data: a file's content: the calls on a line, then a record for each object (`_record`). Not packed: that would
+            take more time than all the rest, and few listings stay until they are written to the disk.
     """
 
     calls: int
-    records: bytes
+    data: bytes
 
     @classmethod
     def of(cls, files: Sequence[ObjectStats], calls: int) -> Listing:
@@ -96,8 +96,22 @@ class Listing:
         if not all(map(operator.lt, names, islice(names, 1, None))):
             raise ValueError("names are not in order")
         made = io.BytesIO()
+        made.write(_head(calls))
         made.writelines(map(_record, files))
         return cls(calls, made.getvalue())
+
+    @classmethod
+    def read(cls, data: bytes) -> Listing:
+        """That of a file's content.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        start = data.index(b"\n") + 1
+        calls = int(data[:start])
+        if data[:start] != _head(calls) or (len(data) > start and not data.endswith(_END)):
+            raise ValueError("it does not begin or end as a listing")
+        return cls(calls, data)
 
     def files(self) -> tuple[ObjectStats, ...]:
         """The objects.
@@ -106,21 +120,16 @@ class Listing:
             ValueError: the records are not what `of` made.
         """
         found: list[ObjectStats] = []
-        start = 0
-        while start < len(self.records):
-            end = self.records.find(_END, start + _PIECE_BYTES) + 1 or len(self.records)
-            *fields, _ = self.records[start:end].replace(_END, _SEPARATOR).decode().split("\0")
-            columns = (fields[number::_FIELDS] for number in range(_FIELDS))
-            for name, address, checksum, size, executable in zip(*columns, strict=True):
-                found.append(ObjectStats(name, address, checksum, int(size), executable == "1"))
+        start = self._start
+        while start < len(self.data):
+            end = self.data.find(_END, start + _PIECE_BYTES) + 1 or len(self.data)
+            found += _objects(self.data[start:end])
             start = end
         return tuple(found)
 
     def find(self, name: str) -> ObjectStats | None:
-        start, end = self._place(name.encode())
-        if start == end:
-            return None
-        return Listing(self.calls, self.records[start:end]).files()[0]
+        start, end = self._place(name.encode(), self._start)
+        return None if start == end else next(_objects(self.data[start:end]))
 
     def changed(self, changes: Mapping[str, ObjectStats | None]) -> Listing:
         """This listing with other objects at some names; None for no object.
@@ -128,45 +137,34 @@ class Listing:
         Raises:
             ValueError: as `of`.
         """
-        made, before, at = io.BytesIO(), memoryview(self.records), 0
+        edits: list[tuple[int, int, bytes]] = []
+        at, count = self._start, self.data.count(_END)
         for name in sorted(changes):
-            start, end = self._place(name.encode(), at)
-            made.write(before[at:start])
+            start, at = self._place(name.encode(), at)
             stats = changes[name]
-            if stats is not None:
-                made.write(_record(stats))
+            edits.append((start, at, b"" if stats is None else _record(stats)))
+            count += (stats is not None) - (start < at)
+        calls = max(self.calls, count // PAGE + 1)
+        made, before, at = io.BytesIO(), memoryview(self.data), self._start
+        made.write(_head(calls))
+        for start, end, record in edits:
+            made.write(before[at:start])
+            made.write(record)
             at = end
         made.write(before[at:])
-        records = made.getvalue()
-        return Listing(max(self.calls, records.count(_END) // PAGE + 1), records)
+        return Listing(calls, made.getvalue())
 
-    def encode(self) -> bytes:
-        """A file's content: half as long as the records."""
-        return b"%d\n%s" % (self.calls, zlib.compress(self.records, level=1))
+    @property
+    def _start(self) -> int:
+        return len(_head(self.calls))
 
-    @classmethod
-    def decode(cls, data: bytes) -> Listing:
-        """What `encode` made.
-
-        Raises:
-            ValueError: it is something else.
-        """
-        head, _, packed = data.partition(b"\n")
-        try:
-            records = zlib.decompress(packed)
-        except zlib.error as exc:
-            raise ValueError(str(exc)) from exc
-        if records and not records.endswith(_END):
-            raise ValueError("the last record is cut")
-        return cls(int(head), records)
-
-    def _place(self, name: bytes, low: int = 0) -> tuple[int, int]:
-        """Where the record with this name begins and ends: an empty place if there is none. It begins from `low` on."""
-        high = len(self.records)
+    def _place(self, name: bytes, low: int) -> tuple[int, int]:
+        """Where the record with this name begins and ends, from `low` on: an empty place if there is none."""
+        data, high = self.data, len(self.data)
         while low < high:
-            start = self.records.rfind(_END, low, (low + high) // 2) + 1 or low
-            end = self.records.index(_END, start) + 1
-            found = self.records[start : self.records.index(_SEPARATOR, start)]
+            start = data.rfind(_END, low, (low + high) // 2) + 1 or low
+            end = data.index(_END, start) + 1
+            found = data[start : data.index(_SEPARATOR, start)]
             if found == name:
                 return start, end
             if found < name:
@@ -182,6 +180,10 @@ _PIECE_BYTES = 256 * 1024
 """Bytes of records that are taken apart at a time."""
 
 
+def _head(calls: int) -> bytes:
+    return b"%d\n" % calls
+
+
 def _record(stats: ObjectStats) -> bytes:
     """An object as text: its fields with NULs between them, and a byte at the end that no UTF-8 contains.
 
@@ -192,6 +194,18 @@ def _record(stats: ObjectStats) -> bytes:
     if text.count("\0") != _FIELDS - 1 or UNREADABLE in stats.path:
         raise ValueError("an object's name cannot be kept")
     return text.encode() + _END
+
+
+def _objects(records: bytes) -> Iterator[ObjectStats]:
+    """The objects of some records.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    *fields, _ = records.replace(_END, _SEPARATOR).decode().split("\0")
+    columns = (fields[number::_FIELDS] for number in range(_FIELDS))
+    for name, address, checksum, size, executable in zip(*columns, strict=True):
+        yield ObjectStats(name, address, checksum, int(size), executable == "1")
 
 
 class Base(NamedTuple):
@@ -224,7 +238,7 @@ class KeptListings:
         if data is None:
             return None
         try:
-            return Listing.decode(data)
+            return Listing.read(data)
         except ValueError:
             self.forget(key)
             return None
@@ -245,7 +259,7 @@ class KeptListings:
             while len(self._small) > SMALL_KEPT:
                 del self._small[next(iter(self._small))]
             return
-        data = listing.encode()
+        data = listing.data
         if len(data) > self._cache.max_bytes // SHARE:
             return
         if not self._cache.add(key.entry, data, digest_bytes(data, SHA256)):

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import tracemalloc
-import zlib
 from functools import partial
 from unittest.mock import patch
 
@@ -59,7 +58,7 @@ def kept(cache):
 @given(OBJECTS, st.integers(2, 10**6))
 def test_a_listing_comes_back_as_it_was(objects, calls):
     made = Listing.of(stats_of(objects), calls)
-    read = Listing.decode(made.encode())
+    read = Listing.read(made.data)
     assert (read.files(), read.calls) == (stats_of(objects), calls)
 
 
@@ -128,10 +127,7 @@ def test_small_ones_stay_in_memory_and_only_a_few_of_them(kept, cache):
     assert not home(cache).exists()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"nonsense", b"2\n", b"3\n" + zlib.compress(b"a\0b"), b"x\n" + zlib.compress(b"a\0\0\x000\x000\xff")],
-)
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"3\na\0b", b"x\na\0\0\x000\x000\xff"])
 def test_what_is_no_listing_is_removed(kept, cache, content):
     kept.keep(key("1"), Listing.of(files(10), 2))
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -195,9 +191,9 @@ def test_a_fork_waits_for_nothing_that_its_parent_keeps(kept):
 
 
 def test_a_publication_takes_no_listing_apart(kept):
-    """Its memory: what is read and what is written, packed and not, of a hundred bytes for each object."""
+    """Its memory: what is read and what is written, of a hundred bytes for each object."""
     kept.keep(key("1"), Listing.of(files(20_000), 20))
-    records = len(kept.find(key("1")).records)
+    size = len(kept.find(key("1")).data)
     (changed,) = files(1, "other")
     tracemalloc.start()
     try:
@@ -206,4 +202,4 @@ def test_a_publication_takes_no_listing_apart(kept):
     finally:
         tracemalloc.stop()
     assert kept.find(key("2")).find(changed.path) == changed
-    assert peak < 4 * records
+    assert peak < 3 * size
