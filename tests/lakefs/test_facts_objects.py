@@ -142,6 +142,44 @@ def test_up_to_a_thousand_deletions_a_call(repository):
     assert answer.status == 400
 
 
+# ---- differences
+
+
+def differences(repository, left, right):
+    query = {"type": "two_dot", "include_right_stats": True}
+    return repository.expect("GET", f"/refs/{left}/diff/{right}", query=query)["results"]
+
+
+def addresses(repository, ref):
+    return {found["path"]: found["physical_address"] for found in repository.objects(ref)}
+
+
+def test_a_difference_has_no_address(repository):
+    before = repository.commit_files("main", {"a": b"1", "b": b"2", "dir/": b""})
+    after = repository.commit_files("main", {"a": b"other", "b": None, "c": b"3", "dir/": None})
+    found = differences(repository, before, after)
+    kinds = {"a": "changed", "b": "removed", "c": "added", "dir/": "removed"}
+    assert {entry["path"]: entry["type"] for entry in found} == kinds
+    assert [entry["path"] for entry in found] == sorted(kinds)
+    assert "physical_address" not in str(found)
+
+
+def test_the_same_content_is_no_difference_and_a_commit_keeps_the_address_that_it_had(repository):
+    before = repository.commit_files("main", {"a": b"1", "b": b"2"})
+    again = repository.put("main", "a", b"1")
+    after = repository.commit_files("main", {"c": b"3"})
+    assert [entry["path"] for entry in differences(repository, before, after)] == ["c"]
+    assert addresses(repository, after)["a"] == addresses(repository, before)["a"] != again["physical_address"]
+
+
+def test_what_was_deleted_and_uploaded_again_is_no_difference_but_has_another_address(repository):
+    before = repository.commit_files("main", {"a": b"1", "b": b"2"})
+    repository.commit_files("main", {"a": None, "c": b"3"})
+    after = repository.commit_files("main", {"a": b"1"})
+    assert [entry["path"] for entry in differences(repository, before, after)] == ["c"]
+    assert addresses(repository, after)["a"] != addresses(repository, before)["a"]
+
+
 # ---- listings
 
 

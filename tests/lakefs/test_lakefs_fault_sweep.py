@@ -8,6 +8,7 @@ import figures
 from clocks import LaterClock
 from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
 from perago.values.models import WorkspaceInput
+from perago.workspace.cache import ObjectCache
 from servers.lakefs_api import LakeFSRepository
 from servers.lakefs_hooks import ACTIONS, STAGING, store_on
 
@@ -26,11 +27,12 @@ SWEPT = {
 
 
 @pytest.fixture
-def repositories(lakefs_server):
+def repositories(lakefs_server, tmp_path):
     """Makes repositories on the server, as `fault_stores` has them for the other stores."""
     with (
         lakefs_server.api() as api,
-        store_on(lakefs_server) as store,
+        ObjectCache(tmp_path / "cache", 1 << 30) as cache,
+        store_on(lakefs_server, cache=cache) as store,
         store_on(lakefs_server, clock=LaterClock()) as later,
     ):
 

@@ -10,7 +10,7 @@ import pytest
 
 from perago.errors import ObjectNameError, PrefixNotFoundError, WorkspaceContentError
 from perago.http.pace import NEARBY
-from perago.stores.lakefs.materialize import list_files
+from perago.stores.lakefs.listing import list_files
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
 from perago.workspace.digest import algorithm_of, digest_bytes

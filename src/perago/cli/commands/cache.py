@@ -14,9 +14,10 @@ from perago.running.text import count_text, size_text
 def command(clear: bool, as_json: bool) -> None:
     """Show or clear the object cache of this host.
 
-    Tasks on a lakeFS server fetch an object once; later attempts take it from the cache. PERAGO_CACHE_DIR is its
-    directory, and PERAGO_CACHE_MAX_SIZE its maximum size (0 turns it off). The least recently used objects are removed
-    first. Clearing the cache is safe at any time: running tasks fetch what they miss.
+    A task on a lakeFS server fetches an object once, and lists a commit of many files once; later attempts take both
+    from the cache. PERAGO_CACHE_DIR is its directory, and PERAGO_CACHE_MAX_SIZE its maximum size (0 turns it off). The
+    least recently used objects are removed first. Clearing the cache is safe at any time: running tasks fetch what they
+    miss.
     """
     from perago.settings import check_cache, load_run_config
     from perago.workspace.cache import ObjectCache

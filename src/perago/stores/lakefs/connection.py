@@ -10,6 +10,7 @@ from perago.ports import Clock, Observer, Phase
 from perago.stores.lakefs.api.answers import ServerFacts
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits
+from perago.stores.lakefs.content.kept_listings import KeptListings
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.publication.fence import Canary
 from perago.stores.lakefs.publication.publish import Mover
@@ -47,6 +48,7 @@ class StoreConnection:
         self.clock = clock
         self.observer = observer
         self._cache = cache
+        self._listings = KeptListings(cache) if cache is not None and cache.max_bytes else None
         self.checksums: ChecksumRule = checksums
         self._presign = presign
         self._canary = Canary(client, clock) if mover.mode == "exact" else None
@@ -77,7 +79,16 @@ class StoreConnection:
         """A repository's transfer. Asks the server for its abilities once."""
         if self._server is None:
             self._server = await self.client.get_config()
-        return Transfer(self.client, self._loop, repository, self._server, self._cache, self.checksums, self._presign)
+        return Transfer(
+            self.client,
+            self._loop,
+            repository,
+            self._server,
+            self._cache,
+            self.checksums,
+            self._presign,
+            self._listings,
+        )
 
     def progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> TransferProgress:
         return TransferProgress(self.observer, self.clock, phase, total_files=total_files, execution=execution)

@@ -14,8 +14,8 @@ from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import NOT_THERE
 from perago.stores.lakefs.content.transfer import ChecksumMatch, is_md5, is_multipart, judge_parts
+from perago.stores.lakefs.listing import list_files
 from perago.stores.lakefs.manual_commits import Edit, ManualCommits
-from perago.stores.lakefs.materialize import list_files
 from perago.stores.lakefs.publication.fence import refuse_actions
 from perago.stores.lakefs.publication.stage import check_places
 from perago.values.models import Changes

@@ -1,11 +1,11 @@
-"""Selecting the objects of a commit that belong to a workspace, and laying them out in a directory."""
+"""Laying out the objects of a commit that belong to a workspace in a directory."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,10 +17,9 @@ from perago.files.beneath import Beneath
 from perago.files.storage import storage_errors
 from perago.ports import NOTHING_KEPT, Kept, ListedFile, Source, StoredFile
 from perago.stores.lakefs.api.answers import ObjectStats, uri
-from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.content.download import Download, ReadSources
 from perago.stores.lakefs.content.transfer import Transfer, likely_parts
-from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX
+from perago.stores.lakefs.listing import find_files, has_any
 from perago.values.names import (
     FOR_EXPORT,
     FOR_TASKS,
@@ -28,83 +27,13 @@ from perago.values.names import (
     check_object_name,
     check_object_names,
     show_name,
-    stands_for_directory,
 )
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.digest import MD5, MD5_OF_PARTS
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import EXECUTABLE, FILE, make_directories
-from perago.workspace.patterns import Selection
 
-_GLOB = re.compile(r"[*?\[]")
 _MD5 = re.compile(r"[0-9a-f]{32}")
-
-
-async def list_files(
-    client: LakeFSClient, repository: str, commit_id: str, spec: WorkspaceSpec
-) -> tuple[ObjectStats, ...]:
-    """The selected objects of a commit, by name, without directory markers. Does not check the names.
-
-    Raises:
-        ObjectNameError, StoreError: as `ObjectCalls.list_objects`.
-    """
-    selection = Selection(spec.include, spec.exclude)
-    selects_all = not spec.include and not spec.exclude
-    start = len(spec.root)
-    found: list[ObjectStats] = []
-    for prefix in _prefixes(spec.root, spec.include):
-        async for page in client.list_objects(repository, commit_id, prefix=prefix):
-            found += (
-                stats
-                for stats in page
-                if not stats.path.startswith(ACTIONS_PREFIX)
-                and not stands_for_directory(stats.path, stats.size)
-                and (selects_all or selection.selects(stats.path[start:]))
-            )
-    return tuple(found)
-
-
-async def has_same_files(
-    client: LakeFSClient, repository: str, commit_ids: tuple[str, str], spec: WorkspaceSpec
-) -> bool:
-    """Whether the selected objects of two commits are the same. Ends at the first one that differs.
-
-    Raises:
-        LakeFSError: the server refuses, or cannot be reached.
-    """
-    before, after = commit_ids
-    if before == after:
-        return True
-    selection = Selection(spec.include, spec.exclude)
-    start = len(spec.root)
-    for prefix in _prefixes(spec.root, spec.include):
-        async for page in client.diff_refs(repository, before, after, prefix=prefix):
-            if any(
-                not entry.path.startswith(ACTIONS_PREFIX) and selection.selects(entry.path[start:]) for entry in page
-            ):
-                return False
-    return True
-
-
-async def has_any(client: LakeFSClient, repository: str, commit_id: str, prefix: str) -> bool:
-    """Whether a commit has anything below a prefix, apart from objects below `ACTIONS_PREFIX`."""
-    page, following = await client.list_page(repository, commit_id, prefix=prefix, amount=1)
-    if page and page[0].path.startswith(ACTIONS_PREFIX) and following is not None:
-        page, _ = await client.list_page(
-            repository, commit_id, prefix=prefix, after=ACTIONS_PREFIX[:-1] + chr(ord("/") + 1), amount=1
-        )
-    return any(not stats.path.startswith(ACTIONS_PREFIX) for stats in page)
-
-
-def _prefixes(root: str, include: Sequence[str]) -> Iterable[str]:
-    """The prefixes to list: each pattern up to its first wildcard, without prefixes covered by another, sorted."""
-    if not include:
-        return [root]
-    prefixes: list[str] = []
-    for prefix in sorted({_GLOB.split(pattern, maxsplit=1)[0] for pattern in include}):
-        if not prefixes or not prefix.startswith(prefixes[-1]):
-            prefixes.append(prefix)
-    return [root + prefix for prefix in prefixes]
 
 
 CACHE_THREADS = 2
@@ -141,7 +70,7 @@ async def plan_layout(transfer: Transfer, commit_id: str, spec: WorkspaceSpec, *
         LakeFSError: the server refuses, or cannot be reached.
     """
     client, repository = transfer.client, transfer.repository
-    files = await list_files(client, repository, commit_id, spec)
+    files = await find_files(transfer, commit_id, spec)
     if files or spec.prefix == WHOLE_REPOSITORY or await has_any(client, repository, commit_id, spec.root):
         return Layout(commit_id, spec.root, files)
     if may_be_missing and not await _leads_through_a_file(transfer, commit_id, spec.prefix):

@@ -34,11 +34,11 @@ from perago.stores.lakefs.clean import cleanup_staging
 from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.content.upload import Sent
+from perago.stores.lakefs.listing import has_same_files, keep_published
 from perago.stores.lakefs.log import branch_heads, changes, changes_of, commits_since, log_page
 from perago.stores.lakefs.materialize import (
     Layout,
     check_layout,
-    has_same_files,
     lay_out,
     list_layout,
     plan_layout,
@@ -268,7 +268,7 @@ class LakeFSStore:
         self,
         staged: StagedWorkspace,
         workspace_input: WorkspaceInput,
-        workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
+        workspace_spec: WorkspaceSpec,
         execution: TaskExecution,
     ) -> str:
         """Merge the staged commit into the branch, onto its expected head. Returns the merge's full id.
@@ -279,7 +279,7 @@ class LakeFSStore:
             PublishFenceError: with fence="cooperative", somebody else's commit came in between.
         """
         mover = self._connection.mover
-        published = self._connection.run(self._publish(staged, workspace_input, execution))
+        published = self._connection.run(self._publish(staged, workspace_input, workspace_spec, execution))
         if mover.mode == "cooperative":
             self._connection.observer(_warning_of(execution, published.id))
         return published.id
@@ -436,7 +436,11 @@ class LakeFSStore:
         return self._executions.setdefault(execution.execution_id, _Memory())
 
     async def _publish(
-        self, staged: StagedWorkspace, workspace_input: WorkspaceInput, execution: TaskExecution
+        self,
+        staged: StagedWorkspace,
+        workspace_input: WorkspaceInput,
+        spec: WorkspaceSpec,
+        execution: TaskExecution,
     ) -> Commit:
         memory = self._memory_of(execution)
 
@@ -447,7 +451,10 @@ class LakeFSStore:
                 memory.is_removed = memory.staged == staged
 
         published = await publish(self._connection.mover, staged, workspace_input, execution, remove_early)
-        memory.sent = Sent()
+        sent, memory.sent = memory.sent, Sent()
+        if sent.commit_id == staged.commit and sent.changes is not None:
+            transfer = await self._connection.transfer(staged.repository)
+            keep_published(transfer, spec, (full_id(workspace_input), published.id), sent.changes)
         return published
 
     async def _clean(self, staged: StagedWorkspace) -> None:

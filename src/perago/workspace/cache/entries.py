@@ -59,6 +59,20 @@ def _head(name: str, size: int) -> bytes:
     return b"%s%s%016x" % (_MAGIC, name.encode(), size)
 
 
+def read_entry(entry: int, name: str) -> bytes:
+    """Read and check the content of an open entry of any size.
+
+    Raises:
+        DamagedEntryError
+    """
+    size = max(os.fstat(entry).st_size - TRAILER_BYTES, 0)
+    digest = read_trailer(_read_piece(entry, TRAILER_BYTES, size), name, size)
+    content = _read_piece(entry, size, 0)
+    if digest_bytes(content, algorithm_of(digest)) != digest:
+        raise DamagedEntryError
+    return content
+
+
 def lay_out_small(entry: int, name: str, size: int, target: str, mode: int, dir_fd: int | None) -> str:
     """Check content of at most `SMALL_BYTES`, and write it to a new file. Returns its digest.
 

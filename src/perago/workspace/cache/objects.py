@@ -20,9 +20,11 @@ from perago.workspace.cache.cloning import open_clone
 from perago.workspace.cache.copying import EntryCopy
 from perago.workspace.cache.entries import (
     SMALL_BYTES,
+    TRAILER_BYTES,
     DamagedEntryError,
     lay_out_large,
     lay_out_small,
+    read_entry,
     remove_file,
     write_entry,
 )
@@ -140,6 +142,44 @@ class ObjectCache:
         """
         name = _name(key)
         return self._keep(name, len(content), lambda path: write_entry(path, name, content, digest))
+
+    def read(self, key: str) -> bytes | None:
+        """What `add` or `replace` stored, just verified. None if it is not cached."""
+        if self.max_bytes == 0:
+            return None
+        name = _name(key)
+        path = self._path(name)
+        try:
+            entry = os.open(path, _READ)
+        except OSError:
+            return None
+        try:
+            content = read_entry(entry, name)
+        except DamagedEntryError:
+            remove_file(path)
+            return None
+        else:
+            self._touch(entry)
+            return content
+        finally:
+            os.close(entry)
+
+    def replace(self, key: str, content: bytes, digest: str) -> bool:
+        """As `add`, for a key whose content may change. In between, other processes may have a miss."""
+        self.remove(key)
+        return self.add(key, content, digest)
+
+    def remove(self, key: str) -> bool:
+        """Remove an entry. Returns whether there was one."""
+        path = self._path(_name(key))
+        try:
+            size = os.stat(path, follow_symlinks=False).st_size - TRAILER_BYTES  # noqa: PTH116 - a text, as all paths
+        except OSError:
+            return False
+        if not remove_file(path):
+            return False
+        self._room.give_back(size)
+        return True
 
     def begin(self, source: int, size: int) -> EntryCopy | None:
         """Start to store an object's content while it is moved.

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from cache_support import MIB, entry_files, keep_file, md5, partial_files, sha256
+from cache_support import MIB, entry_files, home, keep_file, md5, partial_files, sha256
 from perago.workspace.cache import ObjectCache, Usage, cache_key
 from perago.workspace.cache.entries import SMALL_BYTES
 from perago.workspace.cache.room import charge
@@ -100,3 +100,36 @@ def test_what_is_there_already_is_left_as_it_is_and_counted_once(cache, tmp_path
     assert entry.stat() == before
     cache.close()
     assert int((cache.directory / "objects-1" / "usage").read_text()) == charge(3)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_entry_is_read_whole_or_not_at_all(cache, size):
+    content = os.urandom(size)
+    assert cache.read("a") is None
+    assert cache.add("a", content, sha256(content))
+    assert cache.read("a") == content
+    (path,) = entry_files(cache)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    assert cache.read("a") is None
+    assert entry_files(cache) == []
+
+
+def test_an_entry_is_replaced_and_removed_with_its_room(cache):
+    for content in (b"first", os.urandom(MIB), b"last"):
+        assert cache.replace("a", content, md5(content))
+        assert cache.read("a") == content
+    assert cache.usage() == Usage(1, charge(4))
+    assert cache.remove("a")
+    assert not cache.remove("a")
+    assert cache.read("a") is None
+    cache.close()
+    assert int((home(cache) / "usage").read_text()) == 0
+
+
+def test_nothing_is_read_without_a_cache(tmp_path):
+    with ObjectCache(tmp_path / "cache", 0) as cache:
+        assert cache.read("a") is None
+        assert not cache.replace("a", b"abc", md5(b"abc"))
+        assert not cache.remove("a")

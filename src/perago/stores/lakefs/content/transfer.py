@@ -29,6 +29,7 @@ from perago.http.parallel import in_thread
 from perago.http.retry import RetryPolicy, retry_delay
 from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSError, ObjectStats, ServerFacts
 from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.content.kept_listings import KeptListings
 from perago.workspace.cache import EntryCopy, ObjectCache, cache_key
 from perago.workspace.digest import CHUNK_BYTES, SHA256, Md5OfParts
 from perago.workspace.new_files import write_all_at
@@ -164,6 +165,7 @@ class Transfer:
         cache: of the host; None if there is none.
         checksums: how to interpret checksums.
         presign: whether to use the block store's URLs if the server gives them.
+        listings: that the host keeps; None if it keeps none.
     """
 
     client: LakeFSClient
@@ -173,6 +175,7 @@ class Transfer:
     cache: ObjectCache | None = None
     checksums: ChecksumRule = "md5"
     presign: bool = True
+    listings: KeptListings | None = None
 
     @property
     def presigned(self) -> bool:

@@ -51,10 +51,13 @@ class Sent:
     Attributes:
         commit_id: full id; "" before the first one.
         objects: by name.
+        changes: how its files differ from those of the execution's input, by name: an object, or None for no object.
+            None if it differs in more.
     """
 
     commit_id: str = ""
     objects: Mapping[str, ObjectStats] = field(default_factory=dict)
+    changes: Mapping[str, ObjectStats | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import assert_never
 
 from perago.errors import ObjectNameError, StoreError
-from perago.stores.lakefs.api.answers import Commit
+from perago.stores.lakefs.api.answers import Commit, ObjectStats
 from perago.stores.lakefs.api.client import LakeFSClient, both, each
 from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.content.transfer import Transfer
@@ -98,6 +98,7 @@ class Staging:
         async with draft:
             staged = await self._carry_out(plan, stamp, draft, job)
         job.sent.commit_id, job.sent.objects = staged.id, draft.uploaded
+        job.sent.changes = _changes_of_input(plan, draft, job)
         self.commits.remember(draft.repository, staged)
         self.commits.begin_listing(draft.repository, staged, ACTIONS_PREFIX)  # for the check before the merge
         return StagedWorkspace(draft.repository, job.branch, staged.id)
@@ -231,6 +232,15 @@ class Staging:
                 restoration[path] = None if entry is None else RestoreSource(run_ref, entry.size)
         await draft.put_back(restoration)
         return not draft.changes and not restoration
+
+
+def _changes_of_input(plan: WritePlan, draft: CommitDraft, job: StagingJob) -> dict[str, ObjectStats | None] | None:
+    """See `Sent.changes`. A `Publish` commits the input's content with the changes, whatever its head is."""
+    if not isinstance(plan, Publish) or job.run_ref is not None or job.copy_ref is not None:
+        return None
+    changes: dict[str, ObjectStats | None] = {draft.root + path: None for path in draft.changes.deleted}
+    changes.update(draft.uploaded)
+    return changes
 
 
 async def changed_between(
