@@ -23,6 +23,7 @@ from perago.errors import WorkspaceStorageError
 from perago.files.beneath import Beneath
 from perago.files.storage import OWNER_ONLY, storage_errors, write_whole
 from perago.ports import ListedFile
+from perago.workspace.collector import collector_paused
 from perago.workspace.digest import SHA256, digest_file, is_known
 from perago.workspace.patterns import Selection
 from perago.workspace.reading import open_workspace
@@ -140,6 +141,7 @@ class Manifest:
         return cls(head["taken_at_ns"], entries, head["tick_ns"])
 
 
+@collector_paused()
 def take_manifest(root: Path, selection: Selection, digests: object) -> Manifest:
     """Record what is below `root` now. Nothing may write there at the same time.
 

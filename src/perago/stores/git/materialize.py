@@ -18,6 +18,7 @@ from perago.stores.git.repository import BareRepository, git_command
 from perago.stores.git.trees import Snapshot, compare, find, walk
 from perago.values.names import FOR_EXPORT, FOR_TASKS, Words, check_git_name, check_object_names, show_name
 from perago.values.spec import WorkspaceSpec
+from perago.workspace.collector import collector_paused
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import make_directories, open_new, write_all
 from perago.workspace.patterns import Selection
@@ -33,6 +34,7 @@ class Layout:
     files: tuple[tuple[str, Leaf], ...]
 
 
+@collector_paused()
 def plan_layout(
     repository: BareRepository, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool, words: Words = FOR_TASKS
 ) -> Layout:

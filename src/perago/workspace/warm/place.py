@@ -28,6 +28,7 @@ from perago.files.private_directory import OWNER_ONLY_DIRECTORY
 from perago.files.storage import storage_errors
 from perago.ports import NOTHING_KEPT, FileDigests, Kept, Source
 from perago.values.spec import WorkspaceSpec
+from perago.workspace.collector import collector_paused
 from perago.workspace.directory import WORKSPACE_DIRECTORY, AttemptDirectory
 from perago.workspace.manifest import (
     ENDLESS_TICK_NS,
@@ -233,6 +234,7 @@ class WarmStay:
     def __exit__(self, *_: object) -> None:
         self._clock.__exit__(None, None, None)
 
+    @collector_paused()
     def keep(self, sources: Mapping[str, Source], /) -> Kept:
         """See `ports.KeepFiles`: put the files of a warm workspace that the input has into the attempt's, which is
         empty.
@@ -253,6 +255,7 @@ class WarmStay:
         """Number of files that were there already."""
         return len(self._kept)
 
+    @collector_paused()
     def laid_out(self, selection: Selection, digests: FileDigests) -> Manifest:
         """Record what is laid out now, before anything can change it. Arguments and errors as of `take_manifest`."""
         workspace = self._directory.workspace
@@ -280,6 +283,7 @@ class WarmStay:
         """
         self._written = written
 
+    @collector_paused()
     def leave(self) -> None:
         """Leave the workspace for a later attempt, if it may be trusted. The attempt has ended whole."""
         with suppress(*_NOT_USABLE):
