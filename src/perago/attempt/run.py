@@ -450,7 +450,7 @@ class AttemptRun:
         """The changes, and the bytes of the files that they write."""
         touched = self.spec.touched
         with self.phases(Phase.DIFF) as span:
-            now = scan(workspace_dir, Selection(touched.include, touched.exclude))
+            now = scan(workspace_dir, Selection(touched.include, touched.exclude), known=manifest.unchanged)
             if now.left_out:
                 shown = such_as(now.left_out)
                 span.progress(left_out=now.left_out_count, more=now.left_out_more, such_as=shown)

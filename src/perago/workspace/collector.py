@@ -13,7 +13,7 @@ def collector_paused() -> Iterator[None]:
 
     It looks for cycles among all objects each time that their number has grown by a quarter, and hundreds of times among
     the newest. 100,000 tuples have no cycles, and that takes a quarter of the time in which they are made. Threads may
-    use it at the same time: the first that ends lets the collector run again, for all of them.
+    use it together: the first that ends lets the collector run again for all of them.
     """
     was_enabled = gc.isenabled()
     gc.disable()

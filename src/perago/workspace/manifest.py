@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,6 +92,13 @@ class Manifest:
         Both timestamps count: mtime can be set at will, ctime cannot, but some file systems lack one of them.
         """
         return max(stat.mtime_ns, stat.ctime_ns) >= self.taken_at_ns - self.tick_ns
+
+    def unchanged(self, path: str, status: os.stat_result) -> FileStat | None:
+        """The stat of a laid out file that nothing has changed since: see `scan.Known`."""
+        was = self.entries.get(path)
+        if was is None or not was.stat.is_that_of(status) or self.is_racy(was.stat) or not stat.S_ISREG(status.st_mode):
+            return None
+        return was.stat
 
     def save(self, path: Path) -> None:
         """Write the manifest as JSON lines, completely or not at all.

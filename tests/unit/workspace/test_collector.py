@@ -18,12 +18,15 @@ def _as_it_was():
 
 def test_it_is_off_meanwhile_and_on_again_after_an_error():
     gc.enable()
-    with pytest.raises(ValueError, match="x"), collector_paused():
-        assert not gc.isenabled()
+
+    @collector_paused()
+    def fail() -> None:
         with collector_paused():
             pass
-        assert not gc.isenabled()
-        raise ValueError("x")
+        raise ValueError(f"on: {gc.isenabled()}")
+
+    with pytest.raises(ValueError, match="on: False"):
+        fail()
     assert gc.isenabled()
 
 

@@ -18,7 +18,6 @@ from perago.stores.git.repository import BareRepository, git_command
 from perago.stores.git.trees import Snapshot, compare, find, walk
 from perago.values.names import FOR_EXPORT, FOR_TASKS, Words, check_git_name, check_object_names, show_name
 from perago.values.spec import WorkspaceSpec
-from perago.workspace.collector import collector_paused
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import make_directories, open_new, write_all
 from perago.workspace.patterns import Selection
@@ -34,7 +33,6 @@ class Layout:
     files: tuple[tuple[str, Leaf], ...]
 
 
-@collector_paused()
 def plan_layout(
     repository: BareRepository, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool, words: Words = FOR_TASKS
 ) -> Layout:
@@ -112,9 +110,7 @@ def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None
     Raises:
         ObjectNameError
     """
-    for path, _ in layout.files:
-        check_git_name(path, words)
-    check_object_names((path for path, _ in layout.files), probe_folding(target), words)
+    check_object_names((path for path, _ in layout.files), probe_folding(target), words, check=check_git_name)
 
 
 def list_layout(repository: BareRepository, layout: Layout) -> dict[str, ListedFile]:

@@ -25,7 +25,6 @@ from perago.values.names import directories_above
 from perago.workspace.digest import algorithm_of, digest_file, is_known
 from perago.workspace.manifest import ManifestEntry
 from perago.workspace.new_files import EXECUTABLE, FILE
-from perago.workspace.scan import FileStat
 from perago.workspace.warm.record import Record
 
 _DIRECTORY = 0o777
@@ -104,7 +103,7 @@ def judge(path: str, status: os.stat_result, wanted: Source | None, record: Reco
     was = record.manifest.entries[path]
     mode = rules.executable if wanted.executable else rules.file
     if (
-        FileStat.of(status) != was.stat
+        not was.stat.is_that_of(status)
         or status.st_mode != stat.S_IFREG | mode
         or (status.st_dev, status.st_uid, status.st_nlink) != (rules.device, rules.user, 1)
         or max(was.stat.mtime_ns, was.stat.ctime_ns) >= rules.settled_ns

@@ -234,7 +234,6 @@ class WarmStay:
     def __exit__(self, *_: object) -> None:
         self._clock.__exit__(None, None, None)
 
-    @collector_paused()
     def keep(self, sources: Mapping[str, Source], /) -> Kept:
         """See `ports.KeepFiles`: put the files of a warm workspace that the input has into the attempt's, which is
         empty.
