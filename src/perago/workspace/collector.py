@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def collector_paused() -> Iterator[None]:
     """Pause it, if it is on. Also a decorator.
 
-    It looks for cycles among all objects each time that their number has grown by a quarter, and hundreds of times among
+    It looks for cycles among all objects each time that there are a quarter more of them, and hundreds of times among
     the newest. 100,000 tuples have no cycles, and that takes a quarter of the time in which they are made. Threads may
     use it together: the first that ends lets the collector run again for all of them.
     """

@@ -187,6 +187,12 @@ def test_names_that_cannot_lie_together_are_refused(names, shown):
         assert all(part in str(refused.value) for part in shown)
 
 
+def test_names_are_checked_for_where_they_go():
+    check_object_names(["a", "d/.git/config"])
+    with pytest.raises(ObjectNameError, match=r"d/\.git/config.*git trees cannot hold"):
+        check_object_names(["a", "d/.git/config"], check=check_git_name)
+
+
 @pytest.mark.parametrize(
     "names", [[], ["dir-x", "dir/child", "dir.txt"], ["a/b", "a/c", "b/b"], ["A", "a"], ["é", "e\u0301"]]
 )

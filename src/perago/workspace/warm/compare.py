@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -160,15 +160,15 @@ def take_over(workspace: Path, rest: Path, record: Record, wanted: Mapping[str, 
     return stayed
 
 
-def prune(workspace: Path, rest: Path, laid_out: Iterable[str], written: AbstractSet[str]) -> None:
+def prune(workspace: Path, rest: Path, laid_out: Mapping[str, object], written: AbstractSet[str]) -> None:
     """Move away what was not laid out, and what the body has written, so that a warm workspace has a known size.
 
     Raises:
         OSError: something cannot be moved.
     """
-    keeps = frozenset(laid_out) - written
+    directories = directories_above(path for path in laid_out if path not in written)
     with Beneath(workspace) as files:
-        clear(files, rest, directories_above(keeps), lambda path, _: path in keeps)
+        clear(files, rest, directories, lambda path, _: path in laid_out and path not in written)
 
 
 def clear(

@@ -41,7 +41,7 @@ from perago.workspace.manifest import (
 from perago.workspace.patterns import Selection
 from perago.workspace.removal import TRASH_PREFIX, delete_tree
 from perago.workspace.warm.clock import ClockWatch
-from perago.workspace.warm.compare import OddError, Rules, current_umask, prune, take_over
+from perago.workspace.warm.compare import OddError, Rules, Stayed, current_umask, prune, take_over
 from perago.workspace.warm.mounts import TRUSTED, has_mounts, kind_at, mounts
 from perago.workspace.warm.record import Record, System
 
@@ -243,11 +243,14 @@ class WarmStay:
         if not self._take(taken):
             return NOTHING_KEPT
         try:
-            return self._put_in_place(taken, sources)
+            stayed = self._take_over(taken, sources)
+            (taken / WORKSPACE_DIRECTORY).rename(self._directory.workspace)
         except _NOT_USABLE:
             return NOTHING_KEPT
         finally:
             self._place.discard(taken, self._root)
+        self._kept = stayed.files
+        return Kept({path: file.digest for path, file in stayed.files.items()}, stayed.directories)
 
     @property
     def kept(self) -> int:
@@ -296,19 +299,16 @@ class WarmStay:
                     return True
         return False
 
-    def _put_in_place(self, taken: Path, sources: Mapping[str, Source]) -> Kept:
-        warm, fresh = taken / WORKSPACE_DIRECTORY, self._directory.workspace
-        record = Record.load(taken / RECORD_FILE)
+    def _take_over(self, taken: Path, sources: Mapping[str, Source]) -> Stayed:
+        """Leave what the input has in a workspace that was taken. Its record is no longer in memory afterwards."""
+        warm, record = taken / WORKSPACE_DIRECTORY, Record.load(taken / RECORD_FILE)
         if self._clock.was_set() or not record.system.is_same(System.of(warm)):
             raise OddError("another system, or another time")
         if has_mounts(os.fsencode(taken), mounts()):
             raise OddError("something is mounted in it")
         now_ns, tick_ns = clock_of_file_system(self._directory.path)
-        rules = Rules.of(fresh.lstat(), current_umask(), now_ns - tick_ns)
-        stayed = take_over(warm, taken, record, sources, rules)
-        warm.rename(fresh)
-        self._kept = stayed.files
-        return Kept({path: file.digest for path, file in stayed.files.items()}, stayed.directories)
+        rules = Rules.of(self._directory.workspace.lstat(), current_umask(), now_ns - tick_ns)
+        return take_over(warm, taken, record, sources, rules)
 
     def _leave(self) -> None:
         record, written, path = self._record, self._written, self._directory.path
