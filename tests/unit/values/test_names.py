@@ -14,6 +14,7 @@ from perago.errors import ObjectNameError
 from perago.values.names import (
     MAX_SHOWN_CHARACTERS,
     Folding,
+    check_git_name,
     check_object_name,
     check_object_names,
     name_fault,
