@@ -70,6 +70,7 @@ from perago.values.models import (
 )
 from perago.values.names import show_name
 from perago.values.spec import Guard, Guardrail, WorkspaceSpec
+from perago.workspace.collector import collector_paused
 from perago.workspace.digest import algorithm_of, digest_file, is_known
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.manifest import Manifest, ManifestEntry, take_manifest
@@ -444,11 +445,12 @@ class AttemptRun:
         if caution:
             self.phases.emit(phase, "progress", self.context.clock.monotonic(), dict(caution))
 
+    @collector_paused()
     def _diff(self, workspace_dir: Path, manifest: Manifest) -> tuple[Changes, int]:
         """The changes, and the bytes of the files that they write."""
         touched = self.spec.touched
         with self.phases(Phase.DIFF) as span:
-            now = scan(workspace_dir, Selection(touched.include, touched.exclude))
+            now = scan(workspace_dir, Selection(touched.include, touched.exclude), known=manifest.unchanged)
             if now.left_out:
                 shown = such_as(now.left_out)
                 span.progress(left_out=now.left_out_count, more=now.left_out_more, such_as=shown)

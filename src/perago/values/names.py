@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from perago.errors import ObjectNameError
 
@@ -153,12 +154,24 @@ def check_object_name(name: str, words: Words = FOR_TASKS, *, prefix: str = "") 
         raise ObjectNameError(f"object name {show_name(name)} {fault}; {words.mend}")
 
 
+class CheckName(Protocol):
+    """Refuses one name, as `check_object_name`."""
+
+    def __call__(self, name: str, words: Words, /, *, prefix: str) -> None: ...
+
+
 def check_object_names(
-    names: Iterable[str], folding: Folding = EXACT, words: Words = FOR_TASKS, *, prefix: str = ""
+    names: Iterable[str],
+    folding: Folding = EXACT,
+    words: Words = FOR_TASKS,
+    *,
+    prefix: str = "",
+    check: CheckName = check_object_name,
 ) -> None:
     """Check names that belong in one workspace: each name alone, then all together.
 
     Args:
+        check: checks one name.
         prefix: as in `check_object_name`.
         names: object names relative to the workspace; iterated once.
         folding: the differences that the file system ignores; see `workspace.folding.probe_folding`.
@@ -169,7 +182,7 @@ def check_object_names(
     """
     files: set[str] = set()
     for name in names:
-        check_object_name(name, words, prefix=prefix)
+        check(name, words, prefix=prefix)
         if name in files:
             raise ObjectNameError(f"object name {show_name(name)} appears twice; the listing is damaged")
         files.add(name)

@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from perago.errors import WorkspaceStorageError
 from perago.files.beneath import Beneath
 from perago.files.storage import OWNER_ONLY, storage_errors, write_whole
 from perago.ports import ListedFile
+from perago.workspace.collector import collector_paused
 from perago.workspace.digest import SHA256, digest_file, is_known
 from perago.workspace.patterns import Selection
 from perago.workspace.reading import open_workspace
@@ -91,6 +93,13 @@ class Manifest:
         """
         return max(stat.mtime_ns, stat.ctime_ns) >= self.taken_at_ns - self.tick_ns
 
+    def unchanged(self, path: str, status: os.stat_result) -> FileStat | None:
+        """The stat of a laid out file that nothing has changed since: see `scan.Known`."""
+        was = self.entries.get(path)
+        if was is None or not was.stat.is_that_of(status) or self.is_racy(was.stat) or not stat.S_ISREG(status.st_mode):
+            return None
+        return was.stat
+
     def save(self, path: Path) -> None:
         """Write the manifest as JSON lines, completely or not at all.
 
@@ -140,6 +149,7 @@ class Manifest:
         return cls(head["taken_at_ns"], entries, head["tick_ns"])
 
 
+@collector_paused()
 def take_manifest(root: Path, selection: Selection, digests: object) -> Manifest:
     """Record what is below `root` now. Nothing may write there at the same time.
 

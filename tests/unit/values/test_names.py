@@ -14,6 +14,7 @@ from perago.errors import ObjectNameError
 from perago.values.names import (
     MAX_SHOWN_CHARACTERS,
     Folding,
+    check_git_name,
     check_object_name,
     check_object_names,
     name_fault,
@@ -185,6 +186,12 @@ def test_names_that_cannot_lie_together_are_refused(names, shown):
         with pytest.raises(ObjectNameError) as refused:
             check_object_names(iter(order))
         assert all(part in str(refused.value) for part in shown)
+
+
+def test_names_are_checked_for_where_they_go():
+    check_object_names(["a", "d/.git/config"])
+    with pytest.raises(ObjectNameError, match=r"d/\.git/config.*git trees cannot hold"):
+        check_object_names(["a", "d/.git/config"], check=check_git_name)
 
 
 @pytest.mark.parametrize(

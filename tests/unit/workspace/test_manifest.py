@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perago.errors import ObjectNameError, WorkspaceContentError, WorkspaceStorageError
+from perago.ports import ListedFile
 from perago.workspace.digest import digest_bytes
 from perago.workspace.manifest import (
     COARSE_TICK_NS,
@@ -24,8 +25,9 @@ from perago.workspace.manifest import (
     tick_of,
 )
 from perago.workspace.patterns import Selection
-from perago.workspace.scan import FileStat
+from perago.workspace.scan import FileStat, scan
 from servers.machine import slowness
+from warm_histories import next_tick
 
 ALL = Selection()
 
@@ -216,3 +218,51 @@ def test_of_what_is_kept_nothing_is_examined_again(root):
     assert manifest.entries["unknown"].digest.startswith("sha256:")
     assert manifest.entries.keys() == {"kept", "new", "unknown"}
     assert manifest.is_racy(manifest.entries["new"].stat)
+
+
+# ---------------------------------------------------------------- what nothing has changed since
+
+
+def settled(root) -> Manifest:
+    """The manifest of files that are older than the clock's tick."""
+    next_tick(root.parent)
+    return take_manifest(root, ALL, None)
+
+
+def test_a_file_that_nothing_has_changed_has_the_stat_of_the_manifest(root):
+    manifest = settled(root)
+    assert manifest.unchanged("a.txt", (root / "a.txt").lstat()) is manifest.entries["a.txt"].stat
+    found = scan(root, ALL, known=manifest.unchanged)
+    assert found == scan(root, ALL)
+    assert found.files["d/b.bin"] is manifest.entries["d/b.bin"].stat
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.write_text("hallo"),
+        lambda path: path.write_text("longer"),
+        lambda path: path.chmod(0o755),
+        lambda path: path.chmod(0o600),
+        lambda path: os.utime(path, ns=(1, 1)),
+        lambda path: os.link(path, path.with_name("link")),
+    ],
+)
+def test_any_change_of_a_file_shows(root, change):
+    manifest = settled(root)
+    change(root / "a.txt")
+    assert manifest.unchanged("a.txt", (root / "a.txt").lstat()) is None
+    assert scan(root, ALL, known=manifest.unchanged) == scan(root, ALL)
+
+
+def test_a_file_that_may_have_changed_within_a_tick_is_not_unchanged(root):
+    manifest = take_manifest(root, ALL, None)
+    racy = replace(manifest, taken_at_ns=manifest.entries["a.txt"].stat.ctime_ns)
+    assert racy.unchanged("a.txt", (root / "a.txt").lstat()) is None
+
+
+def test_a_file_that_was_not_laid_out_is_not_unchanged(root):
+    manifest = settled(root)
+    assert manifest.unchanged("new", (root / "a.txt").lstat()) is None
+    absent = manifest.with_absent({"made": ListedFile(5, False, "sha256:0")})
+    assert absent.unchanged("made", (root / "a.txt").lstat()) is None

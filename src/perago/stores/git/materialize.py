@@ -110,9 +110,7 @@ def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None
     Raises:
         ObjectNameError
     """
-    for path, _ in layout.files:
-        check_git_name(path, words)
-    check_object_names((path for path, _ in layout.files), probe_folding(target), words)
+    check_object_names((path for path, _ in layout.files), probe_folding(target), words, check=check_git_name)
 
 
 def list_layout(repository: BareRepository, layout: Layout) -> dict[str, ListedFile]:

@@ -57,6 +57,7 @@ from perago.values.models import (
     run_branch_time,
 )
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
+from perago.workspace.collector import collector_paused
 from perago.workspace.progress import TransferProgress
 
 
@@ -136,9 +137,10 @@ class GitStore:
         workspace_dir: Path,
         keep: Callable[[Layout], Kept],
     ) -> FileDigests:
-        layout = self._layout(workspace_input, workspace_spec)
-        check_layout(layout, workspace_dir)
-        kept = keep(layout)
+        with collector_paused():
+            layout = self._layout(workspace_input, workspace_spec)
+            check_layout(layout, workspace_dir)
+            kept = keep(layout)
         progress = self._progress(Phase.MATERIALIZE, len(layout.files) - len(kept.digests))
         return lay_out(self._repository, layout, workspace_dir, progress, kept=kept)
 

@@ -56,6 +56,7 @@ from perago.values.history import Conflict, History, Merge
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
+from perago.workspace.collector import collector_paused
 
 _FORESEEN = 4
 """Listings under way for downloads to come."""
@@ -222,8 +223,9 @@ class LakeFSStore:
         keep: Callable[[Transfer, Layout], Kept],
     ) -> FileDigests:
         transfer, layout = self._connection.run(self._layout(workspace_input, workspace_spec))
-        check_layout(layout, workspace_dir)
-        kept = keep(transfer, layout)
+        with collector_paused():
+            check_layout(layout, workspace_dir)
+            kept = keep(transfer, layout)
         progress = self._connection.progress(Phase.MATERIALIZE, len(layout.files) - len(kept.digests))
         progress.cache_hits = None if transfer.cache is None else 0
         return lay_out(transfer, layout, workspace_dir, progress.add, progress.hit, kept=kept)

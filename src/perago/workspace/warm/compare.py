@@ -25,7 +25,6 @@ from perago.values.names import directories_above
 from perago.workspace.digest import algorithm_of, digest_file, is_known
 from perago.workspace.manifest import ManifestEntry
 from perago.workspace.new_files import EXECUTABLE, FILE
-from perago.workspace.scan import FileStat
 from perago.workspace.warm.record import Record
 
 MAY_BE_LOST = 0.1
@@ -108,7 +107,7 @@ def judge(path: str, status: os.stat_result, wanted: Source | None, record: Reco
     was = record.manifest.entries[path]
     mode = rules.executable if wanted.executable else rules.file
     if (
-        FileStat.of(status) != was.stat
+        not was.stat.is_that_of(status)
         or status.st_mode != stat.S_IFREG | mode
         or (status.st_dev, status.st_uid, status.st_nlink) != (rules.device, rules.user, 1)
         or max(was.stat.mtime_ns, was.stat.ctime_ns) >= rules.settled_ns
@@ -184,15 +183,15 @@ def take_over(workspace: Path, rest: Path, record: Record, wanted: Mapping[str, 
     return stayed
 
 
-def prune(workspace: Path, rest: Path, laid_out: Iterable[str], written: AbstractSet[str]) -> None:
+def prune(workspace: Path, rest: Path, laid_out: Mapping[str, object], written: AbstractSet[str]) -> None:
     """Move away what was not laid out, and what the body has written, so that a warm workspace has a known size.
 
     Raises:
         OSError: something cannot be moved.
     """
-    keeps = frozenset(laid_out) - written
+    directories = directories_above(path for path in laid_out if path not in written)
     with Beneath(workspace) as files:
-        clear(files, rest, directories_above(keeps), lambda path, _: path in keeps)
+        clear(files, rest, directories, lambda path, _: path in laid_out and path not in written)
 
 
 def clear(

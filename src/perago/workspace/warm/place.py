@@ -28,6 +28,7 @@ from perago.files.private_directory import OWNER_ONLY_DIRECTORY
 from perago.files.storage import storage_errors
 from perago.ports import NOTHING_KEPT, FileDigests, Kept, Source
 from perago.values.spec import WorkspaceSpec
+from perago.workspace.collector import collector_paused
 from perago.workspace.directory import WORKSPACE_DIRECTORY, AttemptDirectory
 from perago.workspace.manifest import (
     ENDLESS_TICK_NS,
@@ -40,7 +41,16 @@ from perago.workspace.manifest import (
 from perago.workspace.patterns import Selection
 from perago.workspace.removal import TRASH_PREFIX, delete_tree
 from perago.workspace.warm.clock import ClockWatch
-from perago.workspace.warm.compare import OddError, Rules, bytes_on_disk, current_umask, has_most, prune, take_over
+from perago.workspace.warm.compare import (
+    OddError,
+    Rules,
+    Stayed,
+    bytes_on_disk,
+    current_umask,
+    has_most,
+    prune,
+    take_over,
+)
 from perago.workspace.warm.mounts import TRUSTED, has_mounts, kind_at, mounts
 from perago.workspace.warm.record import Record, System
 
@@ -270,17 +280,21 @@ class WarmStay:
         if not self._take(taken, sources):
             return NOTHING_KEPT
         try:
-            return self._put_in_place(taken, sources)
+            stayed = self._take_over(taken, sources)
+            (taken / WORKSPACE_DIRECTORY).rename(self._directory.workspace)
         except _NOT_USABLE:
             return NOTHING_KEPT
         finally:
             self._place.discard(taken, self._root)
+        self._kept = stayed.files
+        return Kept({path: file.digest for path, file in stayed.files.items()}, stayed.directories)
 
     @property
     def kept(self) -> int:
         """Number of files that were there already."""
         return len(self._kept)
 
+    @collector_paused()
     def laid_out(self, selection: Selection, digests: FileDigests) -> Manifest:
         """Record what is laid out now, before anything can change it. Arguments and errors as of `take_manifest`."""
         workspace = self._directory.workspace
@@ -308,6 +322,7 @@ class WarmStay:
         """
         self._written = written
 
+    @collector_paused()
     def leave(self) -> None:
         """Leave the workspace for a later attempt, if it may be trusted. The attempt has ended whole."""
         with suppress(*_NOT_USABLE):
@@ -324,19 +339,16 @@ class WarmStay:
         others = [entry for entry in newest_first if entry.key != self._key and entry.has_directory_of(self._key)]
         return any(_is_near(entry, sources) and _renamed(entry.path, taken) for entry in others[:LOOKED_AT])
 
-    def _put_in_place(self, taken: Path, sources: Mapping[str, Source]) -> Kept:
-        warm, fresh = taken / WORKSPACE_DIRECTORY, self._directory.workspace
-        record = Record.load(taken / RECORD_FILE)
+    def _take_over(self, taken: Path, sources: Mapping[str, Source]) -> Stayed:
+        """Leave what the input has in a workspace that was taken. Its record is no longer in memory afterwards."""
+        warm, record = taken / WORKSPACE_DIRECTORY, Record.load(taken / RECORD_FILE)
         if self._clock.was_set() or not record.system.is_same(System.of(warm)):
             raise OddError("another system, or another time")
         if has_mounts(os.fsencode(taken), mounts()):
             raise OddError("something is mounted in it")
         now_ns, tick_ns = clock_of_file_system(self._directory.path)
-        rules = Rules.of(fresh.lstat(), current_umask(), now_ns - tick_ns)
-        stayed = take_over(warm, taken, record, sources, rules)
-        warm.rename(fresh)
-        self._kept = stayed.files
-        return Kept({path: file.digest for path, file in stayed.files.items()}, stayed.directories)
+        rules = Rules.of(self._directory.workspace.lstat(), current_umask(), now_ns - tick_ns)
+        return take_over(warm, taken, record, sources, rules)
 
     def _leave(self) -> None:
         record, written, path = self._record, self._written, self._directory.path
