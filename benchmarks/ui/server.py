@@ -61,9 +61,9 @@ class Page:
 
 
 @contextmanager
-def started(repository: Path, environment: Mapping[str, str]) -> Iterator[Page]:
+def started(repository: str, environment: Mapping[str, str]) -> Iterator[Page]:
     """Start it, and open its first page."""
-    command = [sys.executable, "-m", "perago", "ui", "--repo", str(repository), "--no-open", "--json"]
+    command = [sys.executable, "-m", "perago", "ui", "--repo", repository, "--no-open", "--json"]
     began = time.perf_counter()
     process = subprocess.Popen(
         command, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -62,6 +62,7 @@ class BranchPage:
         branches: all of them, to choose from.
         looked_at: number of commits that were looked at for these.
         before: the commit that the next page begins with; None at the end.
+        is_reading: this page ends there for want of time: what older commits changed is being read.
     """
 
     question: BranchQuestion
@@ -69,6 +70,7 @@ class BranchPage:
     cards: Sequence[Card]
     looked_at: int
     before: str | None
+    is_reading: bool = False
 
 
 def branch_page(source: Source, question: BranchQuestion) -> BranchPage:
@@ -87,7 +89,14 @@ def branch_page(source: Source, question: BranchQuestion) -> BranchPage:
         commits = [CommitSummary.of(as_log_entry(step)) for step in past.stepped(found)]
     names = {run.run_id: run.task_name for run in source.all_runs()}
     cards = cards_of(commits, names)
-    return BranchPage(question=question, branches=branches, cards=cards, looked_at=looked_at, before=before)
+    return BranchPage(
+        question=question,
+        branches=branches,
+        cards=cards,
+        looked_at=looked_at,
+        before=before,
+        is_reading=before in {entry.id for entry in past.unread[:1]},
+    )
 
 
 def wanted_by(question: BranchQuestion, now: datetime) -> Wanted:
@@ -116,7 +125,8 @@ def looked_through(past: Past, start: str, wanted: Wanted) -> tuple[list[CommitE
         looked_at += 1
         if is_wanted:
             found.append(entry)
-    return found, looked_at, None
+    unread = next((entry for entry in past.unread if not wanted.is_before(entry.time)), None)
+    return found, looked_at, None if unread is None else unread.id
 
 
 def cards_of(commits: Iterable[CommitSummary], names: dict[str, str]) -> list[Card]:

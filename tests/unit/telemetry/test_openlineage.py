@@ -81,7 +81,19 @@ def written(told: LineageEvent) -> dict:
         {"state": "ABORT", "reason": "cancelled"},
         {"state": "OTHER", "reason": "given back"},
     ],
-    ids=["start", "task alone", "sub-workflow", "root unknown", "workflow", "dirty", "complete", "cached", "fail", "abort", "other"],
+    ids=[
+        "start",
+        "task alone",
+        "sub-workflow",
+        "root unknown",
+        "workflow",
+        "dirty",
+        "complete",
+        "cached",
+        "fail",
+        "abort",
+        "other",
+    ],
 )
 def test_each_kind_of_event_is_valid_by_the_specification(given):
     expect_valid(written(event(**given)))
