@@ -84,7 +84,11 @@ class Past:
 
     def newest_of_run(self, run: str) -> CommitEntry | None:
         """The newest commit of a run, by its id."""
-        return self._index.newest_of_run(run)
+        return next(iter(self.of_run(run, limit=1)), None)
+
+    def of_run(self, run: str, *, limit: int) -> list[CommitEntry]:
+        """The newest commits of a run, by its id, on any branch, newest first."""
+        return self._index.of_run(run, limit=limit)
 
     def earlier_of_task(self, entry: CommitEntry, *, limit: int) -> list[CommitEntry]:
         """The newest older commits of the task of a commit that have a key, on any branch, newest first.
