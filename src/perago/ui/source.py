@@ -26,8 +26,9 @@ _LOGGER = logging.getLogger("perago.ui")
 READ_SECONDS = 0.5
 """For reading what commits changed, for a page that looks at many of them."""
 
-READ_AT_ONCE = 16
-"""Commits whose changes are read in the background before the index keeps them."""
+READ_AT_ONCE = 4
+"""Commits whose changes are read in the background before the index keeps them. A lakeFS server compares as many at a
+time, and has to answer pages beside that."""
 
 _SECOND = len("20260101-000000")
 
