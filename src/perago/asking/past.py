@@ -23,8 +23,8 @@ _CHUNKS = (20, 100, 500)
 """Commits that are read at once: few at first, for most questions end soon. The last number is used again."""
 
 _FIRST_IN_TIME = 4
-"""Commits whose changes are read at first if there is a limit of time; then twice as many each time. lakeFS takes a
-tenth of a second for one if there are 100,000 files."""
+"""Commits whose changes are read at first if there is a limit of time; then twice as many each time, as far as there is
+time for them. lakeFS takes a tenth of a second for one if there are 100,000 files."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +144,12 @@ class Past:
             return self.stepped(entries)
         known = self._index.changes(entry.id for entry in entries)
         missing, size = [entry for entry in entries if entry.id not in known], _FIRST_IN_TIME
-        while missing and self._seconds > 0:
+        while missing and size > 0 and self._seconds > 0:
             began = time.monotonic()
             known |= self._read(missing[:size])
-            missing, size = missing[size:], 2 * size
-            self._seconds -= time.monotonic() - began
+            took = max(time.monotonic() - began, 1e-6)
+            self._seconds -= took
+            missing, size = missing[size:], min(2 * size, int(size * self._seconds / took))
         self.unread += missing
         return [Step(entry, known[entry.id]) for entry in takewhile(lambda entry: entry.id in known, entries)]
 
