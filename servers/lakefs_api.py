@@ -106,10 +106,9 @@ class LakeFSRepository:
     def commit(
         self, branch: str, message: str = "by hand", metadata: Mapping[str, str] | None = None, **query: Any
     ) -> Json:
-        """Commit the uncommitted changes; `query` may have source_metarange. Returns the commit."""
+        """Commit what is uncommitted; returns the commit. `query` may have source_metarange, allow_empty and date."""
         data = {"message": message, "metadata": dict(metadata or {})}
-        if "allow_empty" in query:
-            data["allow_empty"] = query.pop("allow_empty")
+        data |= {name: query.pop(name) for name in ("allow_empty", "date") if name in query}
         made: Json = self.expect("POST", f"/branches/{branch}/commits", data=data, query=query)
         return made
 

@@ -26,6 +26,8 @@ WIDTH = 100
 
 TASKS = ("clean", "split", "train", "score", "report")
 SERIES_POINTS = 50
+CONTENT = b"x,y\n1,2\n"
+"""Of each file of the first commit."""
 
 
 @dataclass(frozen=True)
@@ -43,34 +45,36 @@ def make_history(path: Path, size: Size) -> list[str]:
     The first commit is a person's, with all files. Each other is the publication of a task that could read them all.
     """
     repository = pygit2.init_repository(path, bare=True, initial_head="main")
-    blob = repository.create_blob(b"x,y\n1,2\n")
+    blob = repository.create_blob(CONTENT)
     builder = repository.TreeBuilder()
     for number in range(WIDTH):
-        builder.insert(_file(number), blob, pygit2.enums.FileMode.BLOB)
+        builder.insert(file_name(number), blob, pygit2.enums.FileMode.BLOB)
     folder, root = builder.write(), repository.TreeBuilder()
     folders = max(size.files // WIDTH, 1)
     for number in range(folders):
-        root.insert(_folder(number), folder, pygit2.enums.FileMode.TREE)
+        root.insert(folder_name(number), folder, pygit2.enums.FileMode.TREE)
     tree = root.write()
     commits = [_commit(repository, "Imported everything\n", tree, [], 0)]
     for number in range(1, size.commits):
         builder = repository.TreeBuilder(folder)
         content = repository.create_blob(f"x,y\n1,{number}\n".encode())
         for file in range(CHANGED):
-            builder.insert(_file((number * CHANGED + file) % WIDTH), content, pygit2.enums.FileMode.BLOB)
-        root.insert(_folder(number % folders), builder.write(), pygit2.enums.FileMode.TREE)
+            builder.insert(file_name((number * CHANGED + file) % WIDTH), content, pygit2.enums.FileMode.BLOB)
+        root.insert(folder_name(number % folders), builder.write(), pygit2.enums.FileMode.TREE)
         tree, before = root.write(), commits[-1]
-        stamp = _stamp(number, before, size)
+        stamp = stamp_of(number, before, size)
         message = compose(stamp, f"{stamp.task}: ~{CHANGED} files", str(tree))
         commits.append(_commit(repository, message, tree, [pygit2.Oid(hex=before)], number))
     return commits
 
 
-def make_runs(path: Path, size: Size, commits: list[str]) -> list[str]:
-    """Make the records of the runs that the commits name; returns their ids, the oldest first."""
-    directory = path / "perago" / "runs"
-    for each in (path / "perago", directory):
-        each.mkdir(mode=0o700, exist_ok=True)
+def make_runs(directory: Path, size: Size, commits: list[str]) -> list[str]:
+    """Make the records of the runs that the commits name; returns their ids, the oldest first.
+
+    Args:
+        directory: of the runs of the repository.
+    """
+    directory.mkdir(mode=0o700, parents=True)
     made = list[str]()
     for number in range(1, size.commits):
         run_id = _run_id(number, size)
@@ -103,11 +107,11 @@ def make_runs(path: Path, size: Size, commits: list[str]) -> list[str]:
     return made
 
 
-def _file(number: int) -> str:
+def file_name(number: int) -> str:
     return f"file-{number:03}.csv"
 
 
-def _folder(number: int) -> str:
+def folder_name(number: int) -> str:
     return f"folder-{number:05}"
 
 
@@ -128,7 +132,7 @@ def _run_id(number: int, size: Size) -> str:
     return f"20260921-{number // each // 10:06}-run{number // each:06}"
 
 
-def _stamp(number: int, before: str, size: Size) -> Stamp:
+def stamp_of(number: int, before: str, size: Size) -> Stamp:
     run_id = _run_id(number, size)
     series = {"loss": [[step, 1 / (1 + step + number % 10)] for step in range(SERIES_POINTS)]}
     digest = "sha256:" + "0" * 64

@@ -16,6 +16,11 @@ from urllib.parse import urlsplit
 SECONDS = 300.0
 """For one answer."""
 
+WHOLE_SECONDS = 900.0
+"""For a page to have all that it can have."""
+
+_LOOK_SECONDS = 0.5
+
 
 class WrongAnswerError(RuntimeError):
     """A page was not what it should be."""
@@ -41,6 +46,10 @@ class Page:
         Raises:
             WrongAnswerError: it has another status than 200.
         """
+        seconds, content = self._timed(path)
+        return seconds, len(content)
+
+    def _timed(self, path: str) -> tuple[float, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
         began = time.perf_counter()
         connection.request("GET", self.place + path, headers={"Cookie": self.cookie})
@@ -51,7 +60,21 @@ class Page:
         connection.close()
         if answer.status != 200:
             raise WrongAnswerError(f"{path}: {answer.status}: {content[:500]!r}")
-        return seconds, len(content)
+        return seconds, content
+
+    def wait_until_whole(self, path: str) -> None:
+        """Wait until what a page shows is not being read any more.
+
+        Raises:
+            TimeoutError: it is for too long.
+        """
+        page, mark, query = path.partition("?")
+        deadline = time.monotonic() + WHOLE_SECONDS
+        while time.monotonic() < deadline:
+            if not json.loads(self._timed(f"{page}.json{mark}{query}")[1]).get("is_reading"):
+                return
+            time.sleep(_LOOK_SECONDS)
+        raise TimeoutError(f"{path} was not whole within {WHOLE_SECONDS:g} s")
 
     @property
     def peak_bytes(self) -> int:
@@ -61,9 +84,9 @@ class Page:
 
 
 @contextmanager
-def started(repository: Path, environment: Mapping[str, str]) -> Iterator[Page]:
+def started(repository: str, environment: Mapping[str, str]) -> Iterator[Page]:
     """Start it, and open its first page."""
-    command = [sys.executable, "-m", "perago", "ui", "--repo", str(repository), "--no-open", "--json"]
+    command = [sys.executable, "-m", "perago", "ui", "--repo", repository, "--no-open", "--json"]
     began = time.perf_counter()
     process = subprocess.Popen(
         command, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -184,12 +184,18 @@ def test_the_second_attempt_is_measured(measured, start_lakefs):
     assert re.search(r"makes 2 copies of it \(required at most 4: reached\) .*, 4 copies and \d", text)
 
 
-def test_the_page_on_a_long_history_is_measured(measured):
+def test_the_page_on_a_long_history_is_measured(measured, start_lakefs):
     output = measured("ui")
     text = (output / "RESULTS.md").read_text()
-    assert re.search(r"^- the first page after the start: \d.*, required at most 1 s: ", text, re.MULTILINE)
-    assert re.search(
-        r"^- peak memory of the server: [1-9]\d* MiB, required at most 150 MiB: reached", text, re.MULTILINE
-    )
+    for store in ("git", "lakeFS"):
+        assert re.search(
+            rf"^- {store}: the first page after the start: \d.*, required at most 1 s: ", text, re.MULTILINE
+        )
+        assert re.search(
+            rf"^- {store}: peak memory of the page's process: [1-9]\d* MiB, required at most 150 MiB: reached",
+            text,
+            re.MULTILINE,
+        )
+        assert f"### {store}, 40 commits" in text
     for name in ("runs", "history", "lineage of the commit of all files", "compare 200 runs", "results of a task"):
-        assert re.search(rf"^\| {name} \| \d+\.\d+ \(.*\| \d+ KiB \|$", text, re.MULTILINE)
+        assert len(re.findall(rf"^\| {name} \| \d+\.\d+ \(.*\| \d+ KiB \|$", text, re.MULTILINE)) == 2

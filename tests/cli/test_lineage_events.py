@@ -93,6 +93,11 @@ def nightly(flow: Flow, params: NoParams) -> None:
     flow.run(report, Params())
     flow.run(look, Params())
     flow.run(note, Params())
+
+
+@workflow(name="{name}_brittle", owner_email=OWNER)
+def brittle(flow: Flow, params: NoParams) -> None:
+    flow.run(clean, Params(fail=True))
 """
 
 
@@ -186,9 +191,13 @@ def test_the_events_of_a_workflow_give_the_graph_of_the_history(birds, receiver)
     assert len(birds.lineage()) == 3  # the report of the clean ones, the note of both
     jobs = [birds.job(task) for task in ("clean", "report", "look", "note")]
     assert [states(receiver, job) for job in jobs] == [["START", "COMPLETE"]] * 4
-    assert len({event["run"]["runId"] for event in receiver.events}) == 4
-    parents = {event["run"]["facets"]["parent"]["run"]["runId"] for event in receiver.events}
-    assert len(parents) == 1
+    whole = f"{birds.name}_nightly"
+    assert states(receiver, whole) == ["START", "COMPLETE"]
+    assert [receiver.events[0], receiver.events[-1]] == receiver.of(whole)
+    tasks = receiver.events[1:-1]
+    assert len({event["run"]["runId"] for event in tasks}) == 4
+    parents = {event["run"]["facets"]["parent"]["run"]["runId"] for event in tasks}
+    assert parents == {receiver.last(whole)["run"]["runId"]}
     clean, report, look, note = (receiver.last(job) for job in jobs)
     assert [dataset["name"] for dataset in clean["inputs"]] == ["main/raw"]
     assert clean["inputs"][0]["inputFacets"]["subset"]["inputCondition"]["locations"] == ["raw/*.csv"]
@@ -215,6 +224,19 @@ def test_a_transactional_run_leads_from_its_branch_to_the_target(sparrows, recei
     assert version_of(end["inputs"][0]) == version_of(report["outputs"][0])
     assert [dataset["name"] for dataset in end["outputs"]] == ["main/clean", "main/made"]
     assert {version_of(dataset) for dataset in end["outputs"]} == {sparrows.project.head()}
+
+
+def test_a_workflow_run_that_fails_is_told_and_so_is_that_it_goes_on(sparrows, receiver):
+    sparrows.run("brittle", "--retries", "0", code=1)
+    whole = f"{sparrows.name}_brittle"
+    assert states(receiver, whole) == ["START", "FAIL"]
+    assert "cannot log in with" in receiver.last(whole)["run"]["facets"]["errorMessage"]["message"]
+    run_id = sparrows.perago("runs", *sparrows.options[:2], "--json").json[0]["run_id"]
+    sparrows.perago("run", "--resume", run_id, *sparrows.options[:2], "--retries", "0")
+    assert states(receiver, whole) == ["START", "FAIL"] * 2
+    assert len({event["run"]["runId"] for event in receiver.of(whole)}) == 1
+    for event in receiver.events:
+        expect_valid(event)
 
 
 def test_a_task_alone_tells_its_failure_and_its_retry_is_another_run(sparrows, receiver):
@@ -359,4 +381,7 @@ def test_a_worker_on_conductor_tells_the_same_graph(project, perago, worker_of, 
     }
     instances = {event["run"]["facets"]["perago_attempt"]["workflowInstanceId"] for event in receiver.events}
     assert parents == {(*instances, f"{birds.name}_nightly")}
+    roots = [receiver.last(job)["run"]["facets"]["parent"].get("root") for job in jobs]
+    assert {root["job"]["name"] for root in roots if root} == {f"{birds.name}_nightly"}
+    assert [root is None for root in roots] == [False, False, True, False]  # what is read-only asks for no record
     assert "def clean(" in receiver.last(jobs[0])["job"]["facets"]["sourceCode"]["sourceCode"]

@@ -42,12 +42,17 @@ def repository(path: Path, files: dict[str, str | bytes] | None = None) -> str:
 
 @contextmanager
 def opened(
-    argument: str | None, keys: Keys | None = None, conductor: ConductorRuns | None = None
+    argument: str | None,
+    keys: Keys | None = None,
+    conductor: ConductorRuns | None = None,
+    *,
+    read_seconds: float | None = None,
 ) -> Iterator[TestClient]:
     """A browser that has opened the page."""
     keys = keys or Keys(PORT)
     address = None if argument is None else parse_address(argument)
-    client = TestClient(build(Source(address, "main", None, conductor), keys), base_url=f"http://{HOST}{keys.place}")
+    source = Source(address, "main", None, conductor, read_seconds=read_seconds)
+    client = TestClient(build(source, keys), base_url=f"http://{HOST}{keys.place}")
     client.cookies.set(keys.cookie_name, keys.cookie)
     yield client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -10,11 +11,10 @@ from typing import Any, Literal
 from perago.asking.past import Past
 from perago.asking.series import series_of
 from perago.asking.tables import RowDifference, differing_rows, separator_of
-from perago.engines.local.summary import RunSummary
+from perago.engines.local import LocalEngine, RunSummary
 from perago.errors import StoreError, TaskInputError
 from perago.ports import CommitEntry, Repository
 from perago.running.history import published_run
-from perago.running.repos.address import local_engine
 from perago.values.history import Stamp
 from perago.values.names import show_name
 from perago.workspace.patterns import Selection
@@ -101,22 +101,23 @@ def differing_files(
         )
 
 
-def column(past: Past, name: str) -> Column:
+def column(past: Past, runs: LocalEngine, name: str) -> Column:
     """A commit or a run, with what is known of it: of a run what this host has recorded, and its newest publication.
 
     Args:
-        name: a branch, a tag, a commit, or the id of a run.
+        runs: those that this host has recorded.
+        name: the id of a run, a branch, a tag, or a commit.
 
     Raises:
         TaskInputError: there is neither.
     """
-    try:
-        entry = past.entry(past.resolve(name))
-    except StoreError:
-        entry = past.newest_of_run(name)
-        summary = local_engine(past.address).summary(name)
-        if summary is not None:
-            return _of_run(past, summary, entry)
+    entry = past.newest_of_run(name)  # first, because a lakeFS server is asked for everything else
+    summary = runs.summary(name)
+    if summary is not None:
+        return _of_run(past, summary, entry)
+    if entry is None:
+        with suppress(StoreError):
+            entry = past.entry(past.resolve(name))
     if entry is None:
         raise TaskInputError(
             f"{past.address.argument} has no commit and no run {show_name(name)}; `perago log` and `perago runs` list "

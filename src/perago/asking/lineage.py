@@ -206,7 +206,8 @@ def nearest_sources(past: Past, entry: CommitEntry, *, commits: int) -> Nearest:
     stamp = entry.stamp
     if stamp is None:
         return Nearest((), is_cut=False)
-    steps = list(islice(past.steps(stamp.input_ref), commits))
+    line = list(islice(past.line(stamp.input_ref), commits))
+    steps = past.stepped_in_time(line)
     newest: dict[str, tuple[CommitEntry, bool]] = {}
     is_followed, brought = True, set[str]()
     for step in steps:
@@ -227,7 +228,7 @@ def nearest_sources(past: Past, entry: CommitEntry, *, commits: int) -> Nearest:
     for path, source in sources.items():
         links.setdefault(source.id, (source, []))[1].append(path)
     newest_first = sorted(links.values(), key=lambda link: link[0].time, reverse=True)
-    is_cut = len(steps) == commits and bool(steps[-1].entry.parents)
+    is_cut = len(steps) < len(line) or (len(line) == commits and bool(line[-1].parents))
     return Nearest(tuple(Link(source, tuple(sorted(paths))) for source, paths in newest_first), is_cut=is_cut)
 
 
@@ -241,8 +242,9 @@ def nearest_results(past: Past, commit_id: str, *, commits: int) -> Nearest:
     is_cut = False
     for branch in past.repository.branches()[:MAX_BRANCHES]:
         line = past.line_to(past.head(branch), commit_id, nearest=commits + 1)[::-1]
-        is_cut = is_cut or len(line) > commits
-        for link in _made_directly(past, past.stepped(line)):
+        steps = past.stepped_in_time(line)
+        is_cut = is_cut or len(line) > commits or len(steps) < len(line)
+        for link in _made_directly(past, steps):
             if len(found) >= MAX_COMMITS:
                 return Nearest(tuple(found.values()), is_cut=True)
             found.setdefault(link.entry.id, link)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 
 from perago.errors import RuntimeConfigError, StoreError, WorkspaceStorageError
@@ -20,6 +21,10 @@ from perago.stores.provider import RepositoryAddress
 
 _CHUNKS = (20, 100, 500)
 """Commits that are read at once: few at first, for most questions end soon. The last number is used again."""
+
+_FIRST_IN_TIME = 4
+"""Commits whose changes are read at first if there is a limit of time; then twice as many each time, as far as there is
+time for them. lakeFS takes a tenth of a second for one if there are 100,000 files."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,28 @@ class Past:
     """The history of a repository. Make it by `open_past`.
 
     Every method raises `StoreError` if the repository cannot be read.
+
+    Args:
+        seconds: for reading what commits changed that the index does not know. Default: no limit.
+
+    Attributes:
+        unread: commits that were asked about, and for which there was not enough time.
     """
 
-    def __init__(self, repository: Repository, store: ReusableStore, index: HistoryIndex, address: RepositoryAddress):
+    def __init__(
+        self,
+        repository: Repository,
+        store: ReusableStore,
+        index: HistoryIndex,
+        address: RepositoryAddress,
+        seconds: float | None = None,
+    ) -> None:
         self.repository = repository
         self.address = address
+        self.unread: list[CommitEntry] = []
         self._store = store
         self._index = index
+        self._seconds = seconds
 
     def head(self, branch: str) -> str:
         """Full id of the head of a branch.
@@ -64,7 +84,11 @@ class Past:
 
     def newest_of_run(self, run: str) -> CommitEntry | None:
         """The newest commit of a run, by its id."""
-        return self._index.newest_of_run(run)
+        return next(iter(self.of_run(run, limit=1)), None)
+
+    def of_run(self, run: str, *, limit: int) -> list[CommitEntry]:
+        """The newest commits of a run, by its id, on any branch, newest first."""
+        return self._index.of_run(run, limit=limit)
 
     def earlier_of_task(self, entry: CommitEntry, *, limit: int) -> list[CommitEntry]:
         """The newest older commits of the task of a commit that have a key, on any branch, newest first.
@@ -94,27 +118,49 @@ class Past:
         return self._index.line_to(start, end, nearest=nearest)
 
     def steps(self, start: str) -> Iterator[Step]:
-        """As `line`, with what each changed."""
+        """As `line`, with what each changed. Ends before the first of those that are `unread`."""
         waiting: list[CommitEntry] = []
         chunks = iter(_CHUNKS)
         size = next(chunks)
         for entry in self.line(start):
             waiting.append(entry)
             if len(waiting) == size:
-                yield from self.stepped(waiting)
+                found = self.stepped_in_time(waiting)
+                yield from found
+                if len(found) < size:
+                    return
                 waiting, size = [], next(chunks, _CHUNKS[-1])
-        yield from self.stepped(waiting)
+        yield from self.stepped_in_time(waiting)
 
     def stepped(self, entries: Sequence[CommitEntry]) -> list[Step]:
-        """Commits with what they changed."""
+        """Commits with what they changed, whatever time it takes."""
         known = self._index.changes(entry.id for entry in entries)
-        missing = [entry for entry in entries if entry.id not in known]
-        if missing:
-            found = map(CommitChanges.of, self._store.changes_of(self.address.name, missing))
-            new = dict(zip((entry.id for entry in missing), found, strict=True))
-            self._index.keep_changes(new)
-            known |= new
+        known |= self._read([entry for entry in entries if entry.id not in known])
         return [Step(entry, known[entry.id]) for entry in entries]
+
+    def stepped_in_time(self, entries: Sequence[CommitEntry]) -> list[Step]:
+        """As `stepped`, but only those before the first that is `unread`."""
+        if self._seconds is None:
+            return self.stepped(entries)
+        known = self._index.changes(entry.id for entry in entries)
+        missing, size = [entry for entry in entries if entry.id not in known], _FIRST_IN_TIME
+        while missing and size > 0 and self._seconds > 0:
+            began = time.monotonic()
+            known |= self._read(missing[:size])
+            took = max(time.monotonic() - began, 1e-6)
+            self._seconds -= took
+            missing, size = missing[size:], min(2 * size, int(size * self._seconds / took))
+        self.unread += missing
+        return [Step(entry, known[entry.id]) for entry in takewhile(lambda entry: entry.id in known, entries)]
+
+    def _read(self, entries: Sequence[CommitEntry]) -> dict[str, CommitChanges]:
+        """What commits changed, from the store. The index keeps it."""
+        if not entries:
+            return {}
+        found = map(CommitChanges.of, self._store.changes_of(self.address.name, entries))
+        new = dict(zip((entry.id for entry in entries), found, strict=True))
+        self._index.keep_changes(new)
+        return new
 
     def whole(self, step: Step) -> CommitChanges:
         """All that a commit changed, also where the index keeps only a part."""
@@ -125,8 +171,11 @@ class Past:
 
 
 @contextmanager
-def open_past(address: RepositoryAddress) -> Iterator[Past]:
+def open_past(address: RepositoryAddress, *, seconds: float | None = None) -> Iterator[Past]:
     """The history of a repository, as of now.
+
+    Args:
+        seconds: see `Past`.
 
     Raises:
         RepositoryNotFoundError, StoreError: it cannot be read.
@@ -135,7 +184,7 @@ def open_past(address: RepositoryAddress) -> Iterator[Past]:
         if not isinstance(repository, ReusableStore):
             raise StoreError(f"the history of {address.argument} cannot be read as a whole; use `perago log` alone")
         index.refresh(partial(repository.commits_since, address.name))
-        yield Past(repository, repository, index, address)
+        yield Past(repository, repository, index, address, seconds)
 
 
 @contextmanager

@@ -78,8 +78,10 @@ def _files(past: Past, stamp: Stamp, before: str, after: str) -> Sequence[Differ
     if before not in names:
         return [OTHER_FILES]
     try:
-        steps = past.stepped(line[: names.index(before)])
-        if sum(step.changes.added + step.changes.modified + step.changes.deleted for step in steps) > MAX_CHANGED:
+        between = line[: names.index(before)]
+        steps = past.stepped_in_time(between)
+        changed = sum(step.changes.added + step.changes.modified + step.changes.deleted for step in steps)
+        if len(steps) < len(between) or changed > MAX_CHANGED:
             return [OTHER_FILES]
         changes = past.repository.changes(before, after)
     except StoreError:

@@ -263,6 +263,8 @@ class PublicationTarget:
                 plan = self._validated(plan, seen)
             how = None if plan is None or isinstance(plan, Refuse) else self._how(plan)
             span.note(head=history.head, commits=len(history.commits), plan=_name(plan), how=how)
+            if record.workflow is not None:
+                span.note(root=record.workflow_instance_id, root_workflow=record.workflow)
             match plan:
                 case Seal(_, completes) | Complete(completes):
                     span.note(completes=completes)

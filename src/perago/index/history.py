@@ -184,14 +184,15 @@ class HistoryIndex:
 
         return self._read(question)
 
-    def newest_of_run(self, run: str) -> CommitEntry | None:
-        """The newest commit of a run, by its id."""
+    def of_run(self, run: str, *, limit: int) -> list[CommitEntry]:
+        """The newest commits of a run, by its id, on any branch, newest first."""
 
-        def question(connection: Connection) -> CommitEntry | None:
-            found = connection.execute(
-                "SELECT id FROM commits WHERE run = ? ORDER BY rank DESC LIMIT 1", (clean(run),)
-            ).fetchone()
-            return None if found is None else read(connection, text_in(found[0]))
+        def question(connection: Connection) -> list[CommitEntry]:
+            rows = connection.execute(
+                "SELECT id FROM commits WHERE run = ? ORDER BY rank DESC LIMIT ?", (clean(run), limit)
+            )
+            found = (read(connection, text_in(commit_id)) for (commit_id,) in rows)
+            return [entry for entry in found if entry is not None]
 
         return self._read(question)
 

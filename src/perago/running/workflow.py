@@ -41,16 +41,24 @@ from perago.running.watch import RunObserver
 from perago.running.workflow_request import WorkflowRequest, recorded_retries
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.series import SeriesRecorder
+from perago.telemetry.facts import Outcome, WorkflowFact
 from perago.telemetry.sink import Telemetry
 from perago.values.json_text import JsonObject
 from perago.values.models import AttemptIdentity, EngineTask, RuntimeTaskResult
-from perago.values.record import TryStatus
+from perago.values.record import TryStatus, WorkflowStatus
 from perago.values.redaction import mask_text
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from perago.worker.body.sandbox import sandbox_of
 from perago.worker.executor.runner import status_to_report
 from perago.worker.process.messages import Log
 from perago.workflows.decide import Decision, Due
+
+_OUTCOMES = {
+    WorkflowStatus.COMPLETED: Outcome.COMPLETED,
+    WorkflowStatus.FAILED: Outcome.FAILED,
+    WorkflowStatus.TERMINATED: Outcome.CANCELLED,
+}
+"""Of a run that has ended, or is not carried on here."""
 
 
 @dataclass(frozen=True)
@@ -398,6 +406,17 @@ class WorkflowExecution:
 
     def go(self) -> Decision:
         """Run the workflow to its end; or, when it is cancelled, until nothing runs."""
+        fact = WorkflowFact(workflow=self.run.record.name, run_id=self.run.run_id)
+        ended = replace(fact, outcome=Outcome.CANCELLED, reason="it was interrupted")
+        self.telemetry.workflow(fact)
+        try:
+            decision = self._go()
+            ended = replace(fact, outcome=_OUTCOMES[decision.status], reason=decision.reason)
+        finally:
+            self.telemetry.workflow(ended)
+        return decision
+
+    def _go(self) -> Decision:
         with (
             ThreadPoolExecutor(len(self.slots), thread_name_prefix="perago-task") as threads,
             self._cancelling_at_an_error(),

@@ -17,7 +17,7 @@ ALL_GROUPS: frozenset[Group] = frozenset({"attempts", "workspace_io", "worker_ca
 
 
 class Outcome(enum.StrEnum):
-    """How an attempt ended."""
+    """How an attempt, or a workflow run, ended."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -49,6 +49,22 @@ class Execution:
     source: TaskSource | None = None
     trace: TraceContext | None = None
     groups: frozenset[Group] = ALL_GROUPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowFact:
+    """A workflow run of this process has begun, or ended.
+
+    Attributes:
+        workflow: name of its definition.
+        outcome: None: it has begun, or goes on.
+        reason: why it has not completed.
+    """
+
+    workflow: str
+    run_id: str
+    outcome: Outcome | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

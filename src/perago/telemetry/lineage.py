@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from perago import errors
 from perago.ports import Phase
-from perago.telemetry.facts import Execution, Outcome, PhaseFact
+from perago.telemetry.facts import Execution, Outcome, PhaseFact, WorkflowFact
 from perago.values.code import TaskSource
 from perago.values.redaction import mask_json, mask_text
 from perago.values.stores import DatasetSource
@@ -66,25 +66,32 @@ class GuardResult:
     status: TestStatus
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
+class WorkflowRun:
+    """A run of a workflow: its id, and the job."""
+
+    run_id: str
+    job: str
+
+
+@dataclass(frozen=True)
 class Parent:
     """The workflow run that an attempt belongs to.
 
     Attributes:
-        is_root: it is the outermost one.
+        root: the outermost one, which may be the same; None if it is not known.
     """
 
-    run_id: str
-    job: str
-    is_root: bool
+    run: WorkflowRun
+    root: WorkflowRun | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LineageEvent:
-    """One event of an attempt.
+    """One event of an attempt, or of a workflow run.
 
     Attributes:
-        task: name of the task definition.
+        task: name of the task definition; None of a workflow.
         reason: why it did not complete.
         about: what the standard has no name for.
     """
@@ -93,9 +100,9 @@ class LineageEvent:
     time: datetime
     run_id: str
     job: str
-    task: str
-    parent: Parent | None
-    source: TaskSource | None
+    task: str | None
+    parent: Parent | None = None
+    source: TaskSource | None = None
     inputs: tuple[Dataset, ...] = ()
     outputs: tuple[Dataset, ...] = ()
     guards: tuple[GuardResult, ...] = ()
@@ -132,6 +139,19 @@ def declared_directory(directory: str, declared: Iterable[str]) -> str:
     return max(above, key=len, default=directory)
 
 
+def workflow_event(fact: WorkflowFact, time: datetime) -> LineageEvent:
+    """The event of a workflow run that has begun or ended. What it read and wrote, its tasks tell."""
+    reason = None if fact.outcome in (None, Outcome.COMPLETED) else mask_text(fact.reason or fact.outcome.value)
+    return LineageEvent(
+        state="START" if fact.outcome is None else _STATES[fact.outcome],
+        time=time,
+        run_id=run_id_of(fact.run_id),
+        job=fact.workflow,
+        task=None,
+        reason=reason,
+    )
+
+
 class AttemptLineage:
     """The events of one attempt, from its facts in their order.
 
@@ -158,6 +178,7 @@ class AttemptLineage:
         self._how: str | None = None
         self._cached_from: str | None = None
         self._commit: str | None = None
+        self._root: WorkflowRun | None = None
         self._ended: dict[str, PhaseFact] = {}
         self._error: str | None = None
 
@@ -204,6 +225,8 @@ class AttemptLineage:
                 self._changed = mask_json(dict(told))
             case Phase.DECIDE if "plan" in told:
                 self._commit = told.get("completes")
+                if "root_workflow" in told:
+                    self._root = WorkflowRun(run_id_of(told["root"]), told["root_workflow"])
             case Phase.PUBLISH if self._commit is None:
                 self._commit = told.get("ref")
 
@@ -228,7 +251,7 @@ class AttemptLineage:
             run_id=run_id_of(execution.workflow_instance_id, execution.task_id, execution.retry_count),
             job=_job_of(execution),
             task=execution.task,
-            parent=_parent_of(execution),
+            parent=_parent_of(execution, self._root),
             source=execution.source,
             inputs=tuple(self._inputs()),
             outputs=outputs,
@@ -321,11 +344,11 @@ def _job_of(execution: Execution) -> str:
     return f"{execution.workflow}.{execution.reference_task_name or execution.task}"
 
 
-def _parent_of(execution: Execution) -> Parent | None:
+def _parent_of(execution: Execution, root: WorkflowRun | None) -> Parent | None:
     if execution.workflow is None:
         return None
-    run_id = run_id_of(execution.workflow_instance_id)
-    return Parent(run_id=run_id, job=execution.workflow, is_root=execution.is_whole)
+    run = WorkflowRun(run_id_of(execution.workflow_instance_id), execution.workflow)
+    return Parent(run, run if execution.is_whole else root)
 
 
 def _nowhere(repository: str) -> DatasetSource:

@@ -13,16 +13,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from openlineage.client import OpenLineageClient, event_v2, facet_v2
 
 from perago._version import __version__
-from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
+from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue, WorkflowFact
 from perago.telemetry.instruments import LINEAGE_DROPPED, Instrument
-from perago.telemetry.lineage import AttemptLineage, Dataset, LineageEvent, Parent
+from perago.telemetry.lineage import AttemptLineage, Dataset, LineageEvent, Parent, workflow_event
 from perago.telemetry.sink import Reading
-from perago.values.code import TaskSource
 from perago.values.redaction import text_of
 from perago.values.stores import DatasetSource
 from perago.values.trace_context import TraceContext
@@ -119,6 +119,9 @@ class OpenLineageTelemetry:
         attempt = self._attempts.pop(execution_id, None)
         if attempt is not None:
             self._guarded(lambda: self._put(*attempt.end(outcome, reason)))
+
+    def workflow(self, fact: WorkflowFact) -> None:
+        self._guarded(lambda: self._put(workflow_event(fact, datetime.now(UTC))))
 
     def count(self, instrument: Instrument) -> None:
         """See `Both`: metrics are another sink's."""
@@ -279,7 +282,7 @@ def run_event(event: LineageEvent, namespace: str) -> event_v2.RunEvent:
         eventType=event_v2.RunState[event.state],
         eventTime=event.time.isoformat(timespec="milliseconds"),
         run=event_v2.Run(runId=event.run_id, facets=_run_facets(event, namespace)),
-        job=event_v2.Job(namespace=namespace, name=event.job, facets=_job_facets(event.source)),
+        job=event_v2.Job(namespace=namespace, name=event.job, facets=_job_facets(event)),
         inputs=[_input(dataset) for dataset in event.inputs],
         outputs=[_output(dataset) for dataset in event.outputs],
         producer=PRODUCER,
@@ -287,13 +290,14 @@ def run_event(event: LineageEvent, namespace: str) -> event_v2.RunEvent:
 
 
 def _run_facets(event: LineageEvent, namespace: str) -> dict[str, facet_v2.RunFacet]:
-    own = facet_v2.RunFacet(producer=PRODUCER).with_additional_properties(task=event.task, **event.about)
     found: dict[str, Any] = {
         "processing_engine": facet_v2.processing_engine_run.ProcessingEngineRunFacet(
             version=__version__, name="Perago", producer=PRODUCER
         ),
-        "perago_attempt": own,
     }
+    if event.task is not None:
+        about = {"task": event.task, **event.about}
+        found["perago_attempt"] = facet_v2.RunFacet(producer=PRODUCER).with_additional_properties(**about)
     if event.parent is not None:
         found["parent"] = _parent_facet(event.parent, namespace)
     if event.guards:
@@ -312,22 +316,27 @@ def _run_facets(event: LineageEvent, namespace: str) -> dict[str, facet_v2.RunFa
 
 
 def _parent_facet(parent: Parent, namespace: str) -> facet_v2.RunFacet:
-    found = facet_v2.parent_run
-    root = found.Root(run=found.RootRun(runId=parent.run_id), job=found.RootJob(namespace=namespace, name=parent.job))
+    found, run, root = facet_v2.parent_run, parent.run, parent.root
     return found.ParentRunFacet(
-        run=found.Run(runId=parent.run_id),
-        job=found.Job(namespace=namespace, name=parent.job),
-        root=root if parent.is_root else None,
+        run=found.Run(runId=run.run_id),
+        job=found.Job(namespace=namespace, name=run.job),
+        root=None
+        if root is None
+        else found.Root(run=found.RootRun(runId=root.run_id), job=found.RootJob(namespace=namespace, name=root.job)),
         producer=PRODUCER,
     )
 
 
-def _job_facets(source: TaskSource | None) -> dict[str, facet_v2.JobFacet]:
+def _job_facets(event: LineageEvent) -> dict[str, facet_v2.JobFacet]:
     found: dict[str, facet_v2.JobFacet] = {
         "jobType": facet_v2.job_type_job.JobTypeJobFacet(
-            processingType="BATCH", integration="PERAGO", jobType="TASK", producer=PRODUCER
+            processingType="BATCH",
+            integration="PERAGO",
+            jobType="WORKFLOW" if event.task is None else "TASK",
+            producer=PRODUCER,
         )
     }
+    source = event.source
     if source is None:
         return found
     if source.text is not None:

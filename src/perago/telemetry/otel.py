@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from perago._version import __version__
-from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
+from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue, WorkflowFact
 from perago.telemetry.instruments import Instrument
 from perago.telemetry.measures import AttemptMeasures, Measurement
 from perago.telemetry.otel_metrics import OtelMetrics
@@ -113,6 +113,9 @@ class OtelTelemetry:
 
     def end(self, execution_id: str, outcome: Outcome, reason: str | None = None) -> None:
         self._guarded(lambda: self._end(execution_id, outcome, reason))
+
+    def workflow(self, fact: WorkflowFact) -> None:
+        """Metrics and traces are of attempts."""
 
     def count(self, instrument: Instrument) -> None:
         self._guarded(lambda: self._metrics.record([Measurement(instrument, 1)]))

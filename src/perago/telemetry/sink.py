@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
+from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue, WorkflowFact
 from perago.telemetry.instruments import Instrument
 from perago.values.trace_context import TraceContext
 
@@ -37,6 +37,10 @@ class Telemetry(Protocol):
         """The attempt has ended."""
         ...
 
+    def workflow(self, fact: WorkflowFact) -> None:
+        """A workflow run of this process has begun or ended."""
+        ...
+
     def count(self, instrument: Instrument) -> None:
         """Count an event of the worker itself."""
         ...
@@ -61,6 +65,8 @@ class _Off:
     def value(self, execution_id: str, value: TaskValue) -> None: ...
 
     def end(self, execution_id: str, outcome: Outcome, reason: str | None = None) -> None: ...
+
+    def workflow(self, fact: WorkflowFact) -> None: ...
 
     def count(self, instrument: Instrument) -> None: ...
 
@@ -101,6 +107,10 @@ class Both:
     def end(self, execution_id: str, outcome: Outcome, reason: str | None = None) -> None:
         self._first.end(execution_id, outcome, reason)
         self._second.end(execution_id, outcome, reason)
+
+    def workflow(self, fact: WorkflowFact) -> None:
+        self._first.workflow(fact)
+        self._second.workflow(fact)
 
     def count(self, instrument: Instrument) -> None:
         self._first.count(instrument)

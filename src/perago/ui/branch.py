@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from perago.asking.log import Wanted, as_log_entry, judged, read_time
-from perago.asking.past import Past
+from perago.asking.past import Past, Step
+from perago.index.tables import CommitChanges
 from perago.ports import CommitEntry
 from perago.running.history import CommitSummary
 from perago.ui.source import Source
+from perago.values.models import Changes
 
 SHOWN = 30
 """Commits on a page."""
@@ -62,6 +64,8 @@ class BranchPage:
         branches: all of them, to choose from.
         looked_at: number of commits that were looked at for these.
         before: the commit that the next page begins with; None at the end.
+        uncounted: ids of commits on it whose numbers of changed files are not known yet.
+        is_reading: what commits changed is being read, so that the page will show more.
     """
 
     question: BranchQuestion
@@ -69,6 +73,8 @@ class BranchPage:
     cards: Sequence[Card]
     looked_at: int
     before: str | None
+    uncounted: Sequence[str] = ()
+    is_reading: bool = False
 
 
 def branch_page(source: Source, question: BranchQuestion) -> BranchPage:
@@ -84,10 +90,21 @@ def branch_page(source: Source, question: BranchQuestion) -> BranchPage:
         branches = past.repository.branches()
         start = past.resolve(question.before) if question.before else past.head(question.name)
         found, looked_at, before = looked_through(past, start, wanted)
-        commits = [CommitSummary.of(as_log_entry(step)) for step in past.stepped(found)]
+        known = past.stepped_in_time(found)
+        uncounted = found[len(known) :]
+        steps = [*known, *(Step(entry, CommitChanges.of(Changes())) for entry in uncounted)]
+        commits = [CommitSummary.of(as_log_entry(step)) for step in steps]
     names = {run.run_id: run.task_name for run in source.all_runs()}
     cards = cards_of(commits, names)
-    return BranchPage(question=question, branches=branches, cards=cards, looked_at=looked_at, before=before)
+    return BranchPage(
+        question=question,
+        branches=branches,
+        cards=cards,
+        looked_at=looked_at,
+        before=before,
+        uncounted=[entry.id for entry in uncounted],
+        is_reading=bool(past.unread),
+    )
 
 
 def wanted_by(question: BranchQuestion, now: datetime) -> Wanted:
@@ -116,7 +133,8 @@ def looked_through(past: Past, start: str, wanted: Wanted) -> tuple[list[CommitE
         looked_at += 1
         if is_wanted:
             found.append(entry)
-    return found, looked_at, None
+    unread = next((entry for entry in past.unread if not wanted.is_before(entry.time)), None)
+    return found, looked_at, None if unread is None else unread.id
 
 
 def cards_of(commits: Iterable[CommitSummary], names: dict[str, str]) -> list[Card]:

@@ -116,6 +116,7 @@ class LineagePage:
     Attributes:
         sources_are_cut, results_are_cut: there may be more among commits that were not looked at.
         looked_at: how many were, before it, and after it on each branch.
+        is_reading: for want of time, not all of these were; the rest is being read.
     """
 
     commit: str
@@ -125,6 +126,7 @@ class LineagePage:
     results: Sequence[Related]
     results_are_cut: bool
     looked_at: int
+    is_reading: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,7 @@ class FilePage:
     Attributes:
         shown_as: what a browser can show it as, sealed; None if it is neither, or too large.
         changed_by: the commit that gave it this content; None if that is not known.
+        is_reading: it is not known yet, because what older commits changed is being read.
     """
 
     commit: str
@@ -143,6 +146,7 @@ class FilePage:
     changed_by: Related | None
     shown_as: Literal["page", "drawing"] | None
     preview: Preview
+    is_reading: bool = False
 
 
 def commit_page(source: Source, ref: str) -> CommitPage:
@@ -210,6 +214,7 @@ def lineage_page(source: Source, ref: str) -> LineagePage:
         results=[_related(link.entry, link.paths) for link in after.links[:MAX_RELATED]],
         results_are_cut=after.is_cut or len(after.links) > MAX_RELATED,
         looked_at=MAX_LOOKED_AT,
+        is_reading=bool(past.unread),
     )
 
 
@@ -229,9 +234,10 @@ def file_page(source: Source, ref: str, path: str) -> FilePage:
         path=path,
         size=found.size,
         can_download=found.size <= MAX_DOWNLOAD,
-        changed_by=_related(made[0].entry, (path,)) if made else None,
+        changed_by=_related(made[0].entry, (path,)) if made and not past.unread else None,
         shown_as=None if content is None else SHOWN_AS.get(_suffix(path)),
         preview=Preview(kind="large") if content is None else preview_of(path, content),
+        is_reading=bool(past.unread),
     )
 
 

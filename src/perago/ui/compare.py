@@ -73,7 +73,7 @@ def compare_page(source: Source, names: Sequence[str]) -> ComparePage:
     if len(names) < 2:
         return ComparePage(of=(), facts=(), curves=(), files=(), has_more=False)
     with source.past() as past:
-        columns = [column(past, name) for name in names]
+        columns = [column(past, source.engine, name) for name in names]
         files = _files(past, columns) if len(names) == 2 else []
     return ComparePage(
         of=[_compared(one) for one in columns],

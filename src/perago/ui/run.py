@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from perago.engines.local import RunSummary
@@ -31,7 +30,7 @@ MAX_TRIES = 200
 """Tries on a page, the newest ones."""
 
 MAX_LOOKED_AT = 1_500
-"""Commits that are looked at for those of the run: its tasks, each with a seal, and some of others between them."""
+"""Commits of a run that are looked at for what it took from the cache."""
 
 NOTHING: Mapping[str, TryNotes] = {}
 
@@ -106,10 +105,9 @@ def _cached(source: Source, run_id: str) -> Mapping[str, str]:
     """By the path of a task of a run, the full id of the commit whose result its newest publication took."""
     found: dict[str, str] = {}
     with suppress(StoreError, NoRepositoryError), source.past() as past:
-        newest = past.newest_of_run(run_id)
-        for entry in islice(past.line(newest.id), MAX_LOOKED_AT) if newest is not None else ():
+        for entry in past.of_run(run_id, limit=MAX_LOOKED_AT):
             stamp = entry.stamp
-            if stamp is not None and stamp.logical_task[0] == run_id and stamp.cached_from is not None:
+            if stamp is not None and stamp.cached_from is not None:
                 found.setdefault(stamp.logical_task[1], stamp.cached_from)
     return found  # without it, the run is shown all the same
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +11,24 @@ from typing import TYPE_CHECKING
 
 from perago.engines.local import LocalEngine, RunSummary
 from perago.engines.local.summary import KILLED, RUNNING
+from perago.errors import PeragoError
 from perago.running.repos.address import local_engine
 from perago.stores.provider import RepositoryAddress
+from perago.values.redaction import text_of
 
 if TYPE_CHECKING:
     from perago.asking.past import Past
+    from perago.ports import CommitEntry
     from perago.ui.conductor import ConductorRuns
+
+_LOGGER = logging.getLogger("perago.ui")
+
+READ_SECONDS = 0.5
+"""For reading what commits changed, for a page that looks at many of them."""
+
+READ_AT_ONCE = 4
+"""Commits whose changes are read in the background before the index keeps them. A lakeFS server compares as many at a
+time, and has to answer pages beside that."""
 
 _SECOND = len("20260101-000000")
 
@@ -32,6 +45,8 @@ class Source:
         branch: the branch to show unless another one is named.
         root: the workspace root of this host's worker; None for none.
         conductor: the runs on a server; None for those of this machine alone.
+        read_seconds: limit for reading what commits changed, for one page. The rest is read in the background. Default:
+            no limit.
     """
 
     def __init__(
@@ -40,12 +55,16 @@ class Source:
         branch: str,
         root: Path | None = None,
         conductor: ConductorRuns | None = None,
+        *,
+        read_seconds: float | None = None,
     ) -> None:
         self.address = address
         self.branch = branch
         self.root = root
         self.conductor = conductor
         self.engine: LocalEngine = local_engine(address)
+        self._read_seconds = read_seconds
+        self._reading = threading.Lock()
         self._listing = threading.Lock()
         self._known: dict[str, tuple[object, RunSummary]] = {}
 
@@ -66,8 +85,27 @@ class Source:
 
         if self.address is None:
             raise NoRepositoryError("there is no repository to show; start `perago ui --repo REPO`")
-        with open_past(self.address) as past:
+        is_reading = self._read_seconds is not None and self._reading.locked()
+        with open_past(self.address, seconds=0.0 if is_reading else self._read_seconds) as past:
             yield past
+        self._read_on(self.address, past.unread)
+
+    def _read_on(self, address: RepositoryAddress, unread: Sequence[CommitEntry]) -> None:
+        """Read what commits changed in the background, for the pages that follow. One page's commits at a time."""
+        if unread and self._reading.acquire(blocking=False):
+            threading.Thread(target=self._read, args=(address, unread), name="perago-changes", daemon=True).start()
+
+    def _read(self, address: RepositoryAddress, unread: Sequence[CommitEntry]) -> None:
+        from perago.asking.past import open_past
+
+        try:
+            with open_past(address) as past:
+                for start in range(0, len(unread), READ_AT_ONCE):
+                    past.stepped(unread[start : start + READ_AT_ONCE])
+        except PeragoError as exc:  # the next page that asks says so
+            _LOGGER.debug("what commits changed was not read in the background: %s", text_of(exc))
+        finally:
+            self._reading.release()
 
     def all_runs(self) -> list[RunSummary]:
         """The runs of this machine, and those of the server as they were read last, newest first.

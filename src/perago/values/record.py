@@ -108,6 +108,7 @@ class InstanceRecord:
         parts: the sub-workflows' instances that `tries` has: their ids, with the path of each from the root.
         unread: paths of sub-workflows whose tries `tries` lacks, with the id of the instance, or "" if it is unknown.
         params: of the root, secrets masked; None if it has none, or it is unknown which of them are secrets.
+        workflow: name of the root's workflow; None if it is unknown.
     """
 
     workflow_instance_id: str
@@ -115,6 +116,7 @@ class InstanceRecord:
     parts: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
     params: JsonObject | None = None
+    workflow: str | None = None
 
     def find(self, task_id: str) -> TryRecord | None:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)

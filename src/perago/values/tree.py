@@ -18,6 +18,7 @@ class WorkflowInstance:
         tries: in the order in which they were added, with the names that they have in this instance.
         parent_id, parent_task_id: for a sub-workflow, the instance that has started it, and the task there.
         params: its params, secrets masked; None if it has none, or it is unknown which of them are secrets.
+        name: of its workflow; None if the engine does not tell it.
     """
 
     workflow_id: str
@@ -25,6 +26,7 @@ class WorkflowInstance:
     parent_id: str | None = None
     parent_task_id: str | None = None
     params: JsonObject | None = None
+    name: str | None = None
 
     def attached(self, child: WorkflowInstance) -> WorkflowInstance:
         """This instance with the id of a child that it does not show yet: the child may run before its id is there."""
@@ -56,7 +58,7 @@ def read_tree(read: Callable[[str], WorkflowInstance], workflow_id: str, paths: 
         record = record_of_tree(instance.workflow_id, instances)
         missing = {child for path, child in record.unread.items() if path in needed and child} - tried
         if not missing:
-            return replace(record, params=instance.params)
+            return replace(record, params=instance.params, workflow=instance.name)
         for child in sorted(missing):
             tried.add(child)
             try:

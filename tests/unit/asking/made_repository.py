@@ -72,9 +72,9 @@ class MadeRepository:
     def branch_head(self, branch: str) -> str | None:
         return self.heads.get(branch)
 
-    def past(self, index: HistoryIndex) -> Past:
+    def past(self, index: HistoryIndex, seconds: float | None = None) -> Past:
         index.refresh(since(self.entries))
-        return Past(self, self, index, SimpleNamespace(name="data", argument="data.git"))
+        return Past(self, self, index, SimpleNamespace(name="data", argument="data.git"), seconds)
 
 
 def made_at_random(seed: int, commits: int) -> MadeRepository:

@@ -154,11 +154,12 @@ def test_what_commits_changed_is_kept_up_to_a_limit(index, monkeypatch):
     assert not found[commits[1].id].is_whole
 
 
-def test_a_run_is_known_by_its_newest_commit(index):
+def test_the_commits_of_a_run_come_newest_first(index):
     commits = line(3)
     index.refresh(since(commits))
-    assert index.newest_of_run("run-1") == commits[2]
-    assert index.newest_of_run("run-2") is None
+    assert index.of_run("run-1", limit=1) == [commits[2]]
+    assert index.of_run("run-1", limit=9) == commits[::-1]
+    assert index.of_run("run-2", limit=9) == []
 
 
 @pytest.mark.parametrize("body", ['[1,0,0,["b"],[]]', "[]", "rubbish", "[1,0,0,7,7]"])

@@ -7,12 +7,14 @@ from uuid import UUID
 
 import pytest
 
-from perago.telemetry.facts import Execution, Outcome, PhaseFact
+from perago.telemetry.facts import Execution, Outcome, PhaseFact, WorkflowFact
 from perago.telemetry.lineage import (
     AttemptLineage,
+    WorkflowRun,
     declared_directory,
     directory_of,
     run_id_of,
+    workflow_event,
 )
 from perago.values.stores import DatasetSource
 
@@ -133,7 +135,7 @@ def test_a_publication_is_a_run_from_input_to_output():
     )
     assert (start.state, end.state) == ("START", "COMPLETE")
     assert start.run_id == end.run_id
-    assert (start.job, start.parent.job, start.parent.is_root) == ("nightly.clean_it", "nightly", True)
+    assert (start.job, start.parent.run.job, start.parent.root) == ("nightly.clean_it", "nightly", start.parent.run)
     assert places(start.inputs) == [("main/raw", INPUT)]
     assert start.outputs == ()
     assert places(end.inputs) == [("main/raw", INPUT)]
@@ -143,6 +145,30 @@ def test_a_publication_is_a_run_from_input_to_output():
     assert end.inputs[0].source.namespace == "lakefs://birds"
     assert [guard.status for guard in end.guards] == ["pass", "pass", "pass"]
     assert (end.about["how"], end.about["outcome"], end.reason) == ("published", "completed", None)
+
+
+def test_the_outermost_workflow_is_told_once_it_is_known():
+    decided = done("decide", plan="publish", how="published", root="run-0", root_workflow="weekly")
+    start, end = events(reads(), decided, is_whole=False)
+    assert (start.parent.root, end.parent.root) == (None, WorkflowRun(run_id_of("run-0"), "weekly"))
+    assert start.parent.run == end.parent.run == WorkflowRun(run_id_of("run-1"), "nightly")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "reason"),
+    [
+        (None, "START", None),
+        (Outcome.COMPLETED, "COMPLETE", None),
+        (Outcome.FAILED, "FAIL", "task 'clean' is FAILED"),
+        (Outcome.CANCELLED, "ABORT", "cancelled"),
+    ],
+)
+def test_a_workflow_run_has_events_of_its_own_and_is_the_parent_of_its_tasks(outcome, state, reason):
+    told = reason if outcome is Outcome.FAILED else None
+    event = workflow_event(WorkflowFact(workflow="nightly", run_id="run-1", outcome=outcome, reason=told), NOW)
+    assert (event.state, event.job, event.reason, event.time) == (state, "nightly", reason, NOW)
+    (start, *_) = events(reads())
+    assert start.parent.run == WorkflowRun(event.run_id, event.job)
 
 
 def test_a_prefix_is_part_of_names_and_patterns():

@@ -15,7 +15,7 @@ from openlineage.client.serde import Serde
 from lineage_schema import expect_valid
 from perago.telemetry.facts import Execution, Outcome, PhaseFact
 from perago.telemetry.instruments import LINEAGE_DROPPED
-from perago.telemetry.lineage import Dataset, GuardResult, LineageEvent, Parent
+from perago.telemetry.lineage import Dataset, GuardResult, LineageEvent, Parent, WorkflowRun
 from perago.telemetry.openlineage import OpenLineageTelemetry, may_help, open_client, run_event
 from perago.telemetry.sink import OFF, Both
 from perago.values.code import CodeVersion, TaskSource
@@ -36,6 +36,7 @@ SOURCE = TaskSource(
     path="tasks/clean.py",
     version=CodeVersion("c" * 40, is_dirty=False),
 )
+NIGHTLY, WEEKLY = WorkflowRun(RUN, "nightly"), WorkflowRun("48a01286-6b8a-5d2d-b020-2300176cfd28", "weekly")
 GUARDS = (
     GuardResult("require_glob('clean/*.csv')", "require_glob", "pass"),
     GuardResult("is_sound", "function", "fail"),
@@ -52,7 +53,7 @@ def event(**given) -> LineageEvent:
             "run_id": RUN,
             "job": "nightly.clean",
             "task": "clean_penguins",
-            "parent": Parent(run_id=RUN, job="nightly", is_root=True),
+            "parent": Parent(NIGHTLY, root=NIGHTLY),
             "source": SOURCE,
             "inputs": (READ,),
             "about": ABOUT,
@@ -70,7 +71,9 @@ def written(told: LineageEvent) -> dict:
     [
         {},
         {"parent": None, "source": None, "inputs": ()},
-        {"parent": Parent(run_id=RUN, job="nightly", is_root=False), "source": TaskSource()},
+        {"parent": Parent(NIGHTLY, root=WEEKLY), "source": TaskSource()},
+        {"parent": Parent(NIGHTLY, root=None)},
+        {"task": None, "parent": None, "source": None, "inputs": (), "about": {}},
         {"source": TaskSource(text="x", repository="ssh://h/r", path="p", version=CodeVersion("c" * 40, True))},
         {"state": "COMPLETE", "outputs": (MADE,), "guards": GUARDS, "about": {**ABOUT, "how": "published"}},
         {"state": "COMPLETE", "inputs": (WHOLE,), "outputs": (WHOLE, MADE), "about": {"how": "cached"}},
@@ -78,7 +81,19 @@ def written(told: LineageEvent) -> dict:
         {"state": "ABORT", "reason": "cancelled"},
         {"state": "OTHER", "reason": "given back"},
     ],
-    ids=["start", "task alone", "sub-workflow", "dirty", "complete", "cached", "fail", "abort", "other"],
+    ids=[
+        "start",
+        "task alone",
+        "sub-workflow",
+        "root unknown",
+        "workflow",
+        "dirty",
+        "complete",
+        "cached",
+        "fail",
+        "abort",
+        "other",
+    ],
 )
 def test_each_kind_of_event_is_valid_by_the_specification(given):
     expect_valid(written(event(**given)))
@@ -104,6 +119,17 @@ def test_an_event_has_the_facets_of_the_standard():
     parent = told["run"]["facets"]["parent"]
     assert parent["run"]["runId"] == parent["root"]["run"]["runId"] == RUN
     assert (told["job"]["namespace"], told["job"]["name"]) == ("perago", "nightly.clean")
+
+
+def test_a_workflow_run_is_told_from_an_attempt_and_a_root_from_a_parent():
+    whole = written(event(job="nightly", task=None, parent=None, source=None, about={}))
+    assert whole["job"]["facets"]["jobType"]["jobType"] == "WORKFLOW"
+    assert "perago_attempt" not in whole["run"]["facets"]
+    told = written(event(parent=Parent(NIGHTLY, root=WEEKLY)))
+    assert told["job"]["facets"]["jobType"]["jobType"] == "TASK"
+    parent = told["run"]["facets"]["parent"]
+    assert (parent["job"]["name"], parent["root"]["job"]["name"]) == ("nightly", "weekly")
+    assert parent["root"]["run"]["runId"] == WEEKLY.run_id
 
 
 def test_code_that_differs_from_its_commit_has_no_version():

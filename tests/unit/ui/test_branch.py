@@ -14,6 +14,7 @@ from perago.running.repos.address import parse_address
 from perago.ui import branch
 from perago.ui.branch import BranchQuestion, cards_of, wanted_by
 from ui_pages import HOSTILE, opened, repository, text_of
+from waiting import wait_for
 
 AT = datetime(2026, 11, 29, 12, tzinfo=UTC)
 OWN = CommitSummary(
@@ -101,6 +102,32 @@ def test_a_page_stops_looking_and_says_where(history, monkeypatch):
         assert (page["cards"], page["looked_at"]) == ([], 3)
         assert page["before"]
         assert "None of these 3 commits fits" in text_of(browser.get("/branch", params={"task": "none"}).text)
+
+
+def test_what_there_is_no_time_for_is_read_in_the_background(history):
+    """No page waits for what commits changed: on lakeFS, that may take minutes."""
+    with opened(history, read_seconds=0.0) as browser:
+        first = browser.get("/branch.json").json()
+        assert (len(first["uncounted"]), first["is_reading"]) == (5, True)
+        wait_for(lambda: not browser.get("/branch.json").json()["is_reading"], "the commits to be read")
+        page = browser.get("/branch.json").json()
+        assert page["uncounted"] == []
+        assert {commit["added"] for card in page["cards"] for commit in card["commits"]} == {1}
+
+
+def test_the_path_of_a_file_is_followed_as_far_as_it_is_known(history):
+    with opened(history, read_seconds=0.0) as browser:
+        asked = {"path": "raw/**"}
+        told = browser.get("/branch", params=asked).text
+        assert "still reading what commits changed" in text_of(told)
+        assert 'rel="next"' in told
+
+        def found():
+            page = browser.get("/branch.json", params=asked).json()
+            return [commit["subject"] for card in page["cards"] for commit in card["commits"]]
+
+        wait_for(lambda: found() == ["Imported raw data"], "the commit of the directory")
+        assert "still reading" not in text_of(browser.get("/branch", params=asked).text)
 
 
 def test_what_others_wrote_is_text(history):

@@ -88,11 +88,13 @@ def test_sub_workflows_that_nothing_asks_for_are_not_read():
 
 def test_a_task_of_a_sub_workflow_takes_a_read_for_each_workflow_around_it():
     engine = Engine(
-        WorkflowInstance("root", (sub("1", "c"),)),
+        WorkflowInstance("root", (sub("1", "c"),), name="nightly"),
         child("c", "1", sub("2", "d", name="deep")),
         child("d", "2", a_try("3", "x"), parent="c"),
     )
     record = engine.record("d")
+    assert record.workflow == "nightly"
+    assert record_from_json(record_to_json(record)).workflow == "nightly"
     assert engine.read == ["d", "c", "root"]
     assert [entry.reference_task_name for entry in record.tries] == ["s", "s/deep", "s/deep/x"]
     assert record.path_of("d", "x") == "s/deep/x"

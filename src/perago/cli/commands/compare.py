@@ -11,7 +11,7 @@ import click
 from perago.cli.arguments import repo_option
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell
-from perago.running.repos.address import parse_address
+from perago.running.repos.address import local_engine, parse_address
 from perago.running.text import count_text, printable, shorten, size_text
 
 if TYPE_CHECKING:
@@ -64,8 +64,11 @@ def compare(names: tuple[str, ...], repo: str, all_facts: bool, as_json: bool) -
 
     if not 2 <= len(names) <= MAX_COMPARED:
         raise click.UsageError(f"Give 2 to {MAX_COMPARED} commits or runs, such as perago compare main~ main.")
-    with before_start(), open_past(parse_address(repo)) as past:
-        columns = [column(past, name) for name in names]
+    with before_start():
+        address = parse_address(repo)
+        runs = local_engine(address)
+        with open_past(address) as past:
+            columns = [column(past, runs, name) for name in names]
     rows = rows_of(columns)
     if as_json:
         print_json([{"name": each.name, "commit": each.commit, "facts": dict(each.facts)} for each in columns])

@@ -49,11 +49,11 @@ def command(repo: str | None, branch: str, port: int, on_conductor: bool, stays_
         with before_start():
             expect_extra()
             from perago.ui.serve import serve
-            from perago.ui.source import Source
+            from perago.ui.source import READ_SECONDS, Source
 
             address = given_repository(repo)
             server = stack.enter_context(_server(address)) if on_conductor else None
-            source = Source(address, branch, workspace_root_to_look_at(None), server)
+            source = Source(address, branch, workspace_root_to_look_at(None), server, read_seconds=READ_SECONDS)
 
         def told(page: str) -> None:
             if as_json:

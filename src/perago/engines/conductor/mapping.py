@@ -126,6 +126,7 @@ def instance_of(workflow: Document) -> WorkflowInstance:
         _text_or(workflow, "parentWorkflowId", "") or None,
         _text_or(workflow, "parentWorkflowTaskId", "") or None,
         showable_params(_object(workflow, "workflowDefinition"), _object(workflow, "input")),
+        _text_or(workflow, "workflowName", "") or None,
     )
 
 

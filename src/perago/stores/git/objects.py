@@ -94,6 +94,14 @@ class ObjectReader:
         except ValueError as exc:
             raise storage_error(exc, f"reading tree {tree_id}", self._path) from exc
 
+    def entry(self, tree_id: str, name: str) -> TreeEntry | None:
+        """The entry of a tree with a name. Of a tree of many entries, only this one is parsed."""
+        data = self._read(tree_id, ObjectType.TREE)
+        try:
+            return next((_parsed(*raw) for raw in _raw_entries(data) if _decoded(raw[1]) == name), None)
+        except ValueError as exc:
+            raise storage_error(exc, f"reading tree {tree_id}", self._path) from exc
+
     def differing(self, old: str | None, new: str | None) -> list[tuple[TreeEntry | None, TreeEntry | None]]:
         """The entries in which two trees differ, before and after. None is an empty tree."""
         before, after = (b"" if tree_id is None else self._read(tree_id, ObjectType.TREE) for tree_id in (old, new))
@@ -155,7 +163,11 @@ def _raw_entries(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
 
 
 def _parsed(mode: bytes, name: bytes, object_id: bytes) -> TreeEntry:
-    return TreeEntry(name.decode("utf-8", "surrogateescape"), int(mode, 8), object_id.hex())
+    return TreeEntry(_decoded(name), int(mode, 8), object_id.hex())
+
+
+def _decoded(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
 
 
 def serialize_tree(entries: Iterable[TreeEntry]) -> bytes:

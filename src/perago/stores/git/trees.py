@@ -29,7 +29,7 @@ def find(reader: ObjectReader, tree_id: str, path: str) -> TreeEntry | None:
     for segment in path.split("/") if path else ():
         if found is None or not found.is_directory:
             return None
-        found = next((entry for entry in reader.tree(found.id) if entry.name == segment), None)
+        found = reader.entry(found.id, segment)
     return found
 
 

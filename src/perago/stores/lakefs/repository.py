@@ -339,7 +339,9 @@ class LakeFSRepository:
         """
         check_full_id(ref, self.name)
         try:
-            await self._connection.client.get_commit(self.name, ref)
+            if not self._connection.commits.has(self.name, ref):
+                commit = await self._connection.client.get_commit(self.name, ref)
+                self._connection.commits.remember(self.name, commit)
         except LakeFSError as exc:
             if exc.status not in NOT_THERE:
                 raise

@@ -233,6 +233,7 @@ def record_to_json(record: InstanceRecord) -> dict[str, Any]:
         "parts": dict(record.parts),
         "unread": dict(record.unread),
         "params": record.params,
+        "workflow": record.workflow,
         # dataclasses.asdict would copy each output deeply, only to encode it
         "tries": [{name: getattr(entry, name) for name in _TRY_FIELDS} for entry in record.tries],
     }
@@ -241,7 +242,14 @@ def record_to_json(record: InstanceRecord) -> dict[str, Any]:
 def record_from_json(value: Mapping[str, Any]) -> InstanceRecord:
     """The inverse of `record_to_json`."""
     tries = tuple(map(_try_from_json, value["tries"]))
-    return InstanceRecord(value["workflow_instance_id"], tries, value["parts"], value["unread"], value["params"])
+    return InstanceRecord(
+        value["workflow_instance_id"],
+        tries,
+        value["parts"],
+        value["unread"],
+        params=value["params"],
+        workflow=value["workflow"],
+    )
 
 
 def _try_from_json(entry: Mapping[str, Any]) -> TryRecord:

@@ -37,6 +37,10 @@ class Commits:
         self._listed: OrderedDict[tuple[str, str, str], Mapping[str, ObjectStats]] = OrderedDict()
         self._listing: dict[tuple[str, str, str], asyncio.Future[Mapping[str, ObjectStats]]] = {}
 
+    def has(self, repository: str, commit_id: str) -> bool:
+        """Whether the commit with a full id is known to exist."""
+        return (repository, commit_id) in self._known
+
     async def get(self, repository: str, commit_id: str) -> Commit:
         """The commit with a full id.
 
