@@ -21,7 +21,8 @@ from perago.workspace.warm.place import RECORD_FILE, WarmStay
 from perago.workspace.warm.record import System
 from warm_histories import run_histories
 
-HISTORIES, PARTS = int(os.environ.get("PERAGO_TEST_WARM", "200")), 4
+HISTORIES = int(os.environ.get("PERAGO_TEST_WARM", "200"))
+PARTS = max(4, HISTORIES // 250)
 CAUGHT_WITHIN = 400
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workspaces stay on Linux only")
