@@ -77,11 +77,16 @@ def lay_out(commit: Commit, workspace: Path, kept: Kept) -> dict[str, str]:
 def tree_of(top: Path) -> Tree:
     """Everything in a directory and the directory itself: mode, content, extended attributes."""
     found: Tree = {}
-    for path in [top, *top.rglob("*")]:
-        status = path.lstat()
-        content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
+    pending = [(os.fspath(top), ".")]
+    while pending:
+        path, name = pending.pop()
+        status = os.lstat(path)
+        content = Path(path).read_bytes() if stat.S_ISREG(status.st_mode) else b""
         attributes = () if stat.S_ISLNK(status.st_mode) else tuple(os.listxattr(path))
-        found[os.fspath(path.relative_to(top))] = (status.st_mode, content, attributes)
+        found[name] = (status.st_mode, content, attributes)
+        if stat.S_ISDIR(status.st_mode):
+            with os.scandir(path) as below:
+                pending += [(entry.path, f"{name}/{entry.name}".removeprefix("./")) for entry in below]
     return found
 
 
@@ -90,6 +95,8 @@ def next_tick(directory: Path) -> None:
     probe = directory / "probe"
     probe.write_bytes(b"")
     begun = probe.stat().st_mtime_ns
+    time.sleep(FINE_TICK_NS / 1e9)
+    os.utime(probe)
     while probe.stat().st_mtime_ns <= begun + FINE_TICK_NS:
         time.sleep(0.001)
         os.utime(probe)
