@@ -11,7 +11,6 @@ import yarl
 
 from perago.errors import ObjectNameError, PrefixNotFoundError, WorkspaceContentError
 from perago.http.pace import NEARBY
-from perago.ports import Kept
 from perago.stores.lakefs.materialize import list_files
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
@@ -119,7 +118,7 @@ def test_what_is_kept_is_not_fetched(there, tmp_path):
 
     client.read_object_at, client.open_object = read_and_note, open_and_note
     kept = {path: md5(files[path]) for path in ("kept/small", "kept/large")}
-    digests = download(there.transfer, commit, tmp_path / "target", kept=Kept(kept, ()))
+    digests = download(there.transfer, commit, tmp_path / "target", kept=kept)
     assert fetched == {"small", "large"}
     assert digests == {path: md5(content) for path, content in files.items()}
 

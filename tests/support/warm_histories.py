@@ -43,6 +43,10 @@ PATHS = ("a", "b", "d/a", "d/b", "d/e/a", "d/e/b", "x/y/z", "x/y", "d", "ü/ü")
 CONTENTS = (b"one", b"two", b"six", b"longer", b"", b"\0" * 9000, b"q" * 5000)
 
 
+SPECS = (WorkspaceSpec(), WorkspaceSpec(), WorkspaceSpec(include=["**"]), WorkspaceSpec(prefix="p"))
+"""Of attempts: they say whose workspaces may be taken, and nothing of what is laid out here."""
+
+
 class Killed(BaseException):
     """The process is killed: nothing that it would still do is done."""
 
@@ -405,7 +409,7 @@ class History:
         number, root = self._number, self._hosts[_SLOTS[slot]].root
         identity = AttemptIdentity(workflow_instance_id="wf", task_id=f"t{number}", retry_count=0)
         directory = AttemptDirectory.create(root, identity, "e", "w", SystemClock())
-        stay = self._place.stay(directory, "repository", WorkspaceSpec())
+        stay = self._place.stay(directory, "repository", chance.choice(SPECS))
         kept = yield (lambda: NOTHING_KEPT) if stay is None else (lambda: stay.keep(sources_of(commit)))
         if kept is None:
             self._sweep(directory, stay)

@@ -89,9 +89,9 @@ def without_an_owner(monkeypatch):
     real = WarmStay._take  # noqa: SLF001 - the bug replaces it
     taken_by = dict[Path, tuple[Path, bytes]]()
 
-    def take(self, taken):
+    def take(self, taken, *wanted):
         root, workspace = self._root, self._directory.workspace
-        if real(self, taken):
+        if real(self, taken, *wanted):
             taken_by[root] = workspace, (taken / RECORD_FILE).read_bytes()
             return True
         other, known = taken_by.pop(root, (workspace, b""))
