@@ -1,13 +1,19 @@
 """The git store passes the suite; what people do, and every look at the outcome, is git's own."""
 
 import subprocess
+from contextlib import nullcontext
 
 import pytest
 
 from git_support import GIT_ENVIRONMENT
 from perago.stores.git import GitStore
 from perago.stores.git.history import compose
-from perago.testing.contract import ReusableStoreContract, StoreContract, TransactionalStoreContract
+from perago.testing.contract import (
+    CompletingStoreContract,
+    ReusableStoreContract,
+    StoreContract,
+    TransactionalStoreContract,
+)
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 
@@ -48,7 +54,7 @@ def make_commit(store, branch, entries, message, *other_parents):
     return head, line(store, "commit-tree", line(store, "write-tree", **index), *parents, "-F", "-", data=message)
 
 
-class TestGitStore(StoreContract, TransactionalStoreContract, ReusableStoreContract):
+class TestGitStore(StoreContract, TransactionalStoreContract, ReusableStoreContract, CompletingStoreContract):
     @pytest.fixture(autouse=True)
     def consistent(self, bench):
         """`git fsck` finds nothing wrong with it afterwards."""
@@ -97,6 +103,9 @@ class TestGitStore(StoreContract, TransactionalStoreContract, ReusableStoreContr
 
     def staged(self, store):
         return line(store, "for-each-ref", "--format=%(refname)", "refs/perago").split()
+
+    def opened_again(self, store):
+        return nullcontext(GitStore(store.path))
 
     def without_repository(self, store, directory):
         return GitStore(directory), "contract"

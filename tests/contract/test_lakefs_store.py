@@ -2,12 +2,19 @@
 
 import pytest
 
-from perago.testing.contract import ReusableStoreContract, StoreContract, TransactionalStoreContract
+from perago.testing.contract import (
+    CompletingStoreContract,
+    ReusableStoreContract,
+    StoreContract,
+    TransactionalStoreContract,
+)
 from servers.fixtures import repository_on
 from servers.lakefs_hooks import LakeFSHooks, store_on
 
 
-class TestLakeFSStore(LakeFSHooks, StoreContract, TransactionalStoreContract, ReusableStoreContract):
+class TestLakeFSStore(
+    LakeFSHooks, StoreContract, TransactionalStoreContract, ReusableStoreContract, CompletingStoreContract
+):
     @pytest.fixture(autouse=True)
     def on_a_repository(self, lakefs_server):
         """A store and a repository for each test; at the end nothing uncommitted lies on the target."""
@@ -23,3 +30,6 @@ class TestLakeFSStore(LakeFSHooks, StoreContract, TransactionalStoreContract, Re
             assert merged.status == 200
             repository.delete_branch(source)
             return merged.json()["reference"]
+
+    def opened_again(self, store):
+        return store_on(self.server)

@@ -17,6 +17,7 @@ from perago.errors import (
     StoreError,
     WorkspaceContentError,
 )
+from perago.ports import Kept
 from perago.stores.git import GitStore
 from perago.values.models import Changes
 from perago.values.plans import MAX_HISTORY
@@ -238,6 +239,18 @@ def test_a_missing_blob_is_an_error_that_names_it(loose_bench):
     (loose_bench.path / "objects" / blob[:2] / blob[2:]).unlink()
     with pytest.raises(StoreError, match=rf"reading blob {blob}.*fsck"):
         loose_bench.download(base)
+
+
+def test_a_missing_blob_is_not_looked_for_where_its_file_is_kept(loose_bench, tmp_path):
+    base = loose_bench.import_files({"a": b"a", "b": b"b"})
+    blob = loose_bench.git("rev-parse", f"{base}:a")
+    (loose_bench.path / "objects" / blob[:2] / blob[2:]).unlink()
+    workspace, kept = tmp_path / "workspace", {"a": f"git-sha1:{blob}"}
+    workspace.mkdir()
+    given = loose_bench.input(base)
+    told = loose_bench.store.complete_workspace(given, EVERYTHING, workspace, lambda _: Kept(kept, ()))
+    assert [path.name for path in workspace.iterdir()] == ["b"]
+    assert told.keys() == {"a", "b"}
 
 
 def test_a_damaged_blob_is_noticed(loose_bench):

@@ -7,6 +7,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+import yarl
 
 from perago.errors import ObjectNameError, PrefixNotFoundError, WorkspaceContentError
 from perago.http.pace import NEARBY
@@ -99,6 +100,27 @@ def test_the_same_content_is_sent_once(there, tmp_path, size):
     download(there.transfer, commit, tmp_path / "target")
     assert files_of(tmp_path / "target") == files_of(there.source)
     assert [path for path in files_of(there.source) if os.access(tmp_path / "target" / path, os.X_OK)] == ["exec"]
+
+
+def test_what_is_kept_is_not_fetched(there, tmp_path):
+    files = {"small": b"1", "large": noise(3 * MIB), "kept/small": b"2", "kept/large": noise(3 * MIB, 2)}
+    commit = there.repository.commit_files("main", files)
+    fetched, client = set(), there.transfer.client
+    read_whole, open_object = client.read_object_at, client.open_object
+
+    def read_and_note(url, *arguments, **options):
+        fetched.add(yarl.URL(url).query["path"])
+        return read_whole(url, *arguments, **options)
+
+    def open_and_note(url, *arguments, **options):
+        fetched.add(yarl.URL(url).query["path"])
+        return open_object(url, *arguments, **options)
+
+    client.read_object_at, client.open_object = read_and_note, open_and_note
+    kept = {path: md5(files[path]) for path in ("kept/small", "kept/large")}
+    digests = download(there.transfer, commit, tmp_path / "target", kept=kept)
+    assert fetched == {"small", "large"}
+    assert digests == {path: md5(content) for path, content in files.items()}
 
 
 def test_include_and_exclude_say_what_is_fetched(there, tmp_path):

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 from perago.http.loop import LoopThread
+from perago.ports import Kept
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.content.upload import Upload
@@ -32,13 +33,13 @@ def transfer_to(url, server, repository, *, cache=None, ca_file=None, connection
         loop.close()
 
 
-def download(transfer, commit, target: Path, *, may_be_missing=True, done=ignore, **spec):
-    """Lay out a commit in a new directory; returns the digests."""
+def download(transfer, commit, target: Path, *, may_be_missing=True, done=ignore, kept=(), **spec):
+    """Lay out a commit in a new directory, but for what is kept, digest by path; returns the digests."""
     spec = WorkspaceSpec(**spec)
     layout = transfer.loop.run(plan_layout(transfer, commit, spec, may_be_missing=may_be_missing))
     target.mkdir(exist_ok=True)
     check_layout(layout, target)
-    return lay_out(transfer, layout, target, done)
+    return lay_out(transfer, layout, target, done, kept=Kept(dict(kept), ()))
 
 
 def upload(transfer, branch, source: Path, *, root="", deleted=(), written=None, done=ignore):

@@ -1,40 +1,50 @@
-"""Random histories of one workspace root: commits, bodies, ends of every kind, two slots.
+"""Random histories of two hosts: commits, bodies, ends of every kind, evictions, restarts, two slots at once.
 
-A warm workspace must be what a cold one is, byte for byte and mode for mode.
+A warm workspace must be what a cold one is, byte for byte and mode for mode, for as long as its attempt runs.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
 import random
 import shutil
 import stat
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from perago.files.beneath import Beneath
 from perago.ports import NOTHING_KEPT, Kept, Source, SystemClock
+from perago.testing.contract.store_races import at_once
 from perago.values.models import AttemptIdentity
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.manifest import FINE_TICK_NS
 from perago.workspace.new_files import make_directories, open_new, write_all
 from perago.workspace.patterns import Selection
-from perago.workspace.warm.place import WarmPlace, WarmStay
+from perago.workspace.scan import FileStat
+from perago.workspace.warm import record
+from perago.workspace.warm.place import RECORD_FILE, WARM_DIRECTORY, WarmPlace, WarmStay, entries
+from perago.workspace.warm.record import Record
 
 Commit = Mapping[str, tuple[bytes, bool]]
 Tree = dict[str, tuple[int, bytes, tuple[str, ...]]]
 
 PATHS = ("a", "b", "d/a", "d/b", "d/e/a", "d/e/b", "x/y/z", "x/y", "d", "ü/ü")
 CONTENTS = (b"one", b"two", b"six", b"longer", b"", b"\0" * 9000, b"q" * 5000)
+
+
+SPECS = (WorkspaceSpec(), WorkspaceSpec(), WorkspaceSpec(include=["**"]), WorkspaceSpec(prefix="p"))
+"""Of attempts: they say whose workspaces may be taken, and nothing of what is laid out here."""
 
 
 class Killed(BaseException):
@@ -71,11 +81,16 @@ def lay_out(commit: Commit, workspace: Path, kept: Kept) -> dict[str, str]:
 def tree_of(top: Path) -> Tree:
     """Everything in a directory and the directory itself: mode, content, extended attributes."""
     found: Tree = {}
-    for path in [top, *top.rglob("*")]:
-        status = path.lstat()
-        content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
+    pending = [(os.fspath(top), ".")]
+    while pending:
+        path, name = pending.pop()
+        status = os.lstat(path)
+        content = Path(path).read_bytes() if stat.S_ISREG(status.st_mode) else b""
         attributes = () if stat.S_ISLNK(status.st_mode) else tuple(os.listxattr(path))
-        found[os.fspath(path.relative_to(top))] = (status.st_mode, content, attributes)
+        found[name] = (status.st_mode, content, attributes)
+        if stat.S_ISDIR(status.st_mode):
+            with os.scandir(path) as below:
+                pending += [(entry.path, f"{name}/{entry.name}".removeprefix("./")) for entry in below]
     return found
 
 
@@ -84,6 +99,8 @@ def next_tick(directory: Path) -> None:
     probe = directory / "probe"
     probe.write_bytes(b"")
     begun = probe.stat().st_mtime_ns
+    time.sleep(FINE_TICK_NS / 1e9)
+    os.utime(probe)
     while probe.stat().st_mtime_ns <= begun + FINE_TICK_NS:
         time.sleep(0.001)
         os.utime(probe)
@@ -265,8 +282,36 @@ class Running:
     commit: Commit
 
 
+@dataclass(frozen=True)
+class Host:
+    """One that shares its disk with others, such as a container; each has a root of its own.
+
+    Attributes:
+        boot_id: of its kernel.
+    """
+
+    root: Path
+    boot_id: str
+
+
+class _Here(threading.local):
+    """The boot id that this thread sees."""
+
+    boot_id = ""
+
+
+_HERE = _Here()
+_SLOTS = {0: 0, 1: 0, 2: 1}
+"""The host of each slot."""
+
+Call = Callable[[], Any]
+Step = Generator[Call, Any, None]
+"""What a slot does next. Yields the call that may fail, be killed, or be made at once with another slot's. It is sent
+what that returns; None if the process was killed."""
+
+
 class History:
-    """One root, and what happens there.
+    """Two hosts, and what happens there.
 
     Attributes:
         kept: files that were taken over, in all.
@@ -278,12 +323,12 @@ class History:
         self.faults: list[str] = []
         self._chance = random.Random(seed)
         self._seed = seed
-        self._root = directory / "root"
+        self._hosts = [Host(directory / f"root{number}", f"boot-{number}") for number in range(2)]
         self._outside = directory / "outside"
         self._outside.mkdir(parents=True)
         self._directory = directory
         self._trees: dict[tuple[tuple[str, tuple[bytes, bool]], ...], Tree] = {}
-        self._place = WarmPlace(min_files=0, min_bytes=0, _removals=Here())
+        self._place = new_place()
         self._slots: dict[int, Running] = {}
         self._descriptors: list[int] = []
         self._number = 0
@@ -291,8 +336,9 @@ class History:
 
     def run(self, steps: int) -> None:
         try:
-            for _ in range(steps):
-                self._step()
+            with patch.object(record, "boot_id", lambda: _HERE.boot_id):
+                for _ in range(steps):
+                    self._step()
         finally:
             for running in self._slots.values():
                 if running.stay is not None:
@@ -315,54 +361,139 @@ class History:
 
     def _step(self) -> None:
         chance = self._chance
-        slot = chance.randrange(2)
         if chance.random() < 0.05:
-            self._place.evict_all(self._root)
+            self._place.evict_all(chance.choice(self._hosts).root)
+        if chance.random() < 0.03:
+            self._restart()
+        if chance.random() < 0.1:
+            self._move()
+        if chance.random() < 0.1:
+            self._change_elsewhere()
         if chance.random() < 0.2:
             self._commits[chance.randrange(3)] = self._commit(chance.choice(self._commits))
-        if slot not in self._slots:
-            self._begin(slot)
+        if chance.random() < 0.2:
+            self._take_turns(chance.sample(sorted(_SLOTS), 2))
         else:
-            self._end(slot)
+            self._take_turns([chance.choice([0, 0, 1, 1, 2])])
         self._meddle()
 
-    def _begin(self, slot: int) -> None:
+    def _take_turns(self, slots: list[int]) -> None:
+        """The next step of one slot, or of two at once."""
+        steps = [self._end(slot) if slot in self._slots else self._begin(slot) for slot in slots]
+        calls = [self._on_host(slot, next(step)) for slot, step in zip(slots, steps, strict=True)]
+        outcomes = at_once(calls) if len(calls) > 1 else [self._with_fault(calls[0])]
+        for step, outcome in zip(steps, outcomes, strict=True):
+            with suppress(StopIteration):
+                step.send(outcome)
+
+    def _on_host(self, slot: int, call: Call) -> Call:
+        def act() -> Any:
+            _HERE.boot_id = self._hosts[_SLOTS[slot]].boot_id
+            return call()
+
+        return act
+
+    def _with_fault(self, call: Call) -> Any:
+        """Mostly without. Else the process is killed at one of the calls, or one of them fails."""
+        chance = self._chance
+        fault = chance.choice([Killed(), OSError(errno.EIO, "broken"), OSError(errno.ENOSPC, "full")])
+        try:
+            with fault_at(chance.randrange(60) if chance.random() < 0.2 else None, fault):
+                return call()
+        except Killed:
+            return None
+
+    def _begin(self, slot: int) -> Step:
         chance, commit = self._chance, self._chance.choice(self._commits)
         self._number += 1
-        identity = AttemptIdentity(workflow_instance_id="wf", task_id=f"t{self._number}", retry_count=0)
-        directory = AttemptDirectory.create(self._root, identity, "e", "w", SystemClock())
-        stay = self._place.stay(directory, "repository", WorkspaceSpec())
-        try:
-            with kill_at(chance.randrange(60) if chance.random() < 0.1 else None):
-                kept = NOTHING_KEPT if stay is None else stay.keep(sources_of(commit))
-        except Killed:
+        number, root = self._number, self._hosts[_SLOTS[slot]].root
+        identity = AttemptIdentity(workflow_instance_id="wf", task_id=f"t{number}", retry_count=0)
+        directory = AttemptDirectory.create(root, identity, "e", "w", SystemClock())
+        stay = self._place.stay(directory, "repository", chance.choice(SPECS))
+        kept = yield (lambda: NOTHING_KEPT) if stay is None else (lambda: stay.keep(sources_of(commit)))
+        if kept is None:
             self._sweep(directory, stay)
             return
-        digests = lay_out(commit, directory.workspace, kept)
+        try:
+            digests = lay_out(commit, directory.workspace, kept)
+        except OSError as exc:
+            self.faults.append(f"seed {self._seed}, attempt {number}: {exc}")
+            self._sweep(directory, stay)
+            return
         if chance.random() < 0.5:
             next_tick(directory.path)
         before = tree_of(directory.workspace)
-        self._compare(commit, before)
+        self._compare(commit, before, f"attempt {number}")
         if stay is not None:
-            stay.laid_out(Selection(), digests)
+            self._on_host(slot, lambda: stay.laid_out(Selection(), digests))()
         self.kept += len(kept.digests)
         self._slots[slot] = Running(directory, stay, before, commit)
 
-    def _end(self, slot: int) -> None:
+    def _end(self, slot: int) -> Step:
         chance, running = self._chance, self._slots.pop(slot)
         workspace = running.directory.workspace
+        self._compare(running.commit, tree_of(workspace), f"attempt {running.directory.path.name}, as it ran")
         body = Body(workspace, self._outside, chance)
         body.run()
         self._descriptors += body.descriptors
-        if running.stay is None or chance.random() < 0.1:  # it fails
+        stay = running.stay
+        if stay is None or chance.random() < 0.1:  # it fails
+            yield lambda: True
+        else:
+            after = tree_of(workspace)
+            written = {path for path, what in after.items() if running.before.get(path) != what and what[1]}
+            stay.body_ended(frozenset() if chance.random() < 0.2 else frozenset(written))
+            yield stay.leave
+        self._sweep(running.directory, stay)
+
+    def _restart(self) -> None:
+        """All processes of a host are killed, and begin anew."""
+        host = self._chance.randrange(2)
+        for slot in [slot for slot in self._slots if _SLOTS[slot] == host]:
+            running = self._slots.pop(slot)
             self._sweep(running.directory, running.stay)
-            return
-        after = tree_of(workspace)
-        written = {path for path, what in after.items() if running.before.get(path) != what and what[1]}
-        running.stay.body_ended(frozenset() if chance.random() < 0.2 else frozenset(written))
-        with suppress(Killed), kill_at(chance.randrange(60) if chance.random() < 0.1 else None):
-            running.stay.leave()
-        self._sweep(running.directory, running.stay)
+        self._place = new_place()
+
+    def _move(self) -> None:
+        """Somebody moves a warm workspace from one host to the other, or copies it, with its times."""
+        chance = self._chance
+        source, target = chance.sample([host.root for host in self._hosts], 2)
+        for entry in entries(source)[:1]:
+            (target / WARM_DIRECTORY).mkdir(mode=0o700, parents=True, exist_ok=True)
+            target.chmod(0o700)
+            to = target / WARM_DIRECTORY / f"{entry.key}.{entry.bytes}.{chance.randbytes(8).hex()}"
+            if chance.random() < 0.5:
+                entry.path.rename(to)
+            else:
+                shutil.copytree(entry.path, to, symlinks=True)
+
+    def _change_elsewhere(self) -> None:
+        """A warm workspace is one of another kernel, another disk or another time: stats say nothing of its files."""
+        chance = self._chance
+        for entry in entries(chance.choice(self._hosts).root)[-1:]:
+            path = entry.path / RECORD_FILE
+            known = Record.load(path)
+            here = known.system
+            elsewhere = chance.choice(
+                [
+                    here._replace(boot_id="another"),
+                    here._replace(boot_id=""),
+                    here._replace(device=here.device + 1),
+                    here._replace(clock_offset_ns=here.clock_offset_ns + 10**9),
+                ]
+            )
+            files = dict(known.manifest.entries)
+            for name in list(files):
+                file = entry.path / "workspace" / name
+                if file.is_file() and not file.is_symlink():
+                    file.write_bytes(chance.randbytes(file.stat().st_size))
+                    os.utime(file, ns=(0, 0))
+                    files[name] = files[name]._replace(stat=FileStat.of(file.stat()))
+            next_tick(entry.path)
+            later = time.time_ns() + FINE_TICK_NS
+            path.unlink()
+            manifest = replace(known.manifest, entries=files, taken_at_ns=later)
+            replace(known, system=elsewhere, manifest=manifest).save(path)
 
     def _meddle(self) -> None:
         """What outlives an attempt writes: through hard links, and open files."""
@@ -387,11 +518,11 @@ class History:
             stay.__exit__(None, None, None)
         directory.remove()
 
-    def _compare(self, commit: Commit, found: Tree) -> None:
+    def _compare(self, commit: Commit, found: Tree, whose: str) -> None:
         wanted = self._cold(commit)
         if found != wanted:
             differs = sorted(path for path in found.keys() | wanted.keys() if found.get(path) != wanted.get(path))
-            self.faults.append(f"seed {self._seed}, attempt {self._number}: {differs}")
+            self.faults.append(f"seed {self._seed}, {whose}: {differs}")
 
     def _cold(self, commit: Commit) -> Tree:
         """What a cold lay-out of a commit makes."""
@@ -404,19 +535,24 @@ class History:
         return self._trees[key]
 
 
+def new_place() -> WarmPlace:
+    """Where workspaces of any size stay, for a new process."""
+    return WarmPlace(min_files=0, min_bytes=0, _removals=Here())
+
+
 @contextmanager
-def kill_at(call: int | None) -> Iterator[None]:
-    """Kill the process at one of the calls that change something, counted from 0; nothing is done from there on."""
+def fault_at(call: int | None, fault: BaseException) -> Iterator[None]:
+    """Raise at one of the calls that change something, counted from 0. A killed process does nothing from there on."""
     if call is None:
         yield
         return
     left = [call]
 
-    def dying(real: Callable[..., Any]) -> Callable[..., Any]:
+    def faulty(real: Callable[..., Any]) -> Callable[..., Any]:
         def act(*args: Any, **kwargs: Any) -> Any:
             left[0] -= 1
-            if left[0] < 0:
-                raise Killed
+            if left[0] == -1 or (left[0] < 0 and isinstance(fault, Killed)):
+                raise fault
             return real(*args, **kwargs)
 
         return act
@@ -424,7 +560,7 @@ def kill_at(call: int | None) -> Iterator[None]:
     names = ("rename", "replace", "mkdir", "unlink", "rmdir", "open", "fchmod", "write")
     with ExitStack() as stack:
         for name in names:
-            stack.enter_context(patch.object(os, name, dying(getattr(os, name))))
+            stack.enter_context(patch.object(os, name, faulty(getattr(os, name))))
         yield
 
 

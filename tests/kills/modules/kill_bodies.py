@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from perago import TaskContext, WorkspaceSpec, task
+from perago import Flow, TaskContext, WorkspaceSpec, task, workflow
 
 
 class Params(BaseModel):
@@ -27,3 +27,15 @@ def append(workspace: Path, params: Params, context: TaskContext) -> Result:
     (workspace / "new" / str(params.line)).parent.mkdir(exist_ok=True)
     (workspace / "new" / str(params.line)).write_text(str(params.line))
     return Result(lines=len(lines))
+
+
+class Lines(BaseModel):
+    first: int
+    second: int
+
+
+@workflow(name="append_twice", owner_email="tests@example.org")
+def append_twice(flow: Flow, params: Lines) -> Result:
+    flow.run(append, ref_="one", line=params.first)
+    last = flow.run(append, ref_="other", line=params.second)
+    return flow.output(Result, lines=last.lines)

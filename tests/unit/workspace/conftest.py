@@ -1,9 +1,7 @@
-"""Small disks, and file systems that clone files."""
+"""Small disks, quick ones, and file systems that clone files."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from small_disk import small_disk_at
+from small_disk import mounted_image, quick_disk_at, small_disk_at
 
 
 @pytest.fixture
@@ -35,18 +33,17 @@ def full_disk(small_disk: Path) -> Path:
 @pytest.fixture
 def cloning_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of some 300 MiB that clones files."""
-    make = shutil.which("mkfs.xfs")
     if sys.platform != "linux":
         pytest.skip("a file system that clones is made with XFS, which is Linux's")
-    if make is None:
-        pytest.skip("needs mkfs.xfs, to make a file system that clones")
-    image, path = tmp_path / "image", tmp_path / "cloning"
-    path.mkdir()
-    with image.open("wb") as file:
-        file.truncate(320 << 20)
-    subprocess.run([make, "-q", "-m", "reflink=1", image], check=True, capture_output=True)
-    mounted = subprocess.run(["mount", "-o", "loop", image, path], check=False, capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("needs root, with the right to mount an image")
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
+    make = ("mkfs.xfs", "-q", "-m", "reflink=1")
+    with mounted_image(tmp_path / "image", tmp_path / "cloning", 320 << 20, *make) as fault:
+        if fault:
+            pytest.skip(fault)
+        yield tmp_path / "cloning"
+
+
+@pytest.fixture
+def quick_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory that quickly makes and removes files, on a file system on which workspaces stay."""
+    with quick_disk_at(tmp_path) as path:
+        yield path

@@ -14,6 +14,7 @@ from perago.testing.contract.framework import pytest
 _MODULES = (
     "bench",
     "engine",
+    "store_completing",
     "store_history",
     "store_input",
     "store_merge",
@@ -31,6 +32,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
 from perago.testing.contract.bench import Bench, Staged, Work  # noqa: E402 - after the registration of assert rewriting
 from perago.testing.contract.engine import EngineContract  # noqa: E402 - as above
 from perago.testing.contract.store import StoreContract  # noqa: E402 - as above
+from perago.testing.contract.store_completing import CompletingStoreContract  # noqa: E402 - as above
 from perago.testing.contract.store_reuse import ReusableStoreContract  # noqa: E402 - as above
 from perago.testing.contract.store_runs import TransactionalStoreContract  # noqa: E402 - as above
 from perago.testing.contract.tree import TreeContract  # noqa: E402 - as above
@@ -38,6 +40,7 @@ from perago.testing.contract.workflow import WorkflowContract  # noqa: E402 - as
 
 __all__ = [
     "Bench",
+    "CompletingStoreContract",
     "EngineContract",
     "ReusableStoreContract",
     "Staged",

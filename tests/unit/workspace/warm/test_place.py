@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -271,6 +272,25 @@ def test_doctor_finds_what_no_attempt_uses_and_removes_it(bench):
 def test_another_boot_is_another_system(bench, monkeypatch):
     bench.attempt()
     monkeypatch.setattr(record, "boot_id", lambda: "another")
+    assert bench.attempt() == 0
+
+
+def test_another_disk_is_another_system(bench):
+    """Its stats may be the same by chance."""
+    bench.attempt()
+    path = entries(bench.root)[0].path / "record"
+    known = record.Record.load(path)
+    path.unlink()
+    replace(known, system=known.system._replace(device=known.system.device + 1)).save(path)
+    assert bench.attempt() == 0
+
+
+def test_a_copy_of_a_warm_workspace_is_cold(bench):
+    """As another host has it, whose record says what it said here."""
+    bench.attempt()
+    path = entries(bench.root)[0].path
+    shutil.move(shutil.copytree(path, bench.root / "copy"), path.with_name(f"{path.name[:-16]}{'0' * 16}"))
+    shutil.rmtree(path)
     assert bench.attempt() == 0
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import io
+import mmap
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -28,8 +31,54 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workspaces stay
 
 BEFORE = {"a": (b"one", False), "d/b": (b"two", True), "d/e/c": (b"three", False), "gone/x": (b"four", False)}
 AFTER = {"a": (b"new", False), "d/b": (b"two", True), "d/e/c": (b"three", False)}
-CALLS = ("rename", "mkdir", "open", "scandir", "listxattr", "fchmod", "fstat", "lstat", "stat", "write", "unlink")
+CALLS = (
+    *((os, name) for name in ("rename", "mkdir", "open", "scandir", "listxattr", "fchmod", "fstat", "lstat", "stat")),
+    *((os, name) for name in ("write", "read", "unlink", "rmdir", "utime", "statvfs")),
+    (fcntl, "ioctl"),
+    (io, "open"),
+    (io, "FileIO"),
+    (mmap, "mmap"),
+)
+METHODS = frozenset({"stat", "is_dir", "read", "readline", "readall", "readinto", "write", "writelines"})
+"""Of what these return: files, maps, and entries of directories."""
 DEAD = 2**22 - 1
+
+
+class Faulty:
+    """A file, a map, a directory being read, or an entry of it; its calls fail, too."""
+
+    def __init__(self, real: Any, fail: Callable[[], None]) -> None:
+        self._real = real
+        self._fail = fail
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._real, name)
+        return faulty(value, self._fail) if name in METHODS else value
+
+    def __enter__(self) -> Faulty:
+        self._real.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._real.__exit__(*error)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (Faulty(item, self._fail) if isinstance(item, os.DirEntry) else item for item in self._real)
+
+    def __getitem__(self, place: int) -> Any:
+        return self._real[place]
+
+    def __setitem__(self, place: int, value: object) -> None:
+        self._real[place] = value
+
+
+def faulty(real: Callable[..., Any], fail: Callable[[], None]) -> Callable[..., Any]:
+    def act(*args: Any, **kwargs: Any) -> Any:
+        fail()
+        made = real(*args, **kwargs)
+        return Faulty(made, fail) if hasattr(made, "__enter__") else made
+
+    return act
 
 
 @contextmanager
@@ -37,18 +86,14 @@ def fault_at(call: int | None, fault: BaseException, *, lasts: bool) -> Iterator
     """Raise at one of the calls, counted from 0; if it lasts, at all that follow, too. Yields how many there were."""
     count = [0]
 
-    def faulty(real: Callable[..., Any]) -> Callable[..., Any]:
-        def act(*args: Any, **kwargs: Any) -> Any:
-            count[0] += 1
-            if call is not None and (count[0] - 1 == call or (lasts and count[0] - 1 > call)):
-                raise fault
-            return real(*args, **kwargs)
-
-        return act
+    def fail() -> None:
+        count[0] += 1
+        if call is not None and (count[0] - 1 == call or (lasts and count[0] - 1 > call)):
+            raise fault
 
     with ExitStack() as stack:
-        for name in CALLS:
-            stack.enter_context(patch.object(os, name, faulty(getattr(os, name))))
+        for module, name in CALLS:
+            stack.enter_context(patch.object(module, name, faulty(getattr(module, name), fail)))
         yield count
 
 
@@ -63,27 +108,42 @@ class Attempts:
     def run(
         self,
         commit,
+        in_stay: Callable[[], Any] = ExitStack,
         in_keep: Callable[[], Any] = ExitStack,
         in_leave: Callable[[], Any] = ExitStack,
-    ) -> None:
+        *,
+        is_racy: bool = False,
+    ) -> int:
+        """One attempt. Returns the number of files that were there already.
+
+        Args:
+            is_racy: its files are as old as its manifest, so that the next attempt reads them.
+        """
         self.number += 1
         identity = AttemptIdentity(workflow_instance_id="wf", task_id=f"t{self.number}", retry_count=0)
         directory = AttemptDirectory.create(self.root, identity, "e", "w", SystemClock())
-        stay = self.place.stay(directory, "repository", WorkspaceSpec())
-        assert stay is not None
-        with stay:
-            with in_keep():
-                kept = stay.keep(sources_of(commit))
+        with in_stay():
+            stay = self.place.stay(directory, "repository", WorkspaceSpec())
+        with ExitStack() if stay is None else stay:
+            kept = NOTHING_KEPT
+            if stay is not None:
+                with in_keep():
+                    kept = stay.keep(sources_of(commit))
             digests = lay_out(commit, directory.workspace, kept)
-            next_tick(directory.path)
+            if not is_racy:
+                next_tick(directory.path)
             found = tree_of(directory.workspace)
-            stay.laid_out(Selection(), digests)
-            (directory.workspace / "a").write_bytes(b"body")
-            stay.body_ended(frozenset({"a"}))
-            with in_leave():
-                stay.leave()
+            if stay is not None:
+                stay.laid_out(Selection(), digests)
+                (directory.workspace / "a").write_bytes(b"body")
+                stay.body_ended(frozenset({"a"}))
+                with in_leave():
+                    stay.leave()
+        if is_racy:
+            next_tick(directory.path)
         directory.remove()
         assert found == self.cold(commit)
+        return len(kept.digests)
 
     def cold(self, commit):
         place = self.root.parent / f"cold-{len(commit)}"
@@ -103,10 +163,10 @@ class Attempts:
         janitor.sweep(self.root, 3600, 0)
 
 
-def calls_of(tmp_path, where) -> int:
+def calls_of(root, where, *, is_racy) -> int:
     """How many calls there are without a fault."""
-    attempts, counts = Attempts(tmp_path / "counted"), list[list[int]]()
-    attempts.run(BEFORE)
+    attempts, counts = Attempts(root), list[list[int]]()
+    attempts.run(BEFORE, is_racy=is_racy)
 
     @contextmanager
     def counting() -> Iterator[None]:
@@ -114,35 +174,48 @@ def calls_of(tmp_path, where) -> int:
             counts.append(count)
             yield
 
-    attempts.run(AFTER, **{where: counting})
+    assert attempts.run(AFTER, **{where: counting}) == 2
+    assert len(entries(attempts.root)) == 1
     return counts[0][0]
 
 
-@pytest.mark.parametrize("where", ["in_keep", "in_leave"])
-@pytest.mark.parametrize("lasts", [False, True])
-def test_a_call_that_fails_costs_time_and_nothing_else(tmp_path, where, lasts):
-    total = calls_of(tmp_path, where)
-    assert total > 15
+FAULTS = {
+    "fails once": (errno.EIO, False),
+    "fails from then on": (errno.EIO, True),
+    "is on a full disk from then on": (errno.ENOSPC, True),
+    "misses what another process took": (errno.ENOENT, False),
+}
+PLACES = [("in_stay", False, 3), ("in_keep", False, 60), ("in_keep", True, 70), ("in_leave", False, 25)]
+"""Where, whether files are read, and the fewest calls that there are."""
+
+
+@pytest.mark.parametrize(("where", "is_racy", "least"), PLACES)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_call_that_fails_costs_time_and_nothing_else(quick_disk, where, is_racy, least, fault):
+    total, (number, lasts) = calls_of(quick_disk / "counted", where, is_racy=is_racy), FAULTS[fault]
+    assert total >= least
     for call in range(total):
-        attempts = Attempts(tmp_path / f"root{call}")
-        attempts.run(BEFORE)
-        failing = partial(fault_at, call, OSError(errno.EIO, "broken"), lasts=lasts)
+        attempts = Attempts(quick_disk / f"root{call}")
+        attempts.run(BEFORE, is_racy=is_racy)
+        failing = partial(fault_at, call, OSError(number, os.strerror(number)), lasts=lasts)
         attempts.run(AFTER, **{where: failing})
         attempts.run(BEFORE)
-        attempts.run(AFTER)
         assert len(entries(attempts.root)) in (1, 2)  # one that could not be taken is still there
         janitor.sweep(attempts.root, 3600, 0)
         assert {path.name for path in attempts.root.iterdir()} == {"warm"}
+        for entry in entries(attempts.root):
+            assert sorted(path.name for path in entry.path.iterdir()) == ["record", "workspace"]
 
 
-@pytest.mark.parametrize("where", ["in_keep", "in_leave"])
-def test_a_kill_at_any_call_leaves_nothing_wrong(tmp_path, where):
-    for call in range(calls_of(tmp_path, where)):
-        attempts = Attempts(tmp_path / f"root{call}")
-        attempts.run(BEFORE)
+@pytest.mark.parametrize(("where", "is_racy", "least"), PLACES)
+def test_a_kill_at_any_call_leaves_nothing_wrong(quick_disk, where, is_racy, least):
+    total = calls_of(quick_disk / "counted", where, is_racy=is_racy)
+    assert total >= least
+    for call in range(total):
+        attempts = Attempts(quick_disk / f"root{call}")
+        attempts.run(BEFORE, is_racy=is_racy)
         with suppress(Killed):
             attempts.run(AFTER, **{where: lambda call=call: fault_at(call, Killed(), lasts=True)})
         attempts.die()
         assert {path.name for path in attempts.root.iterdir()} <= {"warm"}
         attempts.run(BEFORE)
-        attempts.run(AFTER)
