@@ -109,3 +109,33 @@ def test_the_log_is_kept_as_it_was_sent_also_after_the_end(conductor, flow):
     headers = {"Content-Type": "application/json"}
     conductor.expect("POST", f"/tasks/{task['taskId']}/log", body=text.encode(), headers=headers)
     assert conductor.expect("GET", f"/tasks/{task['taskId']}/log")[-1]["log"] == text
+
+
+@pytest.mark.parametrize("path", ["/tasks", "/tasks/update-v2"])
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"])
+def test_a_report_may_bring_lines_of_the_task_s_log(conductor, flow, path, status):
+    task = flow.begin()
+    ids = {name: task[name] for name in ("workflowInstanceId", "taskId", "workerId")}
+    line = {"log": "line \u6f22", "taskId": task["taskId"], "createdTime": 1_767_225_600_000}
+    answer = conductor.call("POST", path, data={**ids, "status": status, "logs": [line], "outputData": {"x": 1}})
+    assert answer.status in (200, 204)
+    told = conductor.wait_while_none(lambda: conductor.expect("GET", f"/tasks/{task['taskId']}/log") or None)
+    assert told == [line]
+    now = conductor.task(task["taskId"])
+    assert (now["status"], now["outputData"]) == (status, {"x": 1})
+
+
+@pytest.mark.parametrize("path", ["/tasks", "/tasks/update-v2"])
+def test_a_field_of_a_report_that_the_server_does_not_know_is_ignored(conductor, flow, path):
+    """So a server that knew no lines in a report would take it all the same."""
+    task = flow.begin()
+    ids = {name: task[name] for name in ("workflowInstanceId", "taskId", "workerId")}
+    conductor.call("POST", path, data={**ids, "status": "COMPLETED", "unknown": [{"log": "x"}]})
+    assert conductor.task(task["taskId"])["status"] == "COMPLETED"
+
+
+def test_lines_of_a_report_that_is_dropped_are_dropped(conductor, flow):
+    task = flow.begin()
+    conductor.update(task, "COMPLETED")
+    conductor.update(task, "COMPLETED", logs=[{"log": "late", "taskId": task["taskId"], "createdTime": 1}])
+    assert (conductor.expect("GET", f"/tasks/{task['taskId']}/log") or []) == []

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from perago.engines.conductor.workflow import ConductorWorkflow, InstanceHead
+from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow, InstanceHead
 from perago.engines.local import RunSummary
 from perago.errors import EngineError, RunNotFoundError, TaskNotFoundError
 from perago.running.conductor import graph_of, repository_of, summary_of
 from perago.values.redaction import learn_of, mask_bounded, text_of, traceback_of
+from perago.values.timing import Timing, timing_in
 from perago.values.workflow_params import possible_secrets
 from perago.workflows.graph import SubWorkflowNode, WorkflowGraph
 
@@ -38,6 +39,16 @@ CALL_SECONDS = 5.0
 
 MAX_LOGS = READS_AT_ONCE
 """Tries whose log is shown."""
+
+MAX_TIMINGS = 64
+READ_SECONDS = 0.5
+"""Tries whose timing a page reads, and for how long it begins to read one; the next page goes on with others."""
+
+MAX_KNOWN = 4096
+"""Timings that are kept as read."""
+
+LATE_SECONDS = 30.0
+"""A log without a timing is read again until its try has ended for so long: a server may list lines late."""
 
 MAX_LINES = 10
 MAX_LINE = 200
@@ -82,6 +93,22 @@ class ServerState:
     looked_at: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class TryLog:
+    """What the log of a try says.
+
+    Attributes:
+        lines: the last ones, masked, if they are shown.
+        timing: as its worker has written it at its end, or None.
+    """
+
+    lines: Sequence[str] = ()
+    timing: Timing | None = None
+
+
+NO_LOG = TryLog()
+
+
 @dataclass(frozen=True)
 class ServerRuns:
     """The runs of a server on one repository, newest first."""
@@ -116,6 +143,7 @@ class ConductorRuns:
         self._read: dict[str, _Read] = {}
         self._listed = ServerRuns(ServerState(url=server.api_url))
         self._graphs: dict[str, WorkflowGraph] = {}
+        self._timings: dict[tuple[str, int], Timing | None] = {}
 
     @property
     def url(self) -> str:
@@ -148,26 +176,53 @@ class ConductorRuns:
                 f"runs --conductor` list those that there are"
             ) from None
 
-    def lines(self, run: ConductorWorkflow) -> Mapping[str, Sequence[str]]:
-        """The last lines of the logs of tries that run, and of tasks' last tries that failed, by the ids of the tries.
+    def logs(self, run: ConductorWorkflow) -> Mapping[str, TryLog]:
+        """What the logs of tries say, by their ids, without those that the server does not give.
 
-        Those of the newest `MAX_LOGS`, without those that the server does not give.
+        Lines are those of tries that run, and of tasks' last tries that failed, of the newest `MAX_LOGS`. Timings are
+        those of tries that have ended.
         """
         last = {task.reference_task_name: task for task in run.tasks if task.status != "SCHEDULED"}
-        wanted = [task.task_id for task in last.values() if not task.has_ended or task.has_failed][-MAX_LOGS:]
-        if not wanted:
-            return {}
-        with ThreadPoolExecutor(len(wanted), thread_name_prefix="perago-reads") as threads:
-            return dict(zip(wanted, threads.map(self._log, wanted), strict=True))
+        told = [task.task_id for task in last.values() if not task.has_ended or task.has_failed][-MAX_LOGS:]
+        ended = [task for task in run.tasks if task.has_ended and task.kind != "SUB_WORKFLOW"]
+        with self._lock:
+            found = {task.task_id: TryLog(timing=self._timings.get(_key(task))) for task in ended}
+            unread = [task for task in ended if _key(task) not in self._timings and task.task_id not in told]
+        wanted = unread[-MAX_TIMINGS:]
+        until = time.monotonic() + READ_SECONDS
+        if told or wanted:
+            with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="perago-reads") as threads:
+                logs = threads.map(self._log, told)
+                timings = threads.map(lambda task: self._timing(task, until), wanted)
+                found |= dict(zip(told, logs, strict=True))
+                found |= {task.task_id: TryLog(timing=one) for task, one in zip(wanted, timings, strict=True)}
+        return found
 
-    def _log(self, task_id: str) -> Sequence[str]:
+    def _log(self, task_id: str) -> TryLog:
         try:
             entries = self._server.log_of(task_id, timeout=CALL_SECONDS)
         except EngineError:
-            return ()
-        masked = (mask_bounded(entry)[-MAX_ENTRY:] for entry in entries[-MAX_LINES:])
+            return NO_LOG
+        others = [entry for entry in entries if timing_in(entry) is None]
+        masked = (mask_bounded(entry)[-MAX_ENTRY:] for entry in others[-MAX_LINES:])
         lines = [line for entry in masked for line in entry.splitlines()]
-        return [line[:MAX_LINE] for line in lines[-MAX_LINES:]]
+        return TryLog(lines=[line[:MAX_LINE] for line in lines[-MAX_LINES:]], timing=_last_timing(entries))
+
+    def _timing(self, task: ConductorTask, until: float) -> Timing | None:
+        """The timing of a try that has ended; None also if it cannot be read now."""
+        if time.monotonic() > until:
+            return None
+        try:
+            timing = _last_timing(self._server.log_of(task.task_id, timeout=CALL_SECONDS))
+        except EngineError:
+            return None
+        is_late = time.time() - task.started_time / 1000 - task.seconds > LATE_SECONDS
+        with self._lock:
+            if timing is not None or is_late:
+                self._timings[_key(task)] = timing
+            for oldest in list(self._timings)[: max(len(self._timings) - MAX_KNOWN, 0)]:
+                del self._timings[oldest]
+        return timing
 
     def graph(self, run: ConductorWorkflow) -> WorkflowGraph:
         """The workflow of a run; see `graph_of`. Read once, because an instance keeps its definition.
@@ -232,6 +287,15 @@ class ConductorRuns:
         # A list needs no tasks, and there may be thousands.
         summary = replace(summary_of(workflow), tasks=()) if is_here else None
         return _Read(head, workflow.has_ended, summary)
+
+
+def _key(task: ConductorTask) -> tuple[str, int]:
+    """Of an execution: a rerun keeps the id of its task."""
+    return task.task_id, task.started_time
+
+
+def _last_timing(entries: Sequence[str]) -> Timing | None:
+    return next((found for entry in reversed(entries) if (found := timing_in(entry)) is not None), None)
 
 
 def _learned(workflow: ConductorWorkflow) -> ConductorWorkflow:

@@ -10,7 +10,9 @@ from pathlib import Path
 from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow
 from perago.engines.local.summary import result_in
 from perago.running.task_state import is_unseen
-from perago.ui.boxes import Box, TryFacts, boxes_of
+from perago.ui.boxes import Box, TryFacts, boxes_of, phases_of
+from perago.ui.conductor import NO_LOG, TryLog
+from perago.values.timing import Timing
 from perago.worker.supervisor.status import JobStatus, read_status
 from perago.workflows.graph import WorkflowGraph
 
@@ -23,12 +25,12 @@ class Beside:
 
     Attributes:
         cached: by the path of a task, the commit whose result it took.
-        lines: by the id of a try, the last lines of its log.
+        logs: by the id of a try, what its log says.
         jobs: by the id of a try, what a worker of this host does for it.
     """
 
     cached: Mapping[str, str]
-    lines: Mapping[str, Sequence[str]]
+    logs: Mapping[str, TryLog]
     jobs: Mapping[str, JobStatus]
 
 
@@ -66,6 +68,8 @@ def _facts(workflow: ConductorWorkflow, task: ConductorTask, beside: Beside, now
         duration = task.seconds if task.has_ended else max((now - started).total_seconds(), 0.0)
     is_done = task.status == "COMPLETED"
     job = None if task.has_ended else beside.jobs.get(task.task_id)
+    log = beside.logs.get(task.task_id, NO_LOG)
+    timing = log.timing if task.has_ended and log.timing is not None else Timing()
     return TryFacts(
         task=task.reference_task_name,
         number=task.retry_count + 1,
@@ -75,10 +79,11 @@ def _facts(workflow: ConductorWorkflow, task: ConductorTask, beside: Beside, now
         output_ref=task.output_ref,
         result=result_in(task.output) if is_done else None,
         reason=None if is_done or task.status == _SCHEDULED else workflow.reason_of(task),
-        cached_from=beside.cached.get(task.reference_task_name) if is_done else None,
+        cached_from=(timing.cached_from or beside.cached.get(task.reference_task_name)) if is_done else None,
         code=None,
         worker=task.worker_id,
         phase="" if job is None else job.phase.replace("_", " "),
         progress="" if job is None else job.progress,
-        lines=beside.lines.get(task.task_id, ()),
+        phases=phases_of(timing.phases),
+        lines=log.lines,
     )

@@ -88,7 +88,7 @@ def _on_server(source: Source, server: ConductorRuns, run_id: str) -> RunPage:
     from perago.ui.instance import Beside, instance_boxes, jobs_of, seen_of, tries_of
 
     workflow = server.run(run_id)
-    beside = Beside(cached=_cached(source, run_id), lines=server.lines(workflow), jobs=jobs_of(source.root))
+    beside = Beside(cached=_cached(source, run_id), logs=server.logs(workflow), jobs=jobs_of(source.root))
     tries = tries_of(workflow, beside, datetime.now(UTC))
     boxes = instance_boxes(server.graph(workflow), tries)
     page = _page(summary_of(workflow), seen_of(workflow, tries), boxes, is_live=not workflow.has_ended)

@@ -107,6 +107,9 @@ ResultStatus = Literal["COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"]
 class RuntimeTaskResult:
     """The report to the engine: either an output or a reason.
 
+    Attributes:
+        log: a line for the engine's log of the task, or None. It is no part of what the result says.
+
     Raises:
         TypeError: the reason is not a string.
         ValueError: both or neither are given, the output is not a mapping, or the reason is empty.
@@ -115,6 +118,7 @@ class RuntimeTaskResult:
     status: ResultStatus
     output: JsonObject | None = None
     reason_for_incompletion: str | None = None
+    log: str | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.status not in ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"):

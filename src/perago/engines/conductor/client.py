@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from perago._version import __version__
@@ -174,7 +175,7 @@ class ConductorClient(Api):
 
     def post_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Send a result, once. The server silently drops one for a task that has ended."""
-        self.post("/tasks", mapping.task_result(attempt, result), idempotent=False)
+        self.post("/tasks", mapping.task_result(attempt, result, datetime.now(UTC)), idempotent=False)
 
     def post_result_and_take(self, attempt: Attempt, result: RuntimeTaskResult) -> EngineTask | None:
         """As `post_result`, and return the next task of the same type and domain, if there is one.
@@ -182,7 +183,9 @@ class ConductorClient(Api):
         Raises:
             TaskNotFoundError: there is no such task, or the server is too old for this call.
         """
-        answer = self.post("/tasks/update-v2", mapping.task_result(attempt, result), idempotent=False)
+        answer = self.post(
+            "/tasks/update-v2", mapping.task_result(attempt, result, datetime.now(UTC)), idempotent=False
+        )
         if not answer.body:
             return None
         task = self._parsed("POST /tasks/update-v2", answer)

@@ -15,9 +15,9 @@ def fitting(result: RuntimeTaskResult, *, max_bytes: int = MAX_OUTPUT_BYTES) -> 
     try:
         size = len(json_bytes(result.output))
     except EngineError as exc:
-        return _never(str(exc))
-    return result if size <= max_bytes else _never(too_large(size, max_bytes))
+        return _never(str(exc), result.log)
+    return result if size <= max_bytes else _never(too_large(size, max_bytes), result.log)
 
 
-def _never(reason: str) -> RuntimeTaskResult:
-    return RuntimeTaskResult("FAILED_WITH_TERMINAL_ERROR", reason_for_incompletion=reason)
+def _never(reason: str, log: str | None) -> RuntimeTaskResult:
+    return RuntimeTaskResult("FAILED_WITH_TERMINAL_ERROR", reason_for_incompletion=reason, log=log)

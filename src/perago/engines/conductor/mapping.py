@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from perago.values.joins import input_refs
@@ -130,9 +131,16 @@ def instance_of(workflow: Document) -> WorkflowInstance:
     )
 
 
-def task_result(attempt: Attempt, result: RuntimeTaskResult) -> dict[str, Any]:
-    """A result in the form that `POST /tasks` takes."""
+def task_result(attempt: Attempt, result: RuntimeTaskResult, now: datetime) -> dict[str, Any]:
+    """A result in the form that `POST /tasks` takes.
+
+    Args:
+        now: the time of its line in the task's log.
+    """
     document = _update(attempt, result.status)
+    if result.log is not None:
+        created = round(now.timestamp() * 1000)
+        document["logs"] = [{"log": result.log, "taskId": attempt.task_id, "createdTime": created}]
     if result.output is not None:
         document["outputData"] = result.output
     if result.reason_for_incompletion is not None:

@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from perago.ports import Event, Phase
 from perago.values.redaction import mask_bounded
+from perago.values.timing import Stopwatch
 
 WRITE_SECONDS = 0.5
 """Between two writes, and before the first one: a short run writes none."""
@@ -63,47 +64,42 @@ class _Noting:
     """The notes on one try."""
 
     def __init__(self) -> None:
-        self._phases: dict[str, int] = {}
+        self._stopwatch = Stopwatch()
         self._phase: Phase | None = None
         self._since = 0
         self._progress: dict[str, int | float] = {}
         self._message = ""
         self._seconds = 0.0
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
-        self._cached_from: str | None = None
 
     def event(self, event: Event) -> None:
-        name = str(event.phase)
+        self._stopwatch.note(str(event.phase), event.kind, event.seconds, event.attributes)
         match event.kind:
             case "started":
                 self._phase, self._since = event.phase, round(time.time() * 1000)
                 self._progress, self._message = {}, ""
-                self._phases.setdefault(name, 0)
-                if event.phase is Phase.BODY:
-                    self._cached_from = None  # the earlier result was gone
             case "progress":
                 given = {key: event.attributes.get(key) for key in _PROGRESS}
                 self._progress = {key: value for key, value in given.items() if isinstance(value, int | float)}
                 self._message = mask_bounded(str(event.attributes.get("message") or ""))[:MAX_LINE]
                 self._seconds = event.seconds
             case _:
-                self._phases[name] = self._phases.get(name, 0) + round(event.seconds * 1000)
                 self._phase, self._progress, self._message = None, {}, ""
-                self._cached_from = event.attributes.get("cached_from", self._cached_from)
 
     def line(self, text: str) -> None:
         self._lines.append(mask_bounded(text)[:MAX_LINE])
 
     def notes(self) -> TryNotes:
+        timing = self._stopwatch.timing()
         return TryNotes(
-            phases={name: taken for name, taken in self._phases.items() if taken},
+            phases=timing.phases,
             phase=None if self._phase is None else str(self._phase),
             since=self._since,
             progress=self._progress,
             message=self._message,
             seconds=self._seconds,
             lines=tuple(self._lines),
-            cached_from=self._cached_from,
+            cached_from=timing.cached_from,
         )
 
 

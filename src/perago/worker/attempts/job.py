@@ -11,6 +11,7 @@ from typing import Any
 
 from perago.ports import PHASES, Clock, HandedOut, Lease, SystemClock, WorkerEngine
 from perago.values.models import AttemptIdentity, RuntimeTaskResult
+from perago.values.timing import Stopwatch
 from perago.values.trace_context import TraceContext
 from perago.worker.executor.wire import CANCEL_GRACE_SECONDS
 
@@ -34,6 +35,7 @@ class Job:
         lease: None if it is not held.
         result: the result that is being reported, or None.
         trace: trace context for body and stamp, or None.
+        stopwatch: adds up its phases.
     """
 
     def __init__(self, attempt: HandedOut, clock: Clock | None = None, *, asked: float | None = None) -> None:
@@ -48,6 +50,7 @@ class Job:
         self.lease: Lease | None = None
         self.result: RuntimeTaskResult | None = None
         self.trace: TraceContext | None = None
+        self.stopwatch = Stopwatch()
         self.lease_lock: AbstractContextManager[object] = threading.Lock()
         self._asked = asked
         self._is_lease_over = False

@@ -75,6 +75,7 @@ class Journal:
         """Record an event of a phase."""
         fact = event.fact
         self._telemetry.phase(job.execution_id, fact)
+        job.stopwatch.note(fact.phase, fact.kind, fact.seconds, fact.attributes)
         if fact.kind == "started":
             job.phase = fact.phase
             self._on_change()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from perago.values.json_text import encodable
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryStatus
 from perago.values.redaction import mask_text
+from perago.values.timing import timing_line
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import AttemptEnd, Died, Ended, Executor, Finished
@@ -128,14 +129,15 @@ class Completion:
         return telemetry.Outcome.GIVEN_BACK, why
 
     def _result_of(self, job: Job, outcome: AttemptEnd) -> RuntimeTaskResult | None:
-        """The result to report, or None."""
+        """The result to report, with the line on its times for the task's log; or None."""
+        line = mask_text(timing_line(job.stopwatch.timing(job.clock.monotonic() - job.begun)))
         match outcome:
             case Finished(result):
-                return result
+                return replace(result, log=line)
             case Died(reason):
                 text = encodable(mask_text(f"task {job.attempt.task_def_name!r}: {reason}"))
                 text = text[: self.failure_reason_max_length]
-                return RuntimeTaskResult("FAILED", reason_for_incompletion=text)
+                return RuntimeTaskResult("FAILED", reason_for_incompletion=text, log=line)
             case _:
                 return None
 
