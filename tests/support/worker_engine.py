@@ -64,6 +64,9 @@ class MemoryWorkerEngine:
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
         self._expect_it_here()
         self.tasks.report_result(attempt, result)
+        if result.log is not None:
+            with self._lock:
+                self.logs.setdefault(attempt.task_id, []).append(result.log)
 
     # ---- what a worker does
 
@@ -84,8 +87,7 @@ class MemoryWorkerEngine:
         return found
 
     def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> MemoryAttempt | None:
-        self._expect_it_here()
-        self.tasks.report_result(attempt, result)
+        self.report_result(attempt, result)
         following = self.tasks.poll(attempt.task_def_name)
         if following is not None:
             with self._lock:

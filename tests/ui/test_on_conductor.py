@@ -120,6 +120,17 @@ def test_a_run_is_listed_and_followed_to_its_end(project, worker, watched):
     (project.path / "go").touch()
     wait_for(lambda: "completed" in page.inner_text(".facts .status"), "the end of the run", 240)
     assert "2 of 2 done" in page.inner_text("details.map")
+
+    def tries():
+        found = json.loads(page.evaluate("(async () => (await fetch(location.pathname + '.json')).text())()"))["tries"]
+        return sorted(found, key=lambda one: one["task"])
+
+    wait_for(lambda: all(one["phases"] for one in tries()), "the phases that the worker has told", 60)
+    held, *parts = tries()
+    assert [one["cached_from"] for one in (held, *parts)] == [None] * 3
+    assert all({"materialize", "body", "stage"} <= {phase["name"] for phase in one["phases"]} for one in parts)
+    page.reload()
+    assert page.locator("svg.phases").count() == 3
     assert "size" in page.inner_text(".columns")
     assert watched.faults == []
     page.get_by_role("link", name="History").click()
@@ -127,4 +138,8 @@ def test_a_run_is_listed_and_followed_to_its_end(project, worker, watched):
     again = submitted(project, ["x", "y"])
     page.goto(f"{page.url.partition('/branch')[0]}/run/{again}")
     wait_for(lambda: "completed" in page.inner_text(".facts .status"), "the end of the second run", 240)
+    wait_for(lambda: all(one["phases"] for one in tries()), "its phases", 60)
+    held, *parts = tries()
+    assert held["cached_from"] is None
+    assert all(one["cached_from"] for one in parts)  # though they have changed nothing
     assert watched.faults == []

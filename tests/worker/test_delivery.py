@@ -120,6 +120,18 @@ class SteppedClock(SystemClock):
         return self.seconds
 
 
+def test_the_line_of_a_result_is_kept_with_it(line, spool, attempt):
+    line.cut = True
+    Delivery(line, spool).deliver(attempt, replace(DONE, log="perago: took 0.002 s"))
+    [kept] = spool.load()
+    assert (kept.result, kept.result.log) == (DONE, "perago: took 0.002 s")
+    [path] = spool.directory.iterdir()
+    kept_by_an_earlier_version = json.loads(path.read_text())
+    del kept_by_an_earlier_version["result"]["log"]
+    path.write_text(json.dumps(kept_by_an_earlier_version))
+    assert spool.load()[0].result.log is None
+
+
 def test_why_it_waits_is_told_once_and_when_the_cause_changes(line, spool, attempt):
     told, clock = [], SteppedClock()
     delivery = Delivery(line, spool, tell=lambda text, _fields: told.append(text.split(": ")[-1]), clock=clock)

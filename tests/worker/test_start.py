@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from landlock import needs_landlock
+from perago.values.timing import timing_in
 from servers.machine import slowness
 from servers.proxy import FaultProxy
 from start_support import TaskFlow, begin_stubborn_publication, in_body, lives, store_of, workspace_of
@@ -35,6 +36,10 @@ def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow,
         task_id = flow.task(logging_flow)["taskId"]
         wait_for(lambda: "progress 5 of 10" in _task_log(flow, task_id), "the task's log")
         assert "counted rows=3" in _task_log(flow, task_id)
+        entries = flow.api.expect("GET", f"/tasks/{task_id}/log")
+        [timing] = [found for found in (timing_in(entry["log"]) for entry in entries) if found is not None]
+        assert timing.took > 0
+        assert set(timing.phases) <= {"parse", "body"}
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
     assert f" INFO the complete log is in {worker.logs}/" in worker.told()

@@ -19,6 +19,7 @@ from perago.stores.git import GitStore
 from perago.stores.git.provider import git_settings
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
 from perago.values.record import TryStatus
+from perago.values.timing import timing_in
 from perago.worker.executor.wire import Sweep
 from perago.worker.supervisor.lock import only_supervisor
 from perago.worker.supervisor.slot import SlotState, Wear
@@ -218,6 +219,16 @@ def test_lines_and_progress_of_a_body_reach_the_tasks_log_without_secrets(superv
         assert "hunter2" not in text
 
 
+def test_a_report_has_a_line_with_the_phases_of_its_attempt(supervise, mode):
+    with supervise(mode=mode) as worker:
+        name = worker.schedule("light.echo", {"text": "x"})
+        worker.completed(name)
+        [line] = [found for found in map(timing_in, worker.engine.logs[worker.tries(name)[-1].task_id]) if found]
+    assert line.took >= sum(line.phases.values()) - len(line.phases)
+    assert set(line.phases) <= {"parse", "body"}
+    assert (line.files, line.cached_from) == (None, None)
+
+
 def test_what_a_task_is_given_or_does_without_effect_is_a_warning_in_both_logs(supervise, mode, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     (tmp_path / "files").mkdir()
@@ -390,6 +401,7 @@ def test_a_task_whose_executor_dies_is_reported_within_two_seconds_with_the_caus
         name = worker.schedule("light.die", {"text": way}, retries=0)
         assert cause in worker.reason(name)
         assert time.monotonic() - began < 2 * slowness()
+        assert any(map(timing_in, worker.engine.logs[worker.tries(name)[-1].task_id]))
         assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
 
 

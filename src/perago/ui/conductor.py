@@ -216,9 +216,9 @@ class ConductorRuns:
             timing = _last_timing(self._server.log_of(task.task_id, timeout=CALL_SECONDS))
         except EngineError:
             return None
-        is_late = time.time() - task.started_time / 1000 - task.seconds > LATE_SECONDS
+        is_settled = time.time() - task.started_time / 1000 - task.seconds > LATE_SECONDS
         with self._lock:
-            if timing is not None or is_late:
+            if timing is not None or is_settled:
                 self._timings[_key(task)] = timing
             for oldest in list(self._timings)[: max(len(self._timings) - MAX_KNOWN, 0)]:
                 del self._timings[oldest]

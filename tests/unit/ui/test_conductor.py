@@ -16,6 +16,7 @@ from perago.errors import EngineError, TaskNotFoundError
 from perago.ui import conductor as module
 from perago.ui.conductor import ConductorRuns
 from perago.ui.source import merged
+from perago.values.timing import Timing, timing_line
 from perago.worker.supervisor.status import JobStatus
 from servers.process import free_port
 from ui_pages import HOSTILE, WORKSPACE, opened, record_run, repository, text_of
@@ -271,6 +272,78 @@ def test_a_task_that_runs_has_the_last_lines_of_its_log_and_what_a_worker_here_d
     assert "pre guards: 1 of 2" in page
     assert "row 29" in page
     assert SECRET not in page
+
+
+TOOK = Timing(took=1_500, phases={"materialize": 500, "body": 1_000})
+HIT = Timing(took=20, phases={"decide": 10}, cached_from="c" * 40)
+
+
+def test_tasks_that_have_ended_have_the_phases_that_their_worker_told(address):
+    failed = task("first", "FAILED", reason="no rows")
+    server = Server(instance("done", "FAILED", [failed, task("then", "COMPLETED"), task("last", "FAILED")]))
+    server.logs = {
+        "first-0": ["INFO rows", timing_line(TOOK)],
+        "then-0": [timing_line(HIT)],
+        "last-0": ["INFO one", f"INFO two\n{timing_line(HIT)}", timing_line(TOOK)],
+    }
+    with opened(address, conductor=ConductorRuns(server, "data")) as browser:
+        [first, then, last] = browser.get("/run/done.json").json()["tries"]
+        page = browser.get("/run/done").text
+    assert [(one["name"], one["seconds"]) for one in first["phases"]] == [("materialize", 0.5), ("body", 1.0)]
+    assert (first["cached_from"], then["cached_from"]) == (None, "c" * 40)
+    assert [one["name"] for one in last["phases"]] == ["materialize", "body"]
+    assert last["lines"] == ["INFO one", "INFO two", timing_line(HIT)]  # a body's line is a line
+    assert 'class="phases"' in page
+    assert '<span class="mark">cached</span>' in page
+
+
+def test_a_log_that_was_read_is_not_read_again_but_after_a_rerun(address, monkeypatch):
+    read = Counter()
+    server = Server(instance("live", tasks=[task("first", "COMPLETED"), task("then", "COMPLETED")]))
+    server.logs = {"first-0": [timing_line(TOOK)]}
+    log_of = server.log_of
+
+    def counted(task_id, *, timeout):
+        read[task_id] += 1
+        return log_of(task_id, timeout=timeout)
+
+    server.log_of = counted
+    runs = ConductorRuns(server, "data")
+    run = ConductorWorkflow.of(server.instances["live"])
+    for _ in range(3):
+        assert runs.logs(run)["first-0"].timing == TOOK
+        assert runs.logs(run)["then-0"].timing is None
+    assert read == {"first-0": 1, "then-0": 1}
+    again = [task("first", "COMPLETED", started=9_000)]
+    assert runs.logs(ConductorWorkflow.of(instance("live", tasks=again)))["first-0"].timing == TOOK
+    assert read["first-0"] == 2
+
+
+def test_a_log_that_may_come_late_or_was_refused_is_read_again(address):
+    now = round(time.time() * 1000)
+    server = Server()
+    runs = ConductorRuns(server, "data")
+    just_ended = ConductorWorkflow.of(instance("live", tasks=[task("first", "COMPLETED", started=now)]))
+    long_ago = ConductorWorkflow.of(instance("live", tasks=[task("then", "COMPLETED")]))
+    assert runs.logs(just_ended)["first-0"].timing is None
+    server.fault = "away"
+    assert runs.logs(long_ago)["then-0"].timing is None
+    server.fault, server.logs = None, {name: [timing_line(TOOK)] for name in ("first-0", "then-0")}
+    assert runs.logs(just_ended)["first-0"].timing == TOOK
+    assert runs.logs(long_ago)["then-0"].timing == TOOK
+
+
+def test_a_page_reads_a_bounded_number_of_logs_and_the_next_one_goes_on(monkeypatch):
+    monkeypatch.setattr(module, "READ_SECONDS", 60.0)
+    count = module.MAX_TIMINGS + 5
+    server = Server()
+    server.logs = {f"t{n}-0": [timing_line(TOOK)] for n in range(count)}
+    run = ConductorWorkflow.of(instance("done", "COMPLETED", [task(f"t{n}", "COMPLETED") for n in range(count)]))
+    runs = ConductorRuns(server, "data")
+    assert sum(one.timing is not None for one in runs.logs(run).values()) == module.MAX_TIMINGS
+    assert sum(one.timing is not None for one in runs.logs(run).values()) == count
+    monkeypatch.setattr(module, "READ_SECONDS", -1.0)
+    assert not any(one.timing for one in ConductorRuns(server, "data").logs(run).values())
 
 
 def test_what_waits_for_a_worker_has_no_time(address):

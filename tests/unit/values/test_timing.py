@@ -1,4 +1,4 @@
-"""The line on an attempt's times is written and read in one place, and says no more than numbers, phases and a commit."""
+"""The line on an attempt's times is read as it was written, and has only numbers, phases and a commit."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_nothing_else_gets_into_a_line_and_it_is_bounded():
     many = {f"phase_{'x' * n}": 10**30 for n in range(200)}
     odd = Timing(took=-1, phases={"/secret path": 1, "a;b": 1, **many}, files=-3, cached_from="../x y")
     line = timing_line(odd)
-    assert line.count(";") == MAX_PHASES - 2 or line.count(";") <= MAX_PHASES
+    assert line.count(";") < MAX_PHASES
     assert "secret" not in line
     assert " y" not in line
     assert len(line) <= 1_000

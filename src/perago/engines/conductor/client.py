@@ -183,9 +183,8 @@ class ConductorClient(Api):
         Raises:
             TaskNotFoundError: there is no such task, or the server is too old for this call.
         """
-        answer = self.post(
-            "/tasks/update-v2", mapping.task_result(attempt, result, datetime.now(UTC)), idempotent=False
-        )
+        document = mapping.task_result(attempt, result, datetime.now(UTC))
+        answer = self.post("/tasks/update-v2", document, idempotent=False)
         if not answer.body:
             return None
         task = self._parsed("POST /tasks/update-v2", answer)

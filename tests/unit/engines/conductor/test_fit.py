@@ -42,3 +42,8 @@ def test_what_is_no_json_fails_and_says_so(value):
 
 def test_the_limit_leaves_room_below_the_servers_own():
     assert MAX_OUTPUT_BYTES < 3072 * 1024
+
+
+def test_a_result_that_cannot_be_kept_keeps_its_line():
+    large = RuntimeTaskResult("COMPLETED", {"result": {"text": "x" * 100}}, log="took")
+    assert fitting(large, max_bytes=10).log == "took"

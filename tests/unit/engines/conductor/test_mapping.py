@@ -1,6 +1,7 @@
 """Conductor's JSON and our values."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,6 +10,7 @@ from perago.engines.conductor.api import json_bytes
 from perago.values.models import AttemptIdentity, RuntimeTaskResult
 from perago.values.record import TryStatus
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = {
     "taskType": "build",
     "status": "IN_PROGRESS",
@@ -171,7 +173,7 @@ def test_a_status_that_nobody_knows_is_refused():
 
 
 def test_a_result_says_whose_it_is():
-    sent = mapping.task_result(mapping.attempt_of(TASK), RuntimeTaskResult("COMPLETED", {"result": {"n": 1}}))
+    sent = mapping.task_result(mapping.attempt_of(TASK), RuntimeTaskResult("COMPLETED", {"result": {"n": 1}}), NOW)
     assert sent == {
         "workflowInstanceId": "flow-1",
         "taskId": "task-2",
@@ -181,9 +183,15 @@ def test_a_result_says_whose_it_is():
     }
 
 
+def test_the_line_of_a_result_goes_to_the_log_of_its_task():
+    failed = RuntimeTaskResult("FAILED", reason_for_incompletion="no luck", log="perago: took 0.002 s")
+    sent = mapping.task_result(mapping.attempt_of(TASK), failed, NOW)
+    assert sent["logs"] == [{"log": "perago: took 0.002 s", "taskId": "task-2", "createdTime": 1_767_225_600_000}]
+
+
 def test_a_failure_has_its_reason_and_no_output():
     failed = RuntimeTaskResult("FAILED", reason_for_incompletion="no luck")
-    sent = mapping.task_result(mapping.attempt_of(TASK), failed)
+    sent = mapping.task_result(mapping.attempt_of(TASK), failed, NOW)
     assert (sent["status"], sent["reasonForIncompletion"], "outputData" in sent) == ("FAILED", "no luck", False)
 
 
