@@ -36,7 +36,8 @@ class MemoryWorkerEngine:
     Attributes:
         is_away: every call fails, as while a server restarts.
         leases: that were taken, newest last, by task id.
-        logs: entries of the tasks' logs, by task id.
+        logs: entries of the tasks' logs, by task id, without those that came with reports.
+        report_lines: the line that came with a task's report, by task id.
         given_back: task ids, in order.
         polls: how many were made.
         taken_along: task ids that went along with a report, in order.
@@ -46,6 +47,7 @@ class MemoryWorkerEngine:
     is_away: bool = False
     leases: dict[str, list[MemoryLease]] = field(default_factory=dict)
     logs: dict[str, list[str]] = field(default_factory=dict)
+    report_lines: dict[str, str] = field(default_factory=dict)
     given_back: list[str] = field(default_factory=list)
     polls: int = 0
     taken_along: list[str] = field(default_factory=list)
@@ -63,10 +65,10 @@ class MemoryWorkerEngine:
 
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
         self._expect_it_here()
-        self.tasks.report_result(attempt, result)
         if result.log is not None:
             with self._lock:
-                self.logs.setdefault(attempt.task_id, []).append(result.log)
+                self.report_lines[attempt.task_id] = result.log
+        self.tasks.report_result(attempt, result)
 
     # ---- what a worker does
 
