@@ -237,9 +237,29 @@ def test_a_question_that_a_bodys_alarm_interrupts_leaves_what_comes_next_whole(e
     link, supervisor = ends
     supervisor.send(RUN)
     link.take()
-    with alarm_after(0.05), pytest.raises(TimeoutError, match="alarm"):
-        link.load_current_attempt(None)
-    supervisor.send(Answer(number=supervisor.question(), value=CURRENT), Cancel(), RUN)
+    asked, rung = [], threading.Event()
+
+    def interrupt():
+        asked.append(supervisor.question())
+        while not rung.wait(0.01):  # one that comes just before the link waits would not wake it
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
+    def raise_alarm(*_):
+        if not rung.is_set():
+            rung.set()
+            raise TimeoutError(errno.ETIME, "the body's alarm")
+
+    thread = threading.Thread(target=interrupt)
+    before = signal.signal(signal.SIGALRM, raise_alarm)
+    try:
+        thread.start()
+        with pytest.raises(TimeoutError, match="alarm"):
+            link.load_current_attempt(None)
+    finally:
+        rung.set()
+        thread.join(LONG)
+        signal.signal(signal.SIGALRM, before)
+    supervisor.send(Answer(number=asked[0], value=CURRENT), Cancel(), RUN)
     assert isinstance(link.take(), Run)
     assert not link.is_cancelled()
 
