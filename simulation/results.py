@@ -52,9 +52,23 @@ class ProcessResults:
 
     def with_key(self, store: ReusableStore, repository: str, key: str, /) -> Sequence[EarlierResult]:
         """Reads the history first, which takes time, and only then the index, which nobody may be kept waiting for."""
-        found = [*store.commits_since(repository, self.machine.known.__contains__)]
+        met: list[str] = []
+
+        def is_known(commit: str) -> bool:
+            if commit in self.machine.known:
+                met.append(commit)
+            return commit in self.machine.known
+
+        found = [*store.commits_since(repository, is_known)]
+
+        def since(known: Callable[[str], bool]) -> Iterator[CommitEntry]:
+            """As the store would list them, which asks for those that it meets, too."""
+            yield from (entry for entry in found if not known(entry.id))
+            for commit in met:
+                known(commit)
+
         with self.machine.index.open(repository) as index:
-            index.refresh(lambda known: (entry for entry in found if not known(entry.id)))
+            index.refresh(since)
         results = self.machine.index.as_known().with_key(store, repository, key)
         self.machine.known.update(entry.id for entry in found)
         return results

@@ -36,7 +36,7 @@ class Project:
             name: value for name, value in os.environ.items() if not name.startswith(("PERAGO_", "LAKECTL_", "COV"))
         }
         self.environment = kept | {
-            "PYTHONPATH": str(KILLS / "modules"),
+            "PYTHONPATH": f"{KILLS / 'modules'}:{KILLS.parent / 'support'}",
             "PERAGO_WORKSPACE_ROOT": str(self.root),
             "PERAGO_CACHE_DIR": str(directory / "cache"),
             "XDG_STATE_HOME": str(directory / "state"),
