@@ -141,7 +141,7 @@ def test_on_lakefs_only_what_differs_is_laid_out(runs_on_lakefs):
     check_three_runs(runs_on_lakefs)
 
 
-@pytest.mark.skipif(lacks_for(network=False) is not None, reason="this host cannot enforce a sandbox")
+@pytest.mark.skipif(lacks_for(network=False) is not None, reason="only Linux with Landlock enforces a sandbox")
 def test_in_a_sandbox_too(runs):
     check_three_runs(runs.declare(', sandbox="enforce"'))
 

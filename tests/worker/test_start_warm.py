@@ -104,7 +104,7 @@ def kept_of(receiver) -> list[int]:
 @pytest.mark.parametrize("sandbox", ["off", "enforce"])
 def test_the_second_task_of_a_workflow_keeps_the_files_of_the_first(flow, start, many, sandbox, receiver):
     if sandbox == "enforce" and lacks_for(network=False) is not None:
-        pytest.skip("this host cannot enforce a sandbox")
+        pytest.skip("only Linux with Landlock enforces a sandbox")
     variables = {"PERAGO_SANDBOX": sandbox, "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
     worker = start("-j", "1", modules=["warm_bodies"], repository=many, **variables)
     with worker:

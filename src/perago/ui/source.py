@@ -30,6 +30,9 @@ READ_AT_ONCE = 4
 """Commits whose changes are read in the background before the index keeps them. A lakeFS server compares as many at a
 time, and has to answer pages beside that."""
 
+END_SECONDS = 10.0
+"""Longest wait at the end for what is read in the background: a few commits."""
+
 _SECOND = len("20260101-000000")
 
 
@@ -65,6 +68,8 @@ class Source:
         self.engine: LocalEngine = local_engine(address)
         self._read_seconds = read_seconds
         self._reading = threading.Lock()
+        self._reader: threading.Thread | None = None
+        self._is_closing = threading.Event()
         self._listing = threading.Lock()
         self._known: dict[str, tuple[object, RunSummary]] = {}
 
@@ -93,7 +98,10 @@ class Source:
     def _read_on(self, address: RepositoryAddress, unread: Sequence[CommitEntry]) -> None:
         """Read what commits changed in the background, for the pages that follow. One page's commits at a time."""
         if unread and self._reading.acquire(blocking=False):
-            threading.Thread(target=self._read, args=(address, unread), name="perago-changes", daemon=True).start()
+            self._reader = threading.Thread(
+                target=self._read, args=(address, unread), name="perago-changes", daemon=True
+            )
+            self._reader.start()
 
     def _read(self, address: RepositoryAddress, unread: Sequence[CommitEntry]) -> None:
         from perago.asking.past import open_past
@@ -101,11 +109,19 @@ class Source:
         try:
             with open_past(address) as past:
                 for start in range(0, len(unread), READ_AT_ONCE):
+                    if self._is_closing.is_set():
+                        return
                     past.stepped(unread[start : start + READ_AT_ONCE])
         except PeragoError as exc:  # the next page that asks says so
             _LOGGER.debug("what commits changed was not read in the background: %s", text_of(exc))
         finally:
             self._reading.release()
+
+    def close(self) -> None:
+        """End what is read in the background."""
+        self._is_closing.set()
+        if self._reader is not None:
+            self._reader.join(END_SECONDS)
 
     def all_runs(self) -> list[RunSummary]:
         """The runs of this machine, and those of the server as they were read last, newest first.

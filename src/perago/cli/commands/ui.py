@@ -54,6 +54,7 @@ def command(repo: str | None, branch: str, port: int, on_conductor: bool, stays_
             address = given_repository(repo)
             server = stack.enter_context(_server(address)) if on_conductor else None
             source = Source(address, branch, workspace_root_to_look_at(None), server, read_seconds=READ_SECONDS)
+            stack.callback(source.close)
 
         def told(page: str) -> None:
             if as_json:

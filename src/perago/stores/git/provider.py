@@ -61,7 +61,7 @@ class OpenedGit:
         branch = STAGING + staging_branch_name(execution)
         self.for_attempt().cleanup_staging(StagedWorkspace(repository="", branch=branch, commit=""))
 
-    def sweep(self, repository: str, older_than_seconds: float, runs_older_than_seconds: float) -> None:  # noqa: ARG002 - the settings name the only one
+    def sweep(self, repository: str, older_than_seconds: float, runs_older_than_seconds: float) -> None:  # noqa: ARG002 - a path is one repository
         self.for_attempt().sweep(older_than_seconds, runs_older_than_seconds=runs_older_than_seconds)
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ class GitProvider:
     def may_have(self, settings: StoreSettings, repository: str) -> bool:
         return bool(repository == Path(settings.values[_PATH]).name)
 
-    def dataset_source(self, settings: StoreSettings, repository: str) -> DatasetSource:  # noqa: ARG002 - there is one
+    def dataset_source(self, settings: StoreSettings, repository: str) -> DatasetSource:  # noqa: ARG002 - a path is one repository
         place = f"file://{platform.node()}{quote(settings.values[_PATH])}"
         return DatasetSource(f"git+{place}", place)
 

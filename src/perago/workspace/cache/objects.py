@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from perago.errors import RuntimeConfigError
 from perago.files.private_directory import OWNER_ONLY_DIRECTORY, fault_of, make_directory
@@ -30,6 +30,8 @@ from perago.workspace.cache.entries import (
 )
 from perago.workspace.cache.partial import PartialFiles
 from perago.workspace.cache.room import Room, Usage
+
+T = TypeVar("T")
 
 TOUCH_SECONDS = 600
 """Precision of an entry's time of last use: within this time it is not updated again."""
@@ -110,24 +112,7 @@ class ObjectCache:
         Raises:
             OSError: the target exists or cannot be written; nothing is left of it.
         """
-        if self.max_bytes == 0:
-            return None
-        name = _name(key)
-        path = self._path(name)
-        try:
-            entry = os.open(path, _READ)
-        except OSError:
-            return None
-        try:
-            digest = self._lay_out(entry, name, size, target, mode, dir_fd)
-        except DamagedEntryError:
-            remove_file(path)
-            return None
-        else:
-            self._touch(entry)
-            return digest
-        finally:
-            os.close(entry)
+        return self._ask(key, lambda entry, name: self._lay_out(entry, name, size, target, mode, dir_fd))
 
     def add(self, key: str, content: bytes, digest: str) -> bool:
         """Store an object's content from memory.
@@ -145,24 +130,7 @@ class ObjectCache:
 
     def read(self, key: str) -> bytes | None:
         """What `add` or `replace` stored, just verified. None if it is not cached."""
-        if self.max_bytes == 0:
-            return None
-        name = _name(key)
-        path = self._path(name)
-        try:
-            entry = os.open(path, _READ)
-        except OSError:
-            return None
-        try:
-            content = read_entry(entry, name)
-        except DamagedEntryError:
-            remove_file(path)
-            return None
-        else:
-            self._touch(entry)
-            return content
-        finally:
-            os.close(entry)
+        return self._ask(key, read_entry)
 
     def replace(self, key: str, content: bytes, digest: str) -> bool:
         """As `add`, for a key whose content may change. In between, other processes may have a miss."""
@@ -173,7 +141,7 @@ class ObjectCache:
         """Remove an entry. Returns whether there was one."""
         path = self._path(_name(key))
         try:
-            size = os.stat(path, follow_symlinks=False).st_size - TRAILER_BYTES  # noqa: PTH116 - a text, as all paths
+            size = os.stat(path, follow_symlinks=False).st_size - TRAILER_BYTES  # noqa: PTH116 - `path` is a str
         except OSError:
             return False
         if not remove_file(path):
@@ -263,6 +231,27 @@ class ObjectCache:
 
     def _path(self, name: str) -> str:
         return f"{self._entries}/{name[:2]}/{name[2:]}"
+
+    def _ask(self, key: str, question: Callable[[int, str], T]) -> T | None:
+        """Ask an entry, by its descriptor and name; None if there is none. A damaged one is removed."""
+        if self.max_bytes == 0:
+            return None
+        name = _name(key)
+        path = self._path(name)
+        try:
+            entry = os.open(path, _READ)
+        except OSError:
+            return None
+        try:
+            answer = question(entry, name)
+        except DamagedEntryError:
+            remove_file(path)
+            return None
+        else:
+            self._touch(entry)
+            return answer
+        finally:
+            os.close(entry)
 
     def _lay_out(self, entry: int, name: str, size: int, target: str, mode: int, dir_fd: int | None) -> str:
         if size <= SMALL_BYTES:

@@ -8,11 +8,11 @@ import io
 import mmap
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
@@ -113,17 +113,19 @@ class Attempts:
         in_leave: Callable[[], Any] = ExitStack,
         *,
         is_racy: bool = False,
+        include: tuple[str, ...] = (),
     ) -> int:
         """One attempt. Returns the number of files that were there already.
 
         Args:
             is_racy: its files are as old as its manifest, so that the next attempt reads them.
+            include: patterns of its files.
         """
         self.number += 1
         identity = AttemptIdentity(workflow_instance_id="wf", task_id=f"t{self.number}", retry_count=0)
         directory = AttemptDirectory.create(self.root, identity, "e", "w", SystemClock())
         with in_stay():
-            stay = self.place.stay(directory, "repository", WorkspaceSpec())
+            stay = self.place.stay(directory, "repository", WorkspaceSpec(include=include))
         with ExitStack() if stay is None else stay:
             kept = NOTHING_KEPT
             if stay is not None:
@@ -163,10 +165,30 @@ class Attempts:
         janitor.sweep(self.root, 3600, 0)
 
 
-def calls_of(root, where, *, is_racy) -> int:
+class Scene(NamedTuple):
+    """Two attempts, of which the second one meets the fault.
+
+    Attributes:
+        least: the fewest calls that there are.
+        is_racy, include: of the first attempt, which is on `BEFORE`.
+        commit, kept: of the second one, without a fault.
+    """
+
+    where: str
+    least: int
+    is_racy: bool = False
+    include: tuple[str, ...] = ()
+    commit: Mapping[str, tuple[bytes, bool]] = AFTER
+    kept: int = 2
+
+    def first(self, attempts: Attempts) -> None:
+        attempts.run(BEFORE, is_racy=self.is_racy, include=self.include)
+
+
+def calls_of(root, scene: Scene) -> int:
     """How many calls there are without a fault."""
     attempts, counts = Attempts(root), list[list[int]]()
-    attempts.run(BEFORE, is_racy=is_racy)
+    scene.first(attempts)
 
     @contextmanager
     def counting() -> Iterator[None]:
@@ -174,8 +196,9 @@ def calls_of(root, where, *, is_racy) -> int:
             counts.append(count)
             yield
 
-    assert attempts.run(AFTER, **{where: counting}) == 2
+    assert attempts.run(scene.commit, **{scene.where: counting}) == scene.kept
     assert len(entries(attempts.root)) == 1
+    assert counts[0][0] >= scene.least
     return counts[0][0]
 
 
@@ -185,20 +208,24 @@ FAULTS = {
     "is on a full disk from then on": (errno.ENOSPC, True),
     "misses what another process took": (errno.ENOENT, False),
 }
-PLACES = [("in_stay", False, 3), ("in_keep", False, 60), ("in_keep", True, 70), ("in_leave", False, 25)]
-"""Where, whether files are read, and the fewest calls that there are."""
+SCENES = {
+    "before it is laid out": Scene("in_stay", 3),
+    "while it takes files": Scene("in_keep", 60),
+    "while it reads and takes files": Scene("in_keep", 70, is_racy=True),
+    "while it takes those of other patterns": Scene("in_keep", 60, include=("**",), commit=BEFORE, kept=3),
+    "while it leaves files": Scene("in_leave", 25),
+}
 
 
-@pytest.mark.parametrize(("where", "is_racy", "least"), PLACES)
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_call_that_fails_costs_time_and_nothing_else(quick_disk, where, is_racy, least, fault):
-    total, (number, lasts) = calls_of(quick_disk / "counted", where, is_racy=is_racy), FAULTS[fault]
-    assert total >= least
-    for call in range(total):
+def test_a_call_that_fails_costs_time_and_nothing_else(quick_disk, scene, fault):
+    number, lasts = FAULTS[fault]
+    for call in range(calls_of(quick_disk / "counted", scene)):
         attempts = Attempts(quick_disk / f"root{call}")
-        attempts.run(BEFORE, is_racy=is_racy)
+        scene.first(attempts)
         failing = partial(fault_at, call, OSError(number, os.strerror(number)), lasts=lasts)
-        attempts.run(AFTER, **{where: failing})
+        attempts.run(scene.commit, **{scene.where: failing})
         attempts.run(BEFORE)
         assert len(entries(attempts.root)) in (1, 2)  # one that could not be taken is still there
         janitor.sweep(attempts.root, 3600, 0)
@@ -207,15 +234,13 @@ def test_a_call_that_fails_costs_time_and_nothing_else(quick_disk, where, is_rac
             assert sorted(path.name for path in entry.path.iterdir()) == ["record", "workspace"]
 
 
-@pytest.mark.parametrize(("where", "is_racy", "least"), PLACES)
-def test_a_kill_at_any_call_leaves_nothing_wrong(quick_disk, where, is_racy, least):
-    total = calls_of(quick_disk / "counted", where, is_racy=is_racy)
-    assert total >= least
-    for call in range(total):
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
+def test_a_kill_at_any_call_leaves_nothing_wrong(quick_disk, scene):
+    for call in range(calls_of(quick_disk / "counted", scene)):
         attempts = Attempts(quick_disk / f"root{call}")
-        attempts.run(BEFORE, is_racy=is_racy)
+        scene.first(attempts)
         with suppress(Killed):
-            attempts.run(AFTER, **{where: lambda call=call: fault_at(call, Killed(), lasts=True)})
+            attempts.run(scene.commit, **{scene.where: lambda call=call: fault_at(call, Killed(), lasts=True)})
         attempts.die()
         assert {path.name for path in attempts.root.iterdir()} <= {"warm"}
         attempts.run(BEFORE)
