@@ -153,8 +153,10 @@ def test_content_that_is_streamed_when_the_server_refuses_a_token_gets_there(
 
 
 def test_a_token_that_expires_in_the_middle_of_transfers_is_read_again(start_lakefs, tmp_path):
-    """A program beside renews the token each second; each one lives for two. Calls go on for longer than that."""
-    server = start_lakefs(config={"auth.login_duration": "2s"})
+    """A program beside renews the token each second; each one lives for six, as that program may have to wait for a
+    processor. Calls go on for longer than that.
+    """
+    server = start_lakefs(config={"auth.login_duration": "6s"})
     directory = tmp_path / "secrets"
     directory.mkdir()
 
@@ -178,7 +180,7 @@ def test_a_token_that_expires_in_the_middle_of_transfers_is_read_again(start_lak
         renewing.start()
         try:
             started, rounds = time.monotonic(), 0
-            while time.monotonic() - started < 6:
+            while time.monotonic() - started < 14:
                 rounds += 1
                 (source / "large").write_bytes(os.urandom(LARGE))
                 (source / f"small-{rounds}").write_text(str(rounds))

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from nemesis import hook
 from nemesis.cells import BOUNDARIES, PHASES, TAKE, Cell, Tally, kill_cells, proxy_cells, stop_cells
 from nemesis.host import left_in
 from nemesis.recovery import Blow, percentile, recoveries
+from nemesis.workflows import STANDSTILL_SECONDS, has_lost_what_follows
 from perago.ports import Phase
 from perago.workspace.owner import OwnerMarker
 
@@ -68,6 +70,19 @@ def test_recovery_is_from_the_last_blow_that_struck_a_task():
     assert recoveries([*blows, Blow("restart", 118.0, (), everything=True)], [workflow]) == [2.0]
     assert recoveries([Blow("restart", 130.0, (), everything=True)], [workflow]) == []
     assert recoveries(blows, [{"tasks": [task("t0", "FAILED", 100, 110)]}]) == []
+
+
+def test_a_workflow_that_waits_for_nothing_is_seen_after_a_while():
+    long_ago, just_now = time.time() - STANDSTILL_SECONDS - 1, time.time()
+    begun = [task("t0", "COMPLETED", 0, long_ago), task("t1", "CANCELED", 0, long_ago)]
+    through = [*begun, task("t2", "COMPLETED", 0, long_ago)]
+    join = {**task("j", "IN_PROGRESS", 0, 0, "join"), "taskType": "JOIN"}
+    assert has_lost_what_follows({"tasks": through})
+    assert not has_lost_what_follows({"tasks": [*begun, task("t2", "COMPLETED", 0, just_now)]})
+    assert not has_lost_what_follows({"tasks": [*through, task("t3", "SCHEDULED", 0, 0, "next")]})
+    assert not has_lost_what_follows({"tasks": [*through, join]})
+    assert not has_lost_what_follows({"tasks": begun})
+    assert not has_lost_what_follows({"tasks": []})
 
 
 def test_percentiles():

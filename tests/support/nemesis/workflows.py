@@ -50,8 +50,8 @@ PATIENCE_SECONDS = 60.0
 """The age up to which the person terminates a workflow. An older one may hang, and would be hidden by that."""
 
 STANDSTILL_SECONDS = 130.0
-"""After which a join that nobody looks at, or a try that nobody gets, is left to the person: a Conductor that is killed
-as it hands one out comes back to it within two minutes."""
+"""After which a join that nobody looks at, a try that nobody gets, or a workflow that does not go on is left to the
+person: a Conductor that is killed as it hands a try out comes back to it within two minutes."""
 
 MOST_RETRIES = 5
 """Of a workflow that nobody ended."""
@@ -213,12 +213,12 @@ class Workflows:
             self.done["retry refused"] += 1
 
     def _mend(self, found) -> None:
-        """What a person does where Conductor lost a join or a try, or looks at a join no more; it is seen again if that
-        fails.
+        """What a person does where Conductor lost a join, a task or a try, or looks at a join no more; it is seen again
+        if that fails.
         """
-        if _has_lost_its_join(found):
+        if has_lost_what_follows(self._whole(found)):
             self._end(found["workflowId"])
-            self.done["ended, as it had lost its join"] += 1
+            self.done["ended, as it had lost what follows"] += 1
         elif join := _join_at_a_standstill(found):
             self._complete(join)
         elif self._has_lost_a_try(found):
@@ -464,16 +464,18 @@ def _failed_for_nobody(workflow) -> bool:
     return (no_more or too_soon or said_by_none) and not any(map(is_refused, last))
 
 
-def _has_lost_its_join(workflow) -> bool:
-    """Whether all tasks of a fork have completed, and there is no join that could tell.
+def has_lost_what_follows(workflow) -> bool:
+    """Whether a running workflow, or a part of it, waits for nothing: for long all of its tasks have completed.
 
-    Conductor 3.32.3 loses one now and then where a workflow is begun anew while it is at it. That stays RUNNING for
-    ever, and workers can do nothing about it. Nor can a restart: in its table of what was scheduled the join is there
-    still, so it is not made again.
+    Conductor 3.32.3 loses a join, or the next task, now and then where a workflow is begun anew while it is at it. That
+    stays RUNNING for ever, however often the server is told to look at it, and workers can do nothing about it. Nor can
+    a restart: in the server's table of what was scheduled the join is there still, so it is not made again.
     """
-    types = {task.get("taskType") for task in workflow["tasks"]}
+    tasks = workflow["tasks"]
     through = all(task["status"] == "COMPLETED" for task in last_tries(workflow))
-    return "FORK" in types and "JOIN" not in types and through
+    waits = any(task["status"] in ("SCHEDULED", "IN_PROGRESS") for task in tasks)
+    then = 1000 * (time.time() - STANDSTILL_SECONDS)
+    return bool(tasks) and through and not waits and all(task.get("endTime", 0) < then for task in tasks)
 
 
 def _join_at_a_standstill(workflow) -> Json | None:
