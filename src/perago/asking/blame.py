@@ -28,20 +28,22 @@ class Origin:
     whole: CommitEntry | None = None
 
 
-def origins(past: Past, ref: str, paths: Iterable[str]) -> list[Origin]:
+def origins(past: Past, ref: str, paths: Iterable[str], *, commits: int | None = None) -> list[Origin]:
     """Where files of a commit come from, in the order of their names.
 
     A file whose commit is not on the line any more, such as in a shallow clone, is left out.
 
     Args:
         ref: full id of the commit, which has the files.
+        commits: how many are looked at of each line. Files that are older than these are left out. Default: all.
     """
     found: dict[str, Origin] = {}
     waiting: list[tuple[str, frozenset[str], CommitEntry | None]] = [(ref, frozenset(paths), None)]
     while waiting:
         start, sought, whole = waiting.pop()
-        left = set(sought)
-        for step in past.steps(start):
+        left, looked_at = set(sought), 0
+        for step in past.steps(start, limit=commits):
+            looked_at += 1
             mine = left & _changed(past, step, left)
             left -= mine
             for inner, brought in _brought(past, step.entry, mine):
@@ -51,7 +53,7 @@ def origins(past: Past, ref: str, paths: Iterable[str]) -> list[Origin]:
                 found[path] = Origin(path, step.entry, whole)
             if not left:
                 break
-        if whole is not None:  # it was there before that part of the history begins
+        if whole is not None and looked_at != commits:  # it was there before that part of the history begins
             found.update({path: Origin(path, whole) for path in left})
     return [found[path] for path in sorted(found)]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, takewhile
+from itertools import count, islice, takewhile
 from pathlib import Path
 
 from perago.errors import RuntimeConfigError, StoreError, WorkspaceStorageError
@@ -117,12 +117,16 @@ class Past:
         """
         return self._index.line_to(start, end, nearest=nearest)
 
-    def steps(self, start: str) -> Iterator[Step]:
-        """As `line`, with what each changed. Ends before the first of those that are `unread`."""
+    def steps(self, start: str, *, limit: int | None = None) -> Iterator[Step]:
+        """As `line`, with what each changed. Ends before the first of those that are `unread`.
+
+        Args:
+            limit: only so many of them. Default: all.
+        """
         waiting: list[CommitEntry] = []
         chunks = iter(_CHUNKS)
         size = next(chunks)
-        for entry in self.line(start):
+        for entry in islice(self.line(start), limit):
             waiting.append(entry)
             if len(waiting) == size:
                 found = self.stepped_in_time(waiting)

@@ -31,7 +31,7 @@ MAX_RELATED = 100
 """Commits before and after one in a lineage."""
 
 MAX_LOOKED_AT = 500
-"""Commits that are looked at for them, before it, and after it on each branch."""
+"""Commits that are looked at for them, before it, and after it on each branch; and for the one that made a file."""
 
 MAX_LINKED_PATHS = 5
 """Files that are named beside a commit of a lineage."""
@@ -135,7 +135,8 @@ class FilePage:
 
     Attributes:
         shown_as: what a browser can show it as, sealed; None if it is neither, or too large.
-        changed_by: the commit that gave it this content; None if that is not known.
+        changed_by: the commit that gave it this content; None if that is not known, or none of those looked at.
+        looked_at: how many were, on the line before this commit.
         is_reading: it is not known yet, because what older commits changed is being read.
     """
 
@@ -144,6 +145,7 @@ class FilePage:
     size: int
     can_download: bool
     changed_by: Related | None
+    looked_at: int
     shown_as: Literal["page", "drawing"] | None
     preview: Preview
     is_reading: bool = False
@@ -228,13 +230,14 @@ def file_page(source: Source, ref: str, path: str) -> FilePage:
         entry = _entry(past, ref)
         found = _file(past, entry, path)
         content = found.read() if found.size <= MAX_BYTES else None
-        made = origins(past, entry.id, [path])
+        made = origins(past, entry.id, [path], commits=MAX_LOOKED_AT)
     return FilePage(
         commit=entry.id,
         path=path,
         size=found.size,
         can_download=found.size <= MAX_DOWNLOAD,
         changed_by=_related(made[0].entry, (path,)) if made and not past.unread else None,
+        looked_at=MAX_LOOKED_AT,
         shown_as=None if content is None else SHOWN_AS.get(_suffix(path)),
         preview=Preview(kind="large") if content is None else preview_of(path, content),
         is_reading=bool(past.unread),

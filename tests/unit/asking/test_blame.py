@@ -40,6 +40,22 @@ def test_each_file_is_of_the_newest_commit_that_changed_it(index, seed):
         }
 
 
+@pytest.mark.property
+@pytest.mark.parametrize("commits", [1, 3, 20])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_search_that_is_bounded_finds_the_same_or_nothing(index, seed, commits):
+    made = made_at_random(seed, 80)
+    past = made.past(index)
+    ref = past.head("main")
+    found = origins(past, ref, made.trees[ref], commits=commits)
+    assert {origin.path: origin.entry.id for origin in found} == {
+        origin.path: maker(made, ref, origin.path) for origin in found
+    }
+    mine = {path for path in made.trees[ref] if maker(made, ref, path) == ref}
+    assert mine <= {origin.path for origin in found} < {*made.trees[ref], "no file"}
+    assert made.asked < len(made.entries)
+
+
 def test_a_file_that_somebody_merged_is_of_who_made_it(index):
     made = MadeRepository()
     made.commit("main", {"a": 1})

@@ -6,7 +6,9 @@ from urllib.parse import quote
 
 import pytest
 
+from perago.running.repos.address import parse_address
 from perago.ui import commit
+from perago.values.spec import WorkspaceSpec
 from ui_pages import HOSTILE, opened, repository, text_of
 
 FILES = {
@@ -66,6 +68,25 @@ def test_a_table_has_its_cells(browser, head):
     page = browser.get(f"/commit/{head}/file.json", params={"path": "raw/a.csv"}).json()
     assert page["preview"]["rows"] == [["1", "2"], ["3", "4"]]
     assert page["changed_by"]["commit"] == head
+
+
+def test_only_the_newest_commits_are_searched_for_the_one_that_made_a_file(tmp_path, monkeypatch):
+    argument = repository(tmp_path / "first")
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "b.csv").write_text("z\n")
+    with parse_address(argument).open() as there:
+        there.import_directory(new, "main", "More", spec=WorkspaceSpec(prefix="more"))
+    with opened(argument) as browser:
+        head = browser.get("/branch.json").json()["cards"][0]["commits"][0]["commit"]
+        found = browser.get(f"/commit/{head}/file.json", params={"path": "raw/a.csv"}).json()
+        assert found["changed_by"]["subject"] == "Imported raw data"
+        monkeypatch.setattr(commit, "MAX_LOOKED_AT", 1)
+        asked = {"path": "raw/a.csv"}
+        assert browser.get(f"/commit/{head}/file.json", params=asked).json()["changed_by"] is None
+        assert "none of the 1 commits up to this one" in text_of(browser.get(f"/commit/{head}/file", params=asked).text)
+        newest = browser.get(f"/commit/{head}/file.json", params={"path": "more/b.csv"}).json()
+        assert newest["changed_by"]["commit"] == head
 
 
 def test_a_large_file_is_read_by_nobody(browser, head, monkeypatch):
