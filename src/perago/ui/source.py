@@ -15,6 +15,7 @@ from perago.errors import PeragoError
 from perago.running.repos.address import local_engine
 from perago.stores.provider import RepositoryAddress
 from perago.values.redaction import text_of
+from perago.workspace.collector import collector_paused
 
 if TYPE_CHECKING:
     from perago.asking.past import Past
@@ -143,7 +144,7 @@ class Source:
         Raises:
             EngineError: the records cannot be read.
         """
-        with self._listing:
+        with self._listing, collector_paused():
             known = self._known
             self._known = {}
             for run_id in self.engine.run_ids():

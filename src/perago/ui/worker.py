@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from perago.worker.supervisor.status import WorkerStatus, read_status
+if TYPE_CHECKING:
+    from perago.worker.supervisor.status import WorkerStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,5 +28,7 @@ class WorkerPage:
 
 def worker_page(root: Path | None) -> WorkerPage:
     """See `WorkerPage`."""
+    from perago.worker.supervisor.status import read_status  # other pages do without the worker's code
+
     status = read_status(root) if root is not None and root.is_dir() else None
     return WorkerPage(root=None if root is None else str(root), worker=status, now=time.time())

@@ -65,10 +65,10 @@ class RunsDirectory:
     clock: Clock
 
     def record_path(self, run_id: str) -> Path:
-        return self.path / run_id / RECORD_FILE
+        return self.path.joinpath(run_id, RECORD_FILE)
 
     def lock_path(self, run_id: str) -> Path:
-        return self.path / run_id / LOCK_FILE
+        return self.path.joinpath(run_id, LOCK_FILE)
 
     def ids(self) -> list[str]:
         """All run ids, newest first; those of one second sorted by name.
