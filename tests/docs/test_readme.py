@@ -59,9 +59,31 @@ def test_the_options_that_the_readme_names_are_there():
     assert told <= set().union(*options().values()) | {"--help"}
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/DATA.md"]
-)
+OUTSIDE = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/DATA.md"]
+"""Pages outside of the site."""
+
+WIDTH = 120
+
+
+def prose(page):
+    """The lines of a page outside of code, tables and images, which cannot be wrapped."""
+    is_code = False
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            is_code = not is_code
+        elif not is_code and not line.lstrip().startswith(("|", "![")):
+            yield number, line
+
+
+def test_prose_is_wrapped_at_one_width():
+    pages = [*(PROJECT / page for page in OUTSIDE), *(PROJECT / "docs").rglob("*.md")]
+    long = [
+        f"{page.relative_to(PROJECT)}:{number}" for page in pages for number, line in prose(page) if len(line) > WIDTH
+    ]
+    assert long == []
+
+
+@pytest.mark.parametrize("page", OUTSIDE)
 def test_the_links_of_pages_outside_the_site_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (PROJECT / page).read_text(encoding="utf-8"))
     assert [link for link in links if not ((PROJECT / page).parent / link).exists()] == []
