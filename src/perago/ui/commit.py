@@ -136,7 +136,7 @@ class FilePage:
     Attributes:
         shown_as: what a browser can show it as, sealed; None if it is neither, or too large.
         changed_by: the commit that gave it this content; None if that is not known, or none of those looked at.
-        looked_at: how many were, on the line before this commit.
+        looked_at: how many are looked at, from this commit back along first parents.
         is_reading: it is not known yet, because what older commits changed is being read.
     """
 
