@@ -317,8 +317,11 @@ class ReusableStore(Protocol):
         """
         ...
 
-    def changes_of(self, repository: str, commits: Sequence[CommitEntry], /) -> list[Changes]:
+    def changes_of(self, repository: str, commits: Sequence[CommitEntry], prefix: str = "", /) -> list[Changes]:
         """The names that each commit changed since its first parent, in the order of the commits.
+
+        Args:
+            prefix: only names that begin with it. A store answers that sooner than for all names.
 
         Raises:
             RepositoryNotFoundError, RefNotFoundError: the repository, or a commit, does not exist.

@@ -38,13 +38,14 @@ def origins(past: Past, ref: str, paths: Iterable[str], *, commits: int | None =
         commits: how many are looked at of each line. Files that are older than these are left out. Default: all.
     """
     found: dict[str, Origin] = {}
-    waiting: list[tuple[str, frozenset[str], CommitEntry | None]] = [(ref, frozenset(paths), None)]
+    asked = frozenset(paths)
+    waiting: list[tuple[str, frozenset[str], CommitEntry | None]] = [(ref, asked, None)] if asked else []
     while waiting:
         start, sought, whole = waiting.pop()
-        left, looked_at = set(sought), 0
-        for step in past.steps(start, limit=commits):
+        left, looked_at, prefix = set(sought), 0, next(iter(sought)) if len(sought) == 1 else ""
+        for step in past.steps(start, limit=commits, prefix=prefix):
             looked_at += 1
-            mine = left & _changed(past, step, left)
+            mine = left & _changed(past, step, left, prefix)
             left -= mine
             for inner, brought in _brought(past, step.entry, mine):
                 waiting.append((inner, brought, whole or step.entry))
@@ -58,10 +59,10 @@ def origins(past: Past, ref: str, paths: Iterable[str], *, commits: int | None =
     return [found[path] for path in sorted(found)]
 
 
-def _changed(past: Past, step: Step, sought: Collection[str]) -> set[str]:
-    """Which of some paths a commit changed."""
+def _changed(past: Past, step: Step, sought: Collection[str], prefix: str) -> set[str]:
+    """Which of some paths, which begin with `prefix`, a commit changed."""
     kept = set(step.changes.paths)
-    return kept if step.changes.is_whole or kept >= set(sought) else set(past.whole(step).paths)
+    return kept if step.changes.is_whole or kept >= set(sought) else set(past.whole(step, prefix).paths)
 
 
 def heads_brought(entry: CommitEntry) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ from perago.asking.past import Past, Step
 from perago.errors import TaskInputError
 from perago.ports import CommitEntry, LogEntry
 from perago.running.history import published_run
-from perago.workspace.patterns import Selection
+from perago.workspace.patterns import WILDCARDS, Selection
 
 _AGO = re.compile(r"(\d{1,6})([mhdw])")
 _CLOCKS_DIFFER = timedelta(days=1)
@@ -66,22 +66,30 @@ def steps_of(past: Past, start: str, wanted: Wanted) -> Iterator[Step]:
 
 def judged(past: Past, start: str, wanted: Wanted) -> Iterator[tuple[CommitEntry, bool]]:
     """The commits of the line from `start`, newest first, and whether somebody wants them. Ends where none can be."""
-    selection = Selection([path.strip("/") for path in wanted.paths])
+    patterns = [path.strip("/") for path in wanted.paths]
+    selection, prefix = Selection(patterns), _only_file(past, start, patterns)
     candidates: Iterator[tuple[CommitEntry, Step | None]] = (
-        ((step.entry, step) for step in past.steps(start))
+        ((step.entry, step) for step in past.steps(start, prefix=prefix))
         if wanted.paths
         else ((entry, None) for entry in past.line(start))
     )
     for entry, step in candidates:
         if wanted.is_before(entry.time):
             return
-        yield entry, wanted.has(entry) and (step is None or _touches(past, step, selection))
+        yield entry, wanted.has(entry) and (step is None or _touches(past, step, selection, prefix))
 
 
-def _touches(past: Past, step: Step, selection: Selection) -> bool:
-    """Whether a commit changed a path of a selection."""
+def _only_file(past: Past, commit_id: str, patterns: Sequence[str]) -> str:
+    """The file that is all that some patterns name in a commit; "" if there is more, or none."""
+    if len(patterns) != 1 or WILDCARDS.intersection(patterns[0]):
+        return ""
+    return patterns[0] if past.repository.find_file(commit_id, patterns[0]) is not None else ""
+
+
+def _touches(past: Past, step: Step, selection: Selection, prefix: str) -> bool:
+    """Whether a commit changed a path of a selection, which all begin with `prefix`."""
     return any(map(selection.selects, step.changes.paths)) or (
-        not step.changes.is_whole and any(map(selection.selects, past.whole(step).paths))
+        not step.changes.is_whole and any(map(selection.selects, past.whole(step, prefix).paths))
     )
 
 

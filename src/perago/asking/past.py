@@ -29,7 +29,7 @@ time for them. lakeFS takes a tenth of a second for one if there are 100,000 fil
 
 @dataclass(frozen=True)
 class Step:
-    """A commit of a branch, and what it changed since its first parent."""
+    """A commit of a branch, and what it changed since its first parent: of all names, or of those that begin alike."""
 
     entry: CommitEntry
     changes: CommitChanges
@@ -117,11 +117,12 @@ class Past:
         """
         return self._index.line_to(start, end, nearest=nearest)
 
-    def steps(self, start: str, *, limit: int | None = None) -> Iterator[Step]:
+    def steps(self, start: str, *, limit: int | None = None, prefix: str = "") -> Iterator[Step]:
         """As `line`, with what each changed. Ends before the first of those that are `unread`.
 
         Args:
             limit: only so many of them. Default: all.
+            prefix: only changes of names that begin with it have to be there. The index keeps none that were read so.
         """
         waiting: list[CommitEntry] = []
         chunks = iter(_CHUNKS)
@@ -129,48 +130,49 @@ class Past:
         for entry in islice(self.line(start), limit):
             waiting.append(entry)
             if len(waiting) == size:
-                found = self.stepped_in_time(waiting)
+                found = self.stepped_in_time(waiting, prefix)
                 yield from found
                 if len(found) < size:
                     return
                 waiting, size = [], next(chunks, _CHUNKS[-1])
-        yield from self.stepped_in_time(waiting)
+        yield from self.stepped_in_time(waiting, prefix)
 
-    def stepped(self, entries: Sequence[CommitEntry]) -> list[Step]:
-        """Commits with what they changed, whatever time it takes."""
+    def stepped(self, entries: Sequence[CommitEntry], prefix: str = "") -> list[Step]:
+        """Commits with what they changed, whatever time it takes. `prefix`: see `steps`."""
         known = self._index.changes(entry.id for entry in entries)
-        known |= self._read([entry for entry in entries if entry.id not in known])
+        known |= self._read([entry for entry in entries if entry.id not in known], prefix)
         return [Step(entry, known[entry.id]) for entry in entries]
 
-    def stepped_in_time(self, entries: Sequence[CommitEntry]) -> list[Step]:
+    def stepped_in_time(self, entries: Sequence[CommitEntry], prefix: str = "") -> list[Step]:
         """As `stepped`, but only those before the first that is `unread`."""
         if self._seconds is None:
-            return self.stepped(entries)
+            return self.stepped(entries, prefix)
         known = self._index.changes(entry.id for entry in entries)
         missing, size = [entry for entry in entries if entry.id not in known], _FIRST_IN_TIME
         while missing and size > 0 and self._seconds > 0:
             began = time.monotonic()
-            known |= self._read(missing[:size])
+            known |= self._read(missing[:size], prefix)
             took = max(time.monotonic() - began, 1e-6)
             self._seconds -= took
             missing, size = missing[size:], min(2 * size, int(size * self._seconds / took))
         self.unread += missing
         return [Step(entry, known[entry.id]) for entry in takewhile(lambda entry: entry.id in known, entries)]
 
-    def _read(self, entries: Sequence[CommitEntry]) -> dict[str, CommitChanges]:
-        """What commits changed, from the store. The index keeps it."""
+    def _read(self, entries: Sequence[CommitEntry], prefix: str) -> dict[str, CommitChanges]:
+        """What commits changed, from the store. The index keeps what is not of a prefix alone."""
         if not entries:
             return {}
-        found = map(CommitChanges.of, self._store.changes_of(self.address.name, entries))
+        found = map(CommitChanges.of, self._store.changes_of(self.address.name, entries, prefix))
         new = dict(zip((entry.id for entry in entries), found, strict=True))
-        self._index.keep_changes(new)
+        if not prefix:
+            self._index.keep_changes(new)
         return new
 
-    def whole(self, step: Step) -> CommitChanges:
-        """All that a commit changed, also where the index keeps only a part."""
+    def whole(self, step: Step, prefix: str = "") -> CommitChanges:
+        """All that a commit changed, also where the index keeps only a part. `prefix`: see `steps`."""
         if step.changes.is_whole:
             return step.changes
-        [found] = self._store.changes_of(self.address.name, [step.entry])
+        [found] = self._store.changes_of(self.address.name, [step.entry], prefix)
         return CommitChanges.of(found)
 
 

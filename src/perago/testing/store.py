@@ -170,11 +170,11 @@ class MemoryStore:
         self._check_repository(repository)
         return map(self._entry, self._commits.unknown(known))
 
-    def changes_of(self, repository: str, commits: Sequence[CommitEntry]) -> list[Changes]:
-        """The names that each commit changed since its first parent."""
+    def changes_of(self, repository: str, commits: Sequence[CommitEntry], prefix: str = "") -> list[Changes]:
+        """The names that each commit changed since its first parent; only those that begin with `prefix`."""
         self._check_repository(repository)
         found = [self._commits.get(entry.id) for entry in commits]
-        return [_changes(self._commits.parent_tree(commit), commit.tree) for commit in found]
+        return [_changes(self._commits.parent_tree(commit), commit.tree).beginning_with(prefix) for commit in found]
 
     def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec) -> bool:
         """Whether the files that a spec selects are the same in two commits."""

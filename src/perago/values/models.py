@@ -269,6 +269,16 @@ class Changes:
         """The paths to upload."""
         return self.added + self.modified
 
+    def beginning_with(self, prefix: str) -> Changes:
+        """Those of paths that begin with it."""
+        if not prefix:
+            return self
+        added, modified, deleted = (
+            tuple(path for path in paths if path.startswith(prefix))
+            for paths in (self.added, self.modified, self.deleted)
+        )
+        return Changes(added=added, modified=modified, deleted=deleted)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskExecution:

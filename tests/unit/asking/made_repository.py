@@ -40,6 +40,9 @@ class MadeRepository:
     trees: dict[str, dict[str, int]] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
     asked: int = 0
+    """Commits whose changes were asked for."""
+    asked_whole: int = 0
+    """Of these, commits whose changes were asked for without a prefix."""
 
     def commit(self, branch: str, tree: dict[str, int], *merged: str, **fields: Any) -> CommitEntry:
         parents = (self.heads[branch], *merged) if branch in self.heads else merged
@@ -56,12 +59,17 @@ class MadeRepository:
 
     # ---- what `Past` asks
 
-    def changes_of(self, _repository: str, commits: Sequence[CommitEntry]) -> list[Changes]:
+    def changes_of(self, _repository: str, commits: Sequence[CommitEntry], prefix: str = "") -> list[Changes]:
         self.asked += len(commits)
-        return [self.changes(each.parents[0] if each.parents else "", each.id) for each in commits]
+        self.asked_whole += 0 if prefix else len(commits)
+        found = (self.changes(each.parents[0] if each.parents else "", each.id) for each in commits)
+        return [changes.beginning_with(prefix) for changes in found]
 
     def changes(self, before: str, after: str) -> Changes:
         return difference(self.trees.get(before, {}), self.trees[after])
+
+    def find_file(self, ref: str, path: str) -> object | None:
+        return path if path in self.trees[ref] else None
 
     def files(self, ref: str, _prefix: str) -> list[str]:
         return sorted(self.trees[ref])

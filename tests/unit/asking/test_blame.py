@@ -65,6 +65,23 @@ def test_a_file_that_somebody_merged_is_of_who_made_it(index):
     assert (c.entry.id, c.whole) == (merge.id, None)
 
 
+@pytest.mark.property
+@pytest.mark.parametrize("seed", range(10))
+def test_for_a_single_file_only_changes_of_names_that_begin_alike_are_read(index, seed):
+    made = made_at_random(seed, 80)
+    past = made.past(index)
+    ref = past.head("main")
+    for path in made.trees[ref]:
+        assert [origin.entry.id for origin in origins(past, ref, [path])] == [maker(made, ref, path)]
+    assert made.asked > 0
+    assert made.asked_whole == 0
+    entry = made.entries[-1]
+    before = made.trees[entry.parents[0]]
+    assert {*past.stepped([entry])[0].changes.paths} == {
+        path for path in PATHS if before.get(path) != made.trees[entry.id].get(path)
+    }, "what was read for some names is kept as if it were for all"
+
+
 def test_what_a_commit_changed_is_asked_of_the_store_once(index):
     made = made_at_random(1, 300)
     past = made.past(index)

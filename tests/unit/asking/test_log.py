@@ -34,18 +34,20 @@ def line(made: MadeRepository, branch: str = "main"):
 
 @pytest.mark.property
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("pattern", ["raw", "clean/a", "*/b", "model/**", "nowhere"])
-def test_commits_by_path_are_those_that_changed_it(index, seed, pattern):
+@pytest.mark.parametrize(
+    "patterns", [["raw"], ["clean/a"], ["*/b"], ["model/**"], ["nowhere"], ["raw/a", "raw/c"], ["raw/?", "model/b"]]
+)
+def test_commits_by_path_are_those_that_changed_it(index, seed, patterns):
     made = made_at_random(seed, 150)
     past = made.past(index)
-    selection = Selection([pattern])
+    selection = Selection(patterns)
 
     def touches(entry):
         before = made.trees[entry.parents[0]] if entry.parents else {}
         changes = difference(before, made.trees[entry.id])
         return any(map(selection.selects, (*changes.added, *changes.modified, *changes.deleted)))
 
-    found = [step.entry.id for step in steps_of(past, past.head("main"), Wanted(paths=(pattern,)))]
+    found = [step.entry.id for step in steps_of(past, past.head("main"), Wanted(paths=tuple(patterns)))]
     assert found == [entry.id for entry in line(made) if touches(entry)]
 
 
@@ -75,6 +77,14 @@ def test_a_commit_has_all_that_is_wanted(index, wanted, found):
     past = made.past(index)
     steps = list(steps_of(past, past.head("main"), Wanted(**wanted)))
     assert [step.entry.id for step in steps] == [made.entries[number].id for number in found]
+
+
+def test_for_a_single_file_all_changes_are_read_only_of_commits_that_are_listed(index):
+    made = made_at_random(3, 100)
+    past = made.past(index)
+    [path, *_] = made.trees[past.head("main")]
+    listed = list(steps_of(past, past.head("main"), Wanted(paths=(f"/{path}",))))
+    assert made.asked_whole == len(listed) < made.asked
 
 
 def test_what_is_too_old_is_not_looked_at(index):

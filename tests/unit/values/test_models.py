@@ -136,6 +136,13 @@ def test_changes_are_true_when_there_are_any():
     assert Changes(added=("a",), modified=("b",), deleted=("c",)).written == ("a", "b")
 
 
+def test_changes_can_be_narrowed_to_paths_that_begin_alike():
+    changes = Changes(added=("a/b", "b"), modified=("a/bc", "c"), deleted=("a/c", "d"))
+    assert changes.beginning_with("a/b") == Changes(added=("a/b",), modified=("a/bc",))
+    assert changes.beginning_with("") == changes
+    assert not changes.beginning_with("e")
+
+
 def test_a_stamp_counts_only_where_its_expected_head_is_the_first_parent():
     own = stamp(expected_head="p")
     assert CommitFacts("x", "p", own).counting_stamp is own

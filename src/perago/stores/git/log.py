@@ -62,23 +62,24 @@ def changes(repository: BareRepository, before: str, after: str) -> Changes:
     return _changes(ObjectReader(repository), old, new)
 
 
-def changes_of(repository: BareRepository, commits: Sequence[CommitEntry]) -> list[Changes]:
-    """The names that each commit changed since its first parent.
+def changes_of(repository: BareRepository, commits: Sequence[CommitEntry], prefix: str = "") -> list[Changes]:
+    """The names that each commit changed since its first parent; only those that begin with `prefix`.
 
     Raises:
         RefNotFoundError: a commit does not exist.
     """
     reader, found = ObjectReader(repository), list[Changes]()
+    root = prefix[: prefix.rfind("/") + 1]
     for entry in commits:
         commit = repository.input_commit(entry.id)
         parent = parent_of(commit)
         before = None if parent is None else str(repository.commit(parent).tree_id)
-        found.append(_changes(reader, before, str(commit.tree_id)))
+        found.append(_changes(reader, before, str(commit.tree_id), root).beginning_with(prefix))
     return found
 
 
-def _changes(reader: ObjectReader, old: str | None, new: str) -> Changes:
-    found = compare(reader, old, new)
+def _changes(reader: ObjectReader, old: str | None, new: str, root: str = "") -> Changes:
+    found = compare(reader, old, new, root)
     return Changes(
         added=tuple(sorted(name for name, change in found.items() if change.before is None)),
         modified=tuple(sorted(name for name, change in found.items() if change.before and change.after)),

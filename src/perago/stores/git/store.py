@@ -216,9 +216,9 @@ class GitStore:
 
     # ---- of an index of history and a cache of runs; see `perago.ports.ReusableStore`
 
-    def changes_of(self, repository: str, commits: Sequence[CommitEntry]) -> list[Changes]:  # noqa: ARG002 - named by the contract
-        """The names that each commit changed since its first parent."""
-        return changes_of(self._repository, commits)
+    def changes_of(self, repository: str, commits: Sequence[CommitEntry], prefix: str = "") -> list[Changes]:  # noqa: ARG002 - named by the contract
+        """The names that each commit changed since its first parent; only those that begin with `prefix`."""
+        return changes_of(self._repository, commits, prefix)
 
     def commits_since(self, repository: str, known: Callable[[str], bool]) -> Iterator[CommitEntry]:  # noqa: ARG002 - named by the contract
         """All commits of all branches, without known ones and what comes before those. Reads no trees."""

@@ -135,8 +135,8 @@ class LakeFSRepository:
     def commits_since(self, repository: str, known: Callable[[str], bool], /) -> Iterator[CommitEntry]:
         return self._store.commits_since(repository, known)
 
-    def changes_of(self, repository: str, commits: Sequence[CommitEntry], /) -> list[Changes]:
-        return self._store.changes_of(repository, commits)
+    def changes_of(self, repository: str, commits: Sequence[CommitEntry], prefix: str = "", /) -> list[Changes]:
+        return self._store.changes_of(repository, commits, prefix)
 
     def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec, /) -> bool:
         return self._store.has_same_files(workspace_input, ref, workspace_spec)

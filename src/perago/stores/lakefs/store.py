@@ -334,9 +334,12 @@ class LakeFSStore:
         heads = run(branch_heads(client, repository))
         return commits_since(heads, known, lambda ref, amount: run(log_page(client, repository, ref, amount)))
 
-    def changes_of(self, repository: str, commits: Sequence[CommitEntry]) -> list[Changes]:
-        """The names that each commit changed since its first parent. One call per commit and 1,000 names."""
-        return self._connection.run(changes_of(self._connection.client, repository, commits))
+    def changes_of(self, repository: str, commits: Sequence[CommitEntry], prefix: str = "") -> list[Changes]:
+        """The names that each commit changed since its first parent; only those that begin with `prefix`.
+
+        One call per commit and 1,000 names.
+        """
+        return self._connection.run(changes_of(self._connection.client, repository, commits, prefix))
 
     def has_same_files(self, workspace_input: WorkspaceInput, ref: str, workspace_spec: WorkspaceSpec) -> bool:
         """Whether the files that a spec selects are the same in two commits. One call per prefix of its patterns."""

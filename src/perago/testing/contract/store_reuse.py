@@ -147,6 +147,20 @@ class ReusableStoreContract(StoreHooks):
         assert changes[1] == Changes(added=("b",), modified=("a",), deleted=("f",))
         assert {"a", "d/e", "f"} <= {*changes[2].added}
 
+    def test_changes_of_names_that_begin_alike_can_be_asked_for_alone(self, bench: Bench) -> None:
+        base = bench.commit({"d/e": b"1", "d/f": b"2", "de": b"3"})
+        ref = bench.publish(base, {"d/e": b"4", "d/ee": b"5", "d/f": None, "de": b"6", "e": b"7"})
+        found = read(bench)
+
+        def changed(prefix: str) -> Changes:
+            [changes] = _store(bench).changes_of(bench.hooks.repository(bench.store), [found[ref]], prefix)
+            return changes
+
+        assert changed("d/e") == Changes(added=("d/ee",), modified=("d/e",))
+        assert changed("d/") == Changes(added=("d/ee",), modified=("d/e",), deleted=("d/f",))
+        assert changed("d") == Changes(added=("d/ee",), modified=("d/e", "de"), deleted=("d/f",))
+        assert changed("d/f/g") == changed("g") == Changes()
+
     def test_a_message_has_neither_subject_nor_stamp(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})
         ref = bench.publish(base, {"b": b"2"}, params={"text": "x" * 10_000})
