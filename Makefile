@@ -45,10 +45,10 @@ setup: $(DEV) ## Create .venv with Perago and all its tools
 quickstart: $(RUN) ## Run the example tasks on real data in ./quickstart
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/quickstart.sh quickstart
 
-test: $(DEV) ## Run the quick tests, also on real servers: twelve minutes (TESTS=path for all tests of a path, JOBS=0 for one process)
+test: $(DEV) ## Run the quick tests, also on real servers: ten minutes (TESTS=path for all tests of a path, JOBS=0 for one process)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS) $(if $(filter tests,$(TESTS)),-m 'not long')
 
-test-long: $(DEV) ## Run the tests that `make test` leaves out, and check the figures of docs/reliability.md: three quarters of an hour
+test-long: $(DEV) ## Run the tests that `make test` leaves out, and check the figures of docs/reliability.md: half an hour
 	PERAGO_PROVE=short $(BIN)/pytest -n $(JOBS) --dist worksteal tests -m 'long or both'
 
 test-all: test test-long ## Run all tests
@@ -57,7 +57,7 @@ libraries: $(LIBRARIES)/.installed ## Run the tests with pandas, scikit-learn, j
 	$(LIBRARIES)/bin/pytest -n 2 --dist loadgroup $(or $(filter-out tests,$(TESTS)),tests/libraries)
 
 units: ## Run the unit tests on each installed Python from 3.11 on, and on the newest (PYTHONS=names for some, EXCEPT=3.11)
-	@PYTHONS='$(PYTHONS)' EXCEPT='$(EXCEPT)' .ci/units
+	@PYTHONS='$(PYTHONS)' EXCEPT='$(EXCEPT)' .ci/units $(AGAIN)
 
 environments: $(DEV) $(LIBRARIES)/.installed units-environments # all of CI's, side by side with --jobs
 

@@ -20,7 +20,7 @@ CI = HERE.parent / ".ci"
 MAKEFILE = """
 test test-long:
 \t.venv/bin/pytest -q {options} tests
-libraries environments check docs manifests package:
+units libraries environments check docs manifests package:
 \t@echo {name} done
 """
 ONCE = """

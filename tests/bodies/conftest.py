@@ -37,11 +37,11 @@ def opened(
 
 
 PLACES = ["run", "worker"]
-STARTS = ["fork", "spawn"]
-EVERYWHERE = [f"{place}-{start}-off" for start in STARTS for place in PLACES]
+EACH_WITH_EACH = ["run-fork-off", "run-spawn-enforce", "worker-fork-enforce", "worker-spawn-off"]
+"""Of place, start and sandbox every two values meet in one of these."""
 
 
-@pytest.fixture(scope="module", params=[*EVERYWHERE, "run-fork-enforce", "worker-spawn-enforce"])
+@pytest.fixture(scope="module", params=EACH_WITH_EACH)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One for all tests of a module, so that each body meets what the one before it has left."""
     name, start, sandbox = request.param.split("-")

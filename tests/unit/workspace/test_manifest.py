@@ -217,7 +217,8 @@ def test_of_what_is_kept_nothing_is_examined_again(root):
     assert manifest.entries["new"] == ManifestEntry(FileStat.of(before), "sha256:11")
     assert manifest.entries["unknown"].digest.startswith("sha256:")
     assert manifest.entries.keys() == {"kept", "new", "unknown"}
-    assert manifest.is_racy(manifest.entries["new"].stat)
+    (root / "later").write_bytes(b"")
+    assert before.st_ctime_ns <= manifest.taken_at_ns <= (root / "later").stat().st_ctime_ns
 
 
 # ---------------------------------------------------------------- what nothing has changed since
