@@ -128,12 +128,19 @@ def _unvalidated(
     foreign: Sequence[CommitFacts],
     sees: Callable[[str], bool],
 ) -> Iterator[str]:
-    """Foreign commits have changed nothing that the task could see, so that it would have done the same on the head."""
+    """Foreign commits have changed nothing that the task could see, so that it would have done the same on the head.
+
+    They may have made an output what the earlier result has there that the attempt took. An input that is now as it was
+    in that result's input has not changed: both have the same key.
+    """
     theirs: dict[str, bytes | None] = {}
     for commit in foreign:
         theirs.update(changed_by(seen, commit))
     base = seen.files(stamp.input_ref)
+    taken = None if stamp.cached_from is None else seen.files(stamp.cached_from)
     for path, content in sorted(theirs.items()):
+        if taken is not None and content == taken.get(path):
+            continue
         if sees(path) and content != base.get(path):
             yield f"{_name(publication)} could see {path!r}, which foreign commits changed"
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +179,16 @@ def test_what_has_not_changed_is_not_computed_again(place, monkeypatch):
     assert place.ran("--no-cache") == "unchanged"
     monkeypatch.setenv("PERAGO_RUN_CACHE", "off")
     assert place.ran() == "unchanged"
+
+
+def test_runs_that_begin_at_once_compute_once_and_all_complete(place):
+    command = [sys.executable, "-m", "perago", "run", "app.tasks:clean", *place.options, "--json"]
+    runs = [subprocess.Popen(command, cwd=place.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
+    said = [run.communicate(timeout=120) for run in runs]
+    assert [run.returncode for run in runs] == [0] * 4, said
+    how = Counter(json.loads(out)["how"] for out, _ in said)
+    assert how == {"published": 1, "cached": 3}
+    assert {path: text for path, text in place.files().items() if path.startswith("clean/")} == CLEAN
 
 
 def test_what_changes_no_result_is_no_miss(place):

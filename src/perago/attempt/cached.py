@@ -19,6 +19,7 @@ from perago.attempt.missed import gone_miss, nothing_with_key
 from perago.attempt.phases import Phases
 from perago.attempt.publication import PublicationResult, PublicationTarget, Settled
 from perago.attempt.reuse import Hit, Miss, RunCache, Unproven, choose, proof_of
+from perago.attempt.same_outputs import WithResult
 from perago.attempt.stamp import describe_params
 from perago.attempt.told import what_changed
 from perago.errors import RuntimeConfigError, SourceGoneError, StoreError, WorkspaceStorageError, required
@@ -166,7 +167,7 @@ class CachedAttempt:
             except StoreError as exc:  # nothing is published, and the body can still run
                 raise SourceGoneError(str(exc)) from exc
 
-        target = self._target(stage, found.origin)
+        target = self._target(stage, found)
         drafted = self.drafted(result)
         stamp = required(drafted.stamp, "what is drafted has a stamp")
         taken = replace(
@@ -181,8 +182,11 @@ class CachedAttempt:
         outcome = target.finish(replace(drafted, stamp=taken, changes=changes), _NO_DIRECTORY, written_bytes)
         return outcome, result
 
-    def _target(self, stage: StageWorkspace, origin: str) -> PublicationTarget:
-        return replace(self.target, ports=replace(self.target.ports, stage_workspace=stage), cached_from=origin)
+    def _target(self, stage: StageWorkspace, found: EarlierResult) -> PublicationTarget:
+        ports = self.target.ports
+        validate = WithResult(ports.validate_reads, self.store, found.outputs, self.spec)
+        ports = replace(ports, stage_workspace=stage, validate_reads=validate)
+        return replace(self.target, ports=ports, cached_from=found.origin)
 
     def _changes(self, found: EarlierResult) -> tuple[Changes, int]:
         """What leads from the outputs that the input has to the earlier ones, and the bytes of what that writes."""

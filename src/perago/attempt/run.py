@@ -38,6 +38,7 @@ from perago.attempt.parse import (
 )
 from perago.attempt.phases import Phases
 from perago.attempt.publication import AttemptPorts, Due, PublicationResult, PublicationTarget, Settled
+from perago.attempt.same_outputs import InputsFirst
 from perago.attempt.stamp import StampDraft
 from perago.attempt.told import what_changed, what_it_reads
 from perago.attempt.transaction import begin_or_end, begins_or_ends
@@ -246,8 +247,10 @@ class AttemptRun:
             draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.spec, self.context.clock)
             target = self._target(draft, workspace_input, refs, ports)
             execution = draft.execution(self.attempt, self.context, {})
+            inputs_first = InputsFirst(ports.validate_reads, self.spec.laid_out)
+            first = replace(target, ports=replace(ports, validate_reads=inputs_first)) if has_cache else target
             begun = (
-                Due(target.is_first_delivery()) if self.spec.read_only else target.begin(execution, directory.workspace)
+                Due(target.is_first_delivery()) if self.spec.read_only else first.begin(execution, directory.workspace)
             )
             if not isinstance(begun, Due):
                 return self._completed(workspace_input, begun, {})
@@ -256,6 +259,10 @@ class AttemptRun:
             def compute(
                 target: PublicationTarget, stamped: Callable[[Stamp], Stamp], look_again: Callable[[], Settled | None]
             ) -> Settled:
+                if inputs_first.is_put_off:
+                    settled = target.begin(execution, directory.workspace)
+                    if not isinstance(settled, Due):
+                        return settled, {}
                 work = self._work(workspace_input, call, directory, ports.download_workspace, ports.list_workspace)
                 meanwhile = look_again()
                 if meanwhile is not None:
