@@ -191,6 +191,20 @@ def test_runs_that_begin_at_once_compute_once_and_all_complete(place):
     assert {path: text for path, text in place.files().items() if path.startswith("clean/")} == CLEAN
 
 
+def test_the_list_of_runs_and_a_workflow_s_own_tell_what_was_taken(place):
+    [first, _] = [place.run(), place.run()]
+    [of_task, computed] = place.perago("runs", *place.options[:2], "--json").json
+    assert (of_task["cached_from"], computed["cached_from"]) == (first["output"]["workspace"]["ref"], None)
+    assert f", cached from {of_task['cached_from'][:12]}" in place.perago("runs", *place.options[:2]).out
+    shards = ("--params", json.dumps({"shards": ["a"]}))
+    before, after = (place.run(*shards, task="app.tasks:shards")["tasks"] for _ in range(2))
+    assert all(task["cached_from"] is None for task in before)
+    [taken] = [task["cached_from"] for task in after if task["task"] == "cached_shard"]
+    assert taken == next(task["output"]["workspace"]["ref"] for task in before if task["task"] == "cached_shard")
+    listed = place.perago("runs", *place.options[:2], "-n", "1", "--json").json[0]["tasks"]
+    assert taken in [task["cached_from"] for task in listed]
+
+
 def test_what_changes_no_result_is_no_miss(place):
     place.run("--params", json.dumps({"suffix": "?", "more": {"x": 1, "y": 2}}))
     place.edit({"other.txt": "another"})

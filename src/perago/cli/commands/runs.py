@@ -97,7 +97,8 @@ def describe_run(summary: RunSummary) -> list[str]:
     count = summary.tries - sum(task.tries for task in unseen)
     tries = f", {count} tries" if count > 1 else ""
     took = "" if summary.duration is None else f", {summary.duration:.1f} s"
-    lines = [f"{summary.run_id}  {summary.status:<10}  {printable(summary.task_name)}{tries}{took}"]
+    cached = _cached(summary.cached_from)
+    lines = [f"{summary.run_id}  {summary.status:<10}  {printable(summary.task_name)}{tries}{took}{cached}"]
     if summary.input_ref is not None:
         output = f" -> {summary.output_ref[:_SHORT]}" if summary.output_ref else ""
         lines.append(f"    {printable(summary.branch or '')}  {summary.input_ref[:_SHORT]}{output}")
@@ -119,7 +120,11 @@ def _describe_task(task: TaskSummary) -> str:
     took = "" if task.duration is None else f", {task.duration:.1f} s"
     ref = "" if task.output_ref is None else f", {task.output_ref[:_SHORT]}"
     *around, name = task.reference_task_name.split(WITHIN)
-    return f"    {'  ' * len(around)}{task.status:<10}  {printable(name)}{tries}{took}{ref}"
+    return f"    {'  ' * len(around)}{task.status:<10}  {printable(name)}{tries}{took}{_cached(task.cached_from)}{ref}"
+
+
+def _cached(commit: str | None) -> str:
+    return "" if commit is None else f", cached from {printable(commit[:_SHORT])}"
 
 
 def as_object(summary: RunSummary) -> dict[str, Any]:

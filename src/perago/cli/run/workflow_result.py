@@ -139,6 +139,7 @@ class _Finished:
                     "status": entry.status.value,
                     "tries": entry.retry_count + 1,
                     "seconds": None if entry.duration_ms is None else entry.duration_ms / 1000,
+                    "cached_from": entry.cached_from,
                     "output": entry.output,
                     "reason": entry.reason,
                     "kept": list(self.kept.get(entry.reference_task_name, ())),

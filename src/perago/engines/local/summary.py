@@ -26,6 +26,7 @@ class TaskSummary:
     Attributes:
         duration: seconds of that try; None if its end was not observed.
         code: the git commit of its code; None if it is unknown.
+        cached_from: full id of the commit whose result was taken; None if a body ran, or that is not known.
     """
 
     reference_task_name: str
@@ -35,6 +36,7 @@ class TaskSummary:
     output_ref: str | None = None
     duration: float | None = None
     code: CodeVersion | None = None
+    cached_from: str | None = None
 
     @classmethod
     def of(cls, entry: WorkflowTry) -> Self:
@@ -46,6 +48,7 @@ class TaskSummary:
             output_ref=workspace_field(entry.output, "ref"),
             duration=None if entry.duration_ms is None else entry.duration_ms / 1000,
             code=entry.code,
+            cached_from=entry.cached_from,
         )
 
 
@@ -67,6 +70,7 @@ class RunSummary:
         params: of the task or workflow, secrets masked; empty if it has none.
         result: of a COMPLETED run, secrets masked; None if it has none.
         code: the git commit of the task's code; None if it is unknown, or for a workflow, whose `tasks` have theirs.
+        cached_from: as of a `TaskSummary`; None for a workflow.
     """
 
     run_id: str
@@ -85,6 +89,7 @@ class RunSummary:
     params: JsonObject = field(default_factory=dict)
     result: JsonObject | None = None
     code: CodeVersion | None = None
+    cached_from: str | None = None
     kind: Literal["task", "workflow"] = "task"
     tasks: tuple[TaskSummary, ...] = ()
 
@@ -146,6 +151,7 @@ class RunSummary:
             params=params_in(record.input_data) or {},
             result=result_in(newest.output) if newest.status is TryStatus.COMPLETED else None,
             code=newest.code,
+            cached_from=newest.cached_from,
         )
 
     @classmethod
