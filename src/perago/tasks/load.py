@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -42,7 +43,15 @@ _ARGUMENTS = {
         WorkspaceSpec,
     )
 }
-_LIBRARIES = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}", "<frozen ")
+_FOLDERS = tuple(f"{sysconfig.get_paths()[name]}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+_FROZEN = ("<frozen ", "<string>", "<__array_function__")
+
+LIBRARIES = (*_FOLDERS, *_FROZEN)
+"""Beginnings of the names of files that are a library's, or of its code that has no file, such as `<frozen os>`."""
+
+_OURS = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}")
+_LOADERS = (*_OURS, importlib.__file__, *_FROZEN)
 
 
 def load_module_task(module_target: str, workflows: Sequence[str] = ()) -> TaskDefinition:
@@ -244,9 +253,12 @@ def _import_failed(name: str, exc: BaseException) -> TaskDefinitionError:
 
 def _place_of(exc: BaseException) -> str:
     """The line of the module that led to an error, not one of a library that it called; "" if there is none."""
-    frames = traceback.extract_tb(exc.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
-    return f" at {own[-1].filename}, line {own[-1].lineno}" if own else ""
+    lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(exc.__traceback__)]
+    if isinstance(exc, SyntaxError) and isinstance(exc.filename, str):
+        lines.append((exc.filename, exc.lineno))
+    lines = [line for line in lines if not line[0].startswith(_LOADERS)]
+    own = [line for line in lines if not line[0].startswith(LIBRARIES)] or lines  # an installed task is a library's
+    return f" at {own[-1][0]}, line {own[-1][1]}" if own else ""
 
 
 def _cwd() -> str:
