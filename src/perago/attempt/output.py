@@ -11,7 +11,7 @@ from perago.attempt.breakpoints import is_quit, quit_reason
 from perago.attempt.parse import parse_workspace_input
 from perago.errors import PeragoError, PreGuardrailViolation, TaskExecutionError, TaskInputError, TaskTerminalError
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.load import LIBRARIES
+from perago.tasks.import_path import LIBRARIES
 from perago.tasks.params import validate_result
 from perago.values.json_text import JsonObject, encodable
 from perago.values.models import ResultStatus, RuntimeTaskResult, WorkspaceInput, WorkspaceOutput

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import sys
-import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from pydantic import ValidationError
 from perago.errors import TaskDefinitionError
 from perago.tasks.controls import ExecutionLimits, PublishBudget, RetryPolicy, TaskControls, TimeoutPolicy
 from perago.tasks.declare import TaskDefinition, addresses, declared_in, task_of
+from perago.tasks.import_path import LIBRARIES, WITHOUT_FILE
 from perago.tasks.metrics import MetricSpec
 from perago.tasks.params import describe_arguments
 from perago.values.redaction import mask_text
@@ -43,15 +43,8 @@ _ARGUMENTS = {
         WorkspaceSpec,
     )
 }
-_FOLDERS = tuple(f"{sysconfig.get_paths()[name]}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-
-_FROZEN = ("<frozen ", "<string>", "<__array_function__")
-
-LIBRARIES = (*_FOLDERS, *_FROZEN)
-"""Beginnings of the names of files that are a library's, or of its code that has no file, such as `<frozen os>`."""
-
 _OURS = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}")
-_LOADERS = (*_OURS, importlib.__file__, *_FROZEN)
+_LOADERS = (*_OURS, importlib.__file__, *WITHOUT_FILE)
 
 
 def load_module_task(module_target: str, workflows: Sequence[str] = ()) -> TaskDefinition:

@@ -13,7 +13,8 @@ from types import ModuleType
 from perago.errors import TaskDefinitionError
 from perago.tasks.code import source_of
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.load import LIBRARIES, load_module_task
+from perago.tasks.import_path import LIBRARIES
+from perago.tasks.load import load_module_task
 
 FileStates = Mapping[Path, tuple[int, int] | None]
 """Of source files: time of the last change, in nanoseconds since the epoch, and size in bytes; None without a file."""
