@@ -85,6 +85,9 @@ def test_the_history_answers(asked):
     assert commits("--since", "1h", "--task", "asked_report") == [report]
     assert commits("--until", "2020-01-01") == []
     assert "is no time" in perago("log", *options, "--since", "soon").err
+    said = perago("log", *options, "--task", "asked_trian")
+    assert (said.code, said.out) == (0, "")
+    assert "No commit of branch main matches the filters" in said.err
 
     blamed = {each["path"]: each for each in perago("blame", "/", *options, "--json").json}
     assert (blamed["clean/a.csv"]["commit"], blamed["report.txt"]["commit"]) == (again, report)

@@ -70,6 +70,24 @@ def test_a_signal_cancels_the_body_cleans_up_and_exits_with_130(repository, star
     assert repository.git("for-each-ref", "refs/perago") == ""
 
 
+def test_a_body_that_is_cancelled_on_an_empty_prefix_is_told_as_one(repository, tmp_path):
+    (repository.path / "nothing_there.py").write_text(
+        "from cli_bodies import *\n"
+        "@task(name='sleepy', owner_email=OWNER, workspace=WorkspaceSpec(prefix='nothing'))\n"
+        "def sleepy(workspace: Path, params: Params) -> Result:\n"
+        "    return write(workspace, params)\n"
+    )
+    there = tmp_path / "there"
+    params = ("--param", f"touch={there}", "--param", f"wait_for={tmp_path / 'go'}")
+    process = repository.start("run", "nothing_there:sleepy", *params, *REPO, "--json")
+    repository.wait_for(there)
+    process.send_signal(signal.SIGINT)
+    code, out, err = _end(process)
+    assert code == 130, err
+    assert json.loads(out)["reason"] == "task 'sleepy': cancelled while its body ran"
+    assert "has no files" in err
+
+
 def test_a_body_that_looks_is_told_that_it_is_cancelled(repository, tmp_path, start):
     process, _ = start("heed", *REPO)
     process.send_signal(signal.SIGINT)

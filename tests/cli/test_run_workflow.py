@@ -210,6 +210,11 @@ def test_a_run_that_somebody_has_committed_behind_is_refused_and_the_hint_works(
     assert (again.code, again.json["names"]) == (0, ["a.txt", "b.txt", "c.txt", "d.txt", "first.txt", "names.txt"])
 
 
+def test_a_workflow_that_ends_with_writers_beside_each_other_names_the_newest_commit(perago, project, on):
+    said = perago("run", "cli_workflow:writers", *on)
+    assert f": commit {project.head()}." in said.err, said.err
+
+
 def test_an_interrupt_cancels_the_workflow_and_says_how_to_go_on(perago, project, on, tmp_path):
     environment = {"CLI_GATE": str(tmp_path / "gate")}
     process = project.start("run", "cli_workflow:waiting", *WORDS, *on, env=environment)
@@ -217,7 +222,7 @@ def test_an_interrupt_cancels_the_workflow_and_says_how_to_go_on(perago, project
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60 * slowness())
     assert process.returncode == 130, err
-    assert "workflow cli_waiting was cancelled" in err
+    assert "error: workflow cli_waiting was cancelled.\n" in err
     (listed,) = perago("runs", *on[:2], "--json").json
     assert listed["status"] == "TERMINATED"
     assert [task["status"] for task in listed["tasks"]] == ["COMPLETED", "CANCELED"]

@@ -74,6 +74,15 @@ def test_a_body_is_left_to_its_runner_and_a_publication_goes_to_its_end(cancelle
     assert display.shown == [f"{phase} {kind}"]
 
 
+def test_a_warning_is_told_of_a_cancelled_attempt_and_does_not_replace_its_error(cancelled):
+    cancelled.set()
+    display = Display()
+    RunObserver(display, cancelled)(
+        Event(phase=Phase.MATERIALIZE, kind="progress", attributes={"empty_prefix": "features"})
+    )
+    assert display.shown == ["materialize progress"]
+
+
 def test_a_display_that_fails_is_not_asked_again_and_fails_no_attempt(cancelled):
     display = Display(fails=True)
     watch = RunObserver(display, cancelled)

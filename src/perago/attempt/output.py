@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from perago.attempt.breakpoints import is_quit, quit_reason
 from perago.attempt.parse import parse_workspace_input
 from perago.errors import PeragoError, PreGuardrailViolation, TaskExecutionError, TaskInputError, TaskTerminalError
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.import_path import LIBRARIES
 from perago.tasks.params import validate_result
 from perago.values.json_text import JsonObject, encodable
 from perago.values.models import ResultStatus, RuntimeTaskResult, WorkspaceInput, WorkspaceOutput
@@ -22,7 +22,6 @@ MAX_FRAMES_LENGTH = 8 * 1024
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)')
 _OURS = str(Path(__file__).parents[1])
-_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _LEFT_OUT = "[…]\n"
 
 
@@ -32,21 +31,26 @@ def traceback_in_body(error: BaseException | None) -> str | None:
     Returns:
         At most `MAX_FRAMES_LENGTH` characters. None if it was raised on purpose, or not in a body.
     """
-    if error is None or is_quit(error) or (isinstance(error, PeragoError) and type(error) is not TaskExecutionError):
+    whole = _whole_traceback(error)
+    if _FRAME.search(whole) is None:
         return None
+    return whole if len(whole) <= MAX_FRAMES_LENGTH else _LEFT_OUT + whole[-MAX_FRAMES_LENGTH + len(_LEFT_OUT) :]
+
+
+def _whole_traceback(error: BaseException | None) -> str:
+    """As `traceback_in_body`, of any length; "" for None."""
+    if error is None or is_quit(error) or (isinstance(error, PeragoError) and type(error) is not TaskExecutionError):
+        return ""
     # An error from a body in a process of its own carries its traceback as a note.
     text = "".join(getattr(error, "__notes__", ())) if isinstance(error, PeragoError) else traceback_of(error)
-    kept = "".join(_without_ours(text.splitlines(keepends=True)))
-    if _FRAME.search(kept) is None:
-        return None
-    return kept if len(kept) <= MAX_FRAMES_LENGTH else _LEFT_OUT + kept[-MAX_FRAMES_LENGTH + len(_LEFT_OUT) :]
+    return "".join(_without_ours(text.splitlines(keepends=True)))
 
 
 def place_in_body(error: BaseException | None) -> str | None:
-    """The last frame of the task's own code in `traceback_in_body`, as `file:line in function`; None as there."""
-    frames = list(_FRAME.finditer(traceback_in_body(error) or ""))
+    """The last frame of the task's own code in the traceback, as `file:line in function`; None as there."""
+    frames = list(_FRAME.finditer(_whole_traceback(error)))
     # The call in the body, not the frame in a library. An installed task is itself a library.
-    frames = [frame for frame in frames if not frame["file"].startswith(_LIBRARIES)] or frames
+    frames = [frame for frame in frames if not frame["file"].startswith(LIBRARIES)] or frames
     return f"{frames[-1]['file']}:{frames[-1]['line']} in {frames[-1]['function']}" if frames else None
 
 
@@ -84,6 +88,9 @@ _LONG_URL = re.compile(rf"https?://\S{{{_URL_LENGTH},}}")
 _CUT = " […] "
 _TAIL_LENGTH = 160
 """Characters of the end of a long reason that are kept."""
+
+MAX_CAUSE_LENGTH = 120
+"""Characters of a cause that is told in a reason. A longer one, or one of several lines, is left out."""
 
 MAX_NAMED_ERRORS = 5
 """Number of errors of a group in its reason. They share `FAILURE_REASON_MAX_LENGTH` characters."""
@@ -181,8 +188,8 @@ def reason_for_exception(exc: BaseException) -> str:
     """The error's message, masked and encodable.
 
     The class name replaces an empty message, and precedes messages of errors that are neither Perago's nor a
-    `TaskExecutionError`, whose reason is the task author's. The errors in a group follow its message. Never raises,
-    because the attempt's status would be lost.
+    `TaskExecutionError`, whose reason is the task author's; a short cause (`raise … from error`) follows them. The
+    errors in a group follow its message. Never raises, because the attempt's status would be lost.
     """
 
     if is_quit(exc):
@@ -192,7 +199,19 @@ def reason_for_exception(exc: BaseException) -> str:
         text = type(exc).__name__
     elif not (isinstance(exc, TaskExecutionError) or type(exc).__module__.startswith("perago.")):
         text = f"{type(exc).__name__}: {text}"
+    if not isinstance(exc, PeragoError):
+        text += _cause_of(exc, text)
     return encodable(f"{text}: {_named_errors(exc)}" if isinstance(exc, BaseExceptionGroup) else text)
+
+
+def _cause_of(exc: BaseException, told: str) -> str:
+    """The cause that an error was raised from, in parentheses; "" if the reason tells of it already."""
+    if exc.__cause__ is None:
+        return ""
+    text = text_of(exc.__cause__)
+    cause = f"{type(exc.__cause__).__name__}: {text}" if text.strip() else type(exc.__cause__).__name__
+    is_plain = len(cause) <= MAX_CAUSE_LENGTH and "\n" not in cause and (not text or text not in told)
+    return f" (caused by {cause})" if is_plain else ""
 
 
 def _own_reason(exc: TaskExecutionError) -> str:

@@ -13,6 +13,7 @@ from perago.ports import PHASES, Event
 from perago.running.progress import Display, Lines, describe, describe_progress, how_far, warning_of
 from perago.running.text import printable_lines
 from perago.values.redaction import mask_text
+from perago.worker.process.outbox import receive_logs
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -135,16 +136,14 @@ _LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.I
 @contextmanager
 def log_lines_on(display: Lines) -> Iterator[None]:
     """Show log records as lines of the display while the context is open."""
-    handler = _DisplayHandler(display)
-    root = logging.getLogger()
+    receiver_before = receive_logs(_DisplayHandler(display))
     before = {name: logging.getLogger(name or None).level for name in _LEVELS}
-    root.addHandler(handler)
     for name, level in _LEVELS.items():
         logging.getLogger(name or None).setLevel(level)
     try:
         yield
     finally:
-        root.removeHandler(handler)
+        receive_logs(receiver_before)
         for name, level in before.items():
             logging.getLogger(name or None).setLevel(level)
 

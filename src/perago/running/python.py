@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeVar, overload
 
 from pydantic import BaseModel
 
-from perago.attempt.join import output_commit
 from perago.attempt.output import traceback_in_body
 from perago.engines.local import LocalRun, WorkflowRun
 from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError
@@ -247,7 +246,7 @@ def _run_workflow(workflow: LoadedWorkflow, call: _Call, jobs: int, *, fast: boo
             raise _failure(execution.error, decision.reason, run_id, next_step, interrupts)
         repository = execution.slots[0].repository() if request.repository is not None else None
         with _completed(run_id):
-            commit = None if repository is None else output_commit(decision.output, repository.read_history)
+            commit = execution.output_commit(decision)
             changes = _changes(repository, execution.run.input_data, commit)
     _raise_interrupt(interrupts, run_id)
     model = None if workflow.declared is None else workflow.declared.output_model

@@ -280,10 +280,12 @@ class _Noted:
     """Notes the lines of bodies, which run one after the other.
 
     Attributes:
+        on_log: gets the log records, too.
         identity: of the try whose body runs, or ran last; None before the first.
     """
 
     engine: LocalEngine
+    on_log: Callable[[Log], None]
     identity: AttemptIdentity | None = None
 
     def line(self, text: str) -> None:
@@ -292,7 +294,7 @@ class _Noted:
 
     def log(self, message: Log) -> None:
         self.line(log_line(message))
-        log_here(message)
+        self.on_log(message)
 
 
 class OwnProcess:
@@ -318,6 +320,7 @@ def own_process(
     stack: ExitStack,
     on_print: Callable[[str], None],
     *,
+    on_log: Callable[[Log], None] = log_here,
     timeout_seconds: float | None = None,
     on_wait: Callable[[], None] = lambda: None,
 ) -> OwnProcess:
@@ -326,6 +329,7 @@ def own_process(
     Args:
         stack: ends the process that bodies are forked from.
         on_print: receives a line that a body prints.
+        on_log: receives a body's log records.
         on_wait: called every 50 ms while a body runs.
         timeout_seconds: of a body. Default: the task's own.
     """
@@ -335,7 +339,7 @@ def own_process(
         job.engine.tell_live()
         return cancelled.is_set()
 
-    noted = _Noted(job.engine)
+    noted = _Noted(job.engine, on_log)
 
     def printed(_call: BodyCall, line: str) -> None:
         noted.line(line)

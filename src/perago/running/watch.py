@@ -13,7 +13,7 @@ from typing import Any, Self
 from perago.attempt.breakpoints import is_quit
 from perago.errors import TaskCancelledError
 from perago.ports import PHASES, Event, Phase
-from perago.running.progress import Display
+from perago.running.progress import Display, warning_of
 from perago.worker.process.forks import OwnHandlers
 
 MAX_ENTRIES = 1000
@@ -124,11 +124,12 @@ class Interrupts:
 
 
 def _may_be_cancelled_by(event: Event) -> bool:
+    """Not by a warning: it may be told of an earlier phase, while the error of a cancelled body passes."""
     facts = PHASES[event.phase]
     return (
         not facts.may_begin_cancelled
         if event.kind == "started"
-        else facts.is_interruptible and event.kind == "progress"
+        else facts.is_interruptible and event.kind == "progress" and warning_of(event) is None
     )
 
 

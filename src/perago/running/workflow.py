@@ -14,6 +14,7 @@ from functools import partial
 
 from perago.attempt.body import BodyCall, InvokeBody, within_limit
 from perago.attempt.context import RunContext
+from perago.attempt.join import output_commit
 from perago.attempt.output import result_for_exception, with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
@@ -436,6 +437,12 @@ class WorkflowExecution:
             decision = loop.go()
             self.error, self.was_cancelled, self.kept = loop.error, loop.was_cancelled, crew.kept
         return decision
+
+    def output_commit(self, decision: Decision) -> str | None:
+        """The commit that the workflow has completed with; see `attempt.join.output_commit`."""
+        if self.request.repository is None:
+            return None
+        return output_commit(decision.output, self.slots[0].repository().read_history)
 
     @contextmanager
     def _cancelling_at_an_error(self) -> Iterator[None]:

@@ -1,9 +1,10 @@
-"""Where modules of tasks are imported from, so that they hide no package that Perago itself needs."""
+"""Where modules of tasks and of libraries are: the first hide no package that Perago itself needs."""
 
 from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -17,6 +18,15 @@ typing_extensions typing_inspection urllib3 wrapt yaml yarl zipp
 """
 PACKAGES = frozenset(_NAMES.split())
 """What Perago and its dependencies import, with all extras. Some of it is imported only when it is needed."""
+
+
+_FOLDERS = tuple(f"{sysconfig.get_paths()[name]}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+WITHOUT_FILE = ("<frozen ", "<string>", "<__array_function__")
+"""Beginnings of the names of a library's code that has no file, such as `<frozen os>`."""
+
+LIBRARIES = (*_FOLDERS, *WITHOUT_FILE)
+"""The same of all code of libraries."""
 
 
 class _InstalledFirst(MetaPathFinder):

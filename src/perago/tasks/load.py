@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from perago.errors import TaskDefinitionError
 from perago.tasks.controls import ExecutionLimits, PublishBudget, RetryPolicy, TaskControls, TimeoutPolicy
 from perago.tasks.declare import TaskDefinition, addresses, declared_in, task_of
+from perago.tasks.import_path import LIBRARIES, WITHOUT_FILE
 from perago.tasks.metrics import MetricSpec
 from perago.tasks.params import describe_arguments
 from perago.values.redaction import mask_text
@@ -42,7 +43,8 @@ _ARGUMENTS = {
         WorkspaceSpec,
     )
 }
-_LIBRARIES = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}", "<frozen ")
+_OURS = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}")
+_LOADERS = (*_OURS, importlib.__file__, *WITHOUT_FILE)
 
 
 def load_module_task(module_target: str, workflows: Sequence[str] = ()) -> TaskDefinition:
@@ -244,9 +246,12 @@ def _import_failed(name: str, exc: BaseException) -> TaskDefinitionError:
 
 def _place_of(exc: BaseException) -> str:
     """The line of the module that led to an error, not one of a library that it called; "" if there is none."""
-    frames = traceback.extract_tb(exc.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
-    return f" at {own[-1].filename}, line {own[-1].lineno}" if own else ""
+    lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(exc.__traceback__)]
+    if isinstance(exc, SyntaxError) and isinstance(exc.filename, str):
+        lines.append((exc.filename, exc.lineno))
+    lines = [line for line in lines if not line[0].startswith(_LOADERS)]
+    own = [line for line in lines if not line[0].startswith(LIBRARIES)] or lines  # an installed task is a library's
+    return f" at {own[-1][0]}, line {own[-1][1]}" if own else ""
 
 
 def _cwd() -> str:

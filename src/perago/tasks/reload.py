@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import sysconfig
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -14,12 +13,11 @@ from types import ModuleType
 from perago.errors import TaskDefinitionError
 from perago.tasks.code import source_of
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.import_path import LIBRARIES
 from perago.tasks.load import load_module_task
 
 FileStates = Mapping[Path, tuple[int, int] | None]
 """Of source files: time of the last change, in nanoseconds since the epoch, and size in bytes; None without a file."""
-
-_LIBRARIES = tuple(f"{sysconfig.get_paths()[name]}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def states_of_files(tasks: Iterable[TaskDefinition]) -> FileStates:
@@ -71,13 +69,13 @@ def _modules_beside(tasks: Iterable[TaskDefinition]) -> dict[str, ModuleType]:
     packages = {task.fn.__module__.partition(".")[0] for task in tasks}
     files = [_file_of(sys.modules.get(name)) for name in packages]
     homes = [_home(file) for file in files if file is not None]
-    roots = tuple(home for home in homes if not home.startswith(_LIBRARIES))
+    roots = tuple(home for home in homes if not home.startswith(LIBRARIES))
     found = {}
     for name, module in list(sys.modules.items()):
         file, top = _file_of(module), name.partition(".")[0]
         if file is None or top in ("perago", "__main__"):
             continue
-        if top in packages or (file.startswith(roots) and not file.startswith(_LIBRARIES)):
+        if top in packages or (file.startswith(roots) and not file.startswith(LIBRARIES)):
             found[name] = module
     return found
 

@@ -43,6 +43,9 @@ _DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # variables of the shell; elsewhere
 _KEPT_LENGTH = 64 * 1024
 """Characters kept at each end of a long text."""
 
+_LINE_LENGTH = 2 * 1024
+"""Characters kept of a line of a traceback: a long message must not displace the frames."""
+
 MARGIN_LENGTH = 16 * 1024
 """Characters read beyond a cut. A secret that is longer as it is written there can be shown in part."""
 
@@ -208,9 +211,10 @@ def text_of(exc: BaseException) -> str:
 
 
 def traceback_of(exc: BaseException) -> str:
-    """An exception's traceback, masked. If it cannot be formatted, the reason for that."""
+    """An exception's traceback, masked, its long lines cut. If it cannot be formatted, the reason for that."""
     try:
-        return mask_bounded("".join(traceback.format_exception(exc)))
+        lines = mask_bounded("".join(traceback.format_exception(exc))).splitlines(keepends=True)
+        return "".join(line if len(line) <= _LINE_LENGTH else f"{line[:_LINE_LENGTH]} […]\n" for line in lines)
     except Exception as fault:  # noqa: BLE001 - a foreign exception
         return f"{type(exc).__name__} has a traceback that cannot be shown: {text_of(fault)}\n"
 

@@ -48,6 +48,8 @@ def _inner_path(value: str, what: str) -> str:
         raise ValueError(f"{what} {value!r} must not contain a backslash; write '/' instead")
     if value.startswith("/"):
         raise ValueError(f"{what} {value!r} must not be absolute; write it relative to the workspace prefix")
+    if value.endswith("/"):
+        raise ValueError(f"{what} {value!r} must not end with a slash; write {value.rstrip('/')!r}")
     for segment in value.split("/"):
         if segment in ("", ".", ".."):
             raise ValueError(f"{what} {value!r} must not have the segment {segment!r}; it must stay inside its root")

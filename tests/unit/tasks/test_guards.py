@@ -65,7 +65,7 @@ def fault_of(root, guard):
     ("path", "fault"),
     [
         ("", "empty"), ("/a", "absolute"), ("../a", "'..'"), ("a/../b", "'..'"), ("./a", "'.'"), ("a/./b", "'.'"),
-        (".", "'.'"), ("..", "'..'"), ("a//b", "segment ''"), ("a/", "segment ''"), ("a\\b", "backslash"),
+        (".", "'.'"), ("..", "'..'"), ("a//b", "segment ''"), ("a/", "end with a slash"), ("a\\b", "backslash"),
         ("C:/x", "drive"), ("c:x", "drive"), ("a\0b", "NUL"), (5, "not int"), (None, "not NoneType"),
     ],
 )  # fmt: skip

@@ -376,7 +376,14 @@ def test_whatever_a_module_raises_is_the_cause(write, code, error, said):
         load_module_task(module)
     assert isinstance(caught.value.__cause__, error)
     assert said in str(caught.value)
-    assert error is SyntaxError or re.search(rf"failed at \S*{module}\.py, line \d+: ", str(caught.value))
+    line = len((HEAD + TASK).splitlines()) + 1
+    assert re.search(rf"failed at \S*{module}\.py, line {line}: ", str(caught.value))
+
+
+def test_a_library_that_a_module_calls_is_not_the_place_of_its_error(write):
+    module = write(code="import json\njson.loads('no')")
+    line = len(HEAD.splitlines()) + 2
+    assert re.search(rf"failed at \S*{module}\.py, line {line}: JSONDecodeError", fault_of(module))
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,12 @@ def test_a_prefix_that_is_blank_or_may_lead_elsewhere_is_refused(prefix):
         WorkspaceSpec(prefix=prefix)
 
 
+@pytest.mark.parametrize("given", [{"prefix": "raw/a/"}, {"outputs": ["raw/a/"]}, {"exclude": ["raw/a//"]}])
+def test_a_slash_at_the_end_is_told_as_one(given):
+    with pytest.raises(ValidationError, match="must not end with a slash; write 'raw/a'"):
+        WorkspaceSpec(**given)
+
+
 @pytest.mark.parametrize("field", ["include", "exclude", "outputs"])
 def test_patterns_stay_inside(field):
     assert getattr(WorkspaceSpec(**{field: ["a/**/*.txt"]}), field) == ["a/**/*.txt"]

@@ -54,6 +54,8 @@ def command(repo: str, branch: str, limit: int, as_json: bool, **given: Any) -> 
     with before_start():
         address = parse_address(repo)
         entries = _wanted(address, branch, limit, given) if any(given.values()) else log_of(address, branch, limit)
+    if not entries and any(given.values()):
+        note(f"No commit of branch {branch} matches the filters; without them, all are shown.")
     if as_json:
         print_json([as_object(entry) for entry in entries])
         return

@@ -51,8 +51,9 @@ _NOTHING_ON_CONDUCTOR = (
 def command(context: click.Context, repo: str | None, limit: int, on_conductor: bool, as_json: bool) -> None:
     """List recorded runs with their input, params, output and status.
 
-    The status is COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR (a retry cannot help) or CANCELED; running; killed, if
-    the process ended without recording a status; or unreadable, if the record is damaged.
+    The status is COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR (a retry cannot help) or CANCELED, for a workflow
+    TERMINATED; running; killed, if the process ended without recording a status; or unreadable, if the record is
+    damaged.
 
     With --conductor, list the workflows that the server has an index of, of all repositories, with its own statuses.
     """

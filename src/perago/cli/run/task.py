@@ -17,9 +17,10 @@ from perago.cli.run.prepare import usage_errors
 from perago.cli.run.result import RunResult, tell_next_try
 from perago.running.request import RunRequest
 from perago.running.task import begun, invoke_here, own_process
-from perago.running.text import printable_lines
+from perago.running.text import log_line, printable_lines
 from perago.running.watch import Interrupts, RunObserver
-from perago.values.redaction import traceback_of
+from perago.values.redaction import mask_text, traceback_of
+from perago.worker.process.messages import Log
 
 _UNLIKE_A_RUN = (
     "Unlike in a run, its atexit functions and threads end only after its files have been published, and the task "
@@ -69,7 +70,11 @@ def choose_body(
     if arguments.debug:
         say(_DEBUG_DIFFERS)
         return invoke_here
-    return own_process(job, cancelled, stack, watch.line, timeout_seconds=arguments.timeout)
+
+    def logged(message: Log) -> None:
+        watch.line(mask_text(log_line(message)))
+
+    return own_process(job, cancelled, stack, watch.line, on_log=logged, timeout_seconds=arguments.timeout)
 
 
 @contextmanager

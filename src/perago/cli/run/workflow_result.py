@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +17,10 @@ from perago.cli.run.result import tell_resume
 from perago.cli.run.task import WORKFLOW_DEBUG_DIFFERS, show_traceback, stdout_for_the_result
 from perago.cli.run.workflow_view import open_view
 from perago.engines.local import WorkflowRun
-from perago.running.loop import commit_of
+from perago.errors import PeragoError
 from perago.running.request import is_behind
 from perago.running.watch import Interrupts
-from perago.running.workflow import begun
+from perago.running.workflow import WorkflowExecution, begun
 from perago.running.workflow_request import WorkflowRequest
 from perago.values.record import WorkflowStatus
 from perago.workflows.decide import Decision
@@ -56,10 +56,12 @@ def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
             run = execution.run
             with stdout_for_the_result(arguments):
                 decision = execution.go()
+            commit = _commit_of(execution, decision)
             is_interrupted = interrupts.count > 0 or execution.was_cancelled  # by leaving the debugger
             finished = _Finished(
                 run,
                 decision,
+                commit,
                 execution.error,
                 execution.kept,
                 is_interrupted=is_interrupted,
@@ -75,17 +77,27 @@ def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
     return finished.exit_code
 
 
+def _commit_of(execution: WorkflowExecution, decision: Decision) -> str | None:
+    if decision.status is not WorkflowStatus.COMPLETED:
+        return None
+    with suppress(PeragoError):  # the run has completed all the same
+        return execution.output_commit(decision)
+    return None
+
+
 @dataclass(frozen=True)
 class _Finished:
     """The end of a run.
 
     Attributes:
+        commit: that it has completed with, of a join the newest; None if there is none, or its history is unreadable.
         kept: paths of kept workspaces, by the reference name of their task.
         has_result: the workflow has one to show.
     """
 
     run: WorkflowRun
     decision: Decision
+    commit: str | None
     error: BaseException | None
     kept: Mapping[str, Sequence[str]]
     is_interrupted: bool
@@ -108,12 +120,13 @@ class _Finished:
                 print_json(self.as_object())
             elif self.decision.status is WorkflowStatus.COMPLETED and self.has_result:
                 print_json(output.get("result", output))
-        name, ref = self.run.record.name, commit_of(output)
+        name, commit = self.run.record.name, self.commit
         if self.exit_code == DONE:
-            note(f"Workflow {name} is done, run {self.run.run_id}{f': commit {ref}' if ref else ''}.")
+            note(f"Workflow {name} is done, run {self.run.run_id}{f': commit {commit}' if commit else ''}.")
             return
         word = "was cancelled" if self.exit_code == INTERRUPTED else f"is {self.decision.status}"
-        note(f"error: workflow {name} {word}: {self.decision.reason}")
+        is_told = self.exit_code == INTERRUPTED and self.decision.status is WorkflowStatus.TERMINATED
+        note(f"error: workflow {name} {word}{'.' if is_told else f': {self.decision.reason}'}")
         if (branch := self.run.record.run_branch) is not None:
             note(f"Its tasks have published to branch {branch} only.")
         if is_behind(self.error):

@@ -48,6 +48,7 @@ from perago.worker.process.messages import (
     Start,
     encode,
 )
+from perago.worker.process.outbox import is_received
 from perago.worker.process.zygote import FORK, SPAWN
 
 DEFAULT_GRACE_SECONDS = 5.0
@@ -405,9 +406,11 @@ def _print(_call: BodyCall, line: str) -> None:
 
 
 def log_here(message: Log) -> None:
-    """Log a body's record by this process's logger of the same name."""
+    """Log a body's record by this process's logger of the same name. What the body's process would have printed is
+    printed on stderr if nothing takes it here."""
     logger = logging.getLogger(message.logger or None)
-    if not logger.isEnabledFor(message.level) or (message.logger.startswith(LOGGER_ROOT) and not logger.hasHandlers()):
+    is_unconfigured = not is_received(logger) and (message.is_printed or message.logger.startswith(LOGGER_ROOT))
+    if not message.is_printed and (is_unconfigured or not logger.isEnabledFor(message.level)):
         return
     record = logger.makeRecord(
         logger.name, message.level, message.path, message.line, message.text, (), None, message.function
@@ -415,7 +418,10 @@ def log_here(message: Log) -> None:
     record.created = message.created
     for name, value in message.fields.items():
         vars(record).setdefault(name, value)
-    logger.handle(record)
+    if is_unconfigured:
+        print(logging.Formatter(logging.BASIC_FORMAT).format(record), file=sys.stderr)
+    else:
+        logger.handle(record)
 
 
 def _with_traceback(error: PeragoError, outcome: Result | Failure | None) -> PeragoError:

@@ -131,6 +131,7 @@ class Log(Message):
         created: seconds since the epoch.
         path, line, function: the place of the log call.
         fields: the record's `extra`.
+        is_printed: a handler of the body's process would have printed it, so that it is shown whatever the level here.
     """
 
     kind: Literal["log"] = "log"
@@ -142,6 +143,7 @@ class Log(Message):
     line: int = 0
     function: str = ""
     fields: dict[str, Any] = Field(default_factory=dict)
+    is_printed: bool = False
 
 
 class Metric(Message):

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import FrameType
 
 from perago.attempt.output import reason_for_exception
@@ -31,7 +31,10 @@ from perago.worker.process.messages import (
 )
 
 # Formatting sets `message` and `asctime`.
-_STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+_PRINTED = "perago_printed"
+"""Attribute of a record that a handler of the process would have printed."""
+_STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime", _PRINTED}
+_STANDARD_DESCRIPTORS = (1, 2)
 _MAX_WAITING_BYTES = 64 * 1024
 _PROGRESS_SECONDS = 0.1  # nobody looks more often
 
@@ -114,6 +117,7 @@ class OutboxHandler(logging.Handler):
                     path=record.pathname,
                     line=record.lineno,
                     function=record.funcName or "",
+                    is_printed=hasattr(record, _PRINTED),
                     fields=json_fields(record),
                 )
             )
@@ -129,29 +133,65 @@ def json_fields(record: logging.LogRecord) -> dict[str, object]:
     return fields
 
 
-_receiver: OutboxHandler | None = None
+_receiver: logging.Handler | None = None
 _call_handlers = logging.Logger.callHandlers
 
 
 def send_logs_to(outbox: Outbox, levels: Mapping[str, int]) -> None:
-    """Send the log records of this process, from these levels on (logger name, "" is the root -> level).
-
-    No handler is added: `logging.basicConfig` works as in any program, and its handlers get the records, too. A record
-    without a handler goes only to the outbox.
-    """
-    global _receiver  # noqa: PLW0603 - logging is global
-    _receiver = OutboxHandler(outbox)
+    """Send the log records of this process, from these levels on (logger name, "" is the root -> level)."""
+    receive_logs(OutboxHandler(outbox))
     for name, level in levels.items():
         logging.getLogger(name or None).setLevel(level)
+
+
+def receive_logs(receiver: logging.Handler | None) -> logging.Handler | None:
+    """Give a handler every log record of this process that reaches the root. Returns the handler that had them before.
+
+    It is added to no logger: `logging.basicConfig` works as in any program, and its handlers get the records, too. Only
+    those that print (`prints`) do not get what the receiver gets, because all that is printed is shown beside it.
+    """
+    global _receiver
+    before, _receiver = _receiver, receiver
     setattr(logging.Logger, "callHandlers", _call_handlers_and_send)  # noqa: B010 - no hook sees every record
+    return before
+
+
+def is_received(logger: logging.Logger) -> bool:
+    """Whether anything takes the logger's records: the receiver, or a handler."""
+    return (_receiver is not None and _reaches_root(logger)) or logger.hasHandlers()
+
+
+def prints(handler: logging.Handler) -> bool:
+    """Whether a handler writes to stdout or stderr: the standard library's, rich's, or a subclass of these."""
+    stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
+    try:
+        return stream is not None and stream.fileno() in _STANDARD_DESCRIPTORS
+    except Exception:  # noqa: BLE001 - a foreign stream, or one that is closed
+        return False
 
 
 def _call_handlers_and_send(logger: logging.Logger, record: logging.LogRecord) -> None:
     receiver = _receiver
-    if receiver is None or logger.hasHandlers():
+    if receiver is None:
         _call_handlers(logger, record)
-    if receiver is not None and _reaches_root(logger):
+        return
+    is_sent = _reaches_root(logger)
+    handlers = [handler for handler in _handlers_of(logger) if record.levelno >= handler.level]
+    printing = [handler for handler in handlers if is_sent and prints(handler)]
+    for handler in handlers:
+        if handler not in printing:
+            handler.handle(record)
+    if is_sent:
+        if printing:
+            setattr(record, _PRINTED, True)  # last, as formatters of handlers may show every attribute
         receiver.handle(record)
+
+
+def _handlers_of(logger: logging.Logger) -> Iterator[logging.Handler]:
+    at: logging.Logger | None = logger
+    while at is not None:
+        yield from at.handlers
+        at = at.parent if at.propagate else None
 
 
 def _reaches_root(logger: logging.Logger) -> bool:
