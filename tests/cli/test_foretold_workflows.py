@@ -268,7 +268,7 @@ def foretold(place: Place, workflow: str, *arguments: str) -> dict[str, dict[str
 def done(place: Place, workflow: str, *arguments: str) -> dict[str, bool]:
     """The tasks that a run completed, each with whether it was cached."""
     said = place.ask("run", workflow, *arguments)
-    found = re.findall(r"^(\S+): COMPLETED in [\d.]+ s(.*)$", said.err, re.MULTILINE)
+    found = re.findall(r"^(\S+)(?: \(.*?\))?: COMPLETED in [\d.]+ s(.*)$", said.err, re.MULTILINE)
     around = {name.rpartition("/")[0] for name, _ in found}
     return {name: "cached from" in rest for name, rest in found if name not in around}
 

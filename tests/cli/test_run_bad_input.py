@@ -42,6 +42,9 @@ def untouched(repository, perago):
         (("cli_single", *REPO, "--params", DEEPER), "--params is nested more than 200 deep"),
         (("cli_single", *REPO, "--param", f"text={DEEPER}"), "--param text is nested more than 200 deep"),
         (("cli_workflow:plain", *REPO, "--params", DEEP), "--params is nested more than 200 deep"),
+        (("cli_single", *REPO, "--params", "{}", "--params", '{"text": "a"}'), "--params is given more than once"),
+        (("cli_workflow:plain", *REPO, "--dry-run"), "`perago status` shows what a run would compute"),
+        (("cli_workflow:plain", *REPO, "--timeout", "5"), "each of its tasks has controls of its own"),
         (("cli_single", *REPO, "--params", "@nowhere.json"), "nowhere.json cannot be read"),
         (("cli_single", *REPO, "--param", "text"), "--param takes key=value"),
         (

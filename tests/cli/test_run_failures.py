@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -230,6 +233,25 @@ def test_a_resumed_run_takes_no_other_params_and_no_other_task(untouched, perago
     said = perago("run", "cli_single", *resume)
     assert (said.code, "is of cli_bodies:fail, not of cli_single" in said.err) == (2, True)
     assert perago("run", "cli_bodies:fail", *resume).code == 1
+
+
+def test_a_run_whose_module_was_renamed_says_what_to_do(untouched, perago):
+    old, new = untouched.path / "was_named.py", untouched.path / "is_named.py"
+    old.write_text("from cli_bodies import fail\n")
+    failed = perago("run", "was_named:fail", *REPO, "--json").json
+    resume = ("run", "--resume", failed["run_id"], "--repo", "data.git")
+    old.rename(new)
+    sys.modules.pop("was_named")
+    shutil.rmtree(untouched.path / "__pycache__", ignore_errors=True)
+    importlib.invalidate_caches()
+    for named in ((), ("is_named:fail",)):
+        said = perago(*resume, *named)
+        assert said.code == 2
+        assert "began as was_named:fail, and there is no module 'was_named' any more" in said.err
+    line = re.search(r"`(from is_named import \*)`", said.err)
+    old.write_text(line[1] + "\n")
+    importlib.invalidate_caches()
+    assert "ended after 2 tries" in perago(*resume).err
 
 
 def test_a_run_that_another_process_has_is_not_resumed(repository, perago, tmp_path):

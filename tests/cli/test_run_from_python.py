@@ -104,6 +104,14 @@ def test_a_failed_body_is_raised_with_its_text_its_frames_and_how_to_go_on(bodie
     assert "worker/body" not in notes
 
 
+def test_a_failed_guard_of_the_input_has_no_note_to_resume(bodies):
+    with pytest.raises(PreGuardrailViolation) as caught:
+        package.run(bodies.needs_more, **PLACE)
+    notes = "\n".join(caught.value.__notes__)
+    assert " ended." in notes
+    assert "--resume" not in notes
+
+
 def test_the_error_of_a_failed_workflow_is_that_of_its_task(workflows):
     with pytest.raises(TaskExecutionError, match="the gate is closed") as caught:
         package.run(workflows.gated, {"words": ["a"]}, **PLACE, fast_retries=True)

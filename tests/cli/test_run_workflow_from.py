@@ -39,7 +39,7 @@ def replaced_in(said) -> list[str]:
 
 
 def started_in(said) -> set[str]:
-    return set(re.findall(r"^(\S+): started$", said.err, re.MULTILINE))
+    return set(re.findall(r"^(\S+)(?: \(.*\))?: started$", said.err, re.MULTILINE))
 
 
 def test_a_completed_run_runs_again_from_a_task_on_and_keeps_what_was_before(perago, project, first):

@@ -11,8 +11,24 @@ import click
 from perago.cli.output import note
 from perago.running.repos.address import DEFAULT_BRANCH, configured_text
 
+
+def _once(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> str | None:
+    """The one value of an option. Of several, the last would win, although the first may have other params.
+
+    Raises:
+        UsageError
+    """
+    if len(given) > 1:
+        raise click.UsageError("--params is given more than once. Put all params into one object, or add --param")
+    return given[0] if given else None
+
+
 params_option = click.option(
-    "--params", metavar="JSON", help="The params: a JSON object, @FILE for one in a file, or - for stdin."
+    "--params",
+    metavar="JSON",
+    multiple=True,
+    callback=_once,
+    help="The params: a JSON object, @FILE for one in a file, or - for stdin.",
 )
 
 pairs_option = click.option(
@@ -174,14 +190,13 @@ class RunArguments:
         Raises:
             UsageError
         """
-        self._refuse_beside(
-            "a workflow",
-            {
-                "--timeout": self.timeout,
-                "--dry-run": self.dry_run or None,
-                "--task-id": self.task_id,
-            },
-        )
+        if self.dry_run:
+            raise click.UsageError(
+                "--dry-run is for one task: the tasks of a workflow work on what those before them have published. "
+                "`perago status` shows what a run would compute. To try the workflow, make a branch with `perago "
+                "branch NEW` and run it with --branch NEW"
+            )
+        self._refuse_beside("a workflow", {"--timeout": self.timeout})
 
     @staticmethod
     def _refuse_beside(option: str, others: dict[str, object]) -> None:

@@ -29,9 +29,9 @@ from perago.running.request import (
     about_file,
     configured_branch,
     configured_repo,
-    is_behind,
     new_request,
     resume_command,
+    resume_options,
 )
 from perago.running.task import begun, invoke_here, own_process
 from perago.running.task_state import TaskState, states_of
@@ -407,10 +407,10 @@ def _failure(
 
 
 def _resume(run: LocalRun | WorkflowRun, call: _Call, error: BaseException | None = None) -> str:
-    repository = call.place.repository
-    options, does = ([], "goes on with it")
-    if is_behind(error):
-        options, does = (["--onto-head"], "runs it again from the present head")
+    options, repository = resume_options(run, error), call.place.repository
+    if options is None:
+        return ""
+    does = "runs it again from the present head" if options else "goes on with it"
     command = resume_command(run, None if repository is None else repository.argument, *options)
     about = about_file(run)
     return f" `{command}` {does}.{f' {about}.' if about else ''}"

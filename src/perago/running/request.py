@@ -10,7 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from perago.engines.local import LocalEngine, LocalRun, RunSummary, WorkflowRun
-from perago.errors import EngineError, PublishFenceError, RunNotFoundError, TaskInputError, required
+from perago.errors import (
+    EngineError,
+    PreGuardrailViolation,
+    PublishFenceError,
+    RunNotFoundError,
+    StaleAttemptError,
+    TaskInputError,
+    TaskTerminalError,
+    required,
+)
 from perago.running.recordable import masked_params, recordable
 from perago.running.repos.address import configured_text, head_of, local_engine
 from perago.settings import RuntimeConfig
@@ -29,12 +38,28 @@ MAX_RETRIES = 100
 _LOGGER = logging.getLogger("perago.run")
 
 
-def is_behind(error: BaseException | None) -> bool:
+def _is_behind(error: BaseException | None) -> bool:
     """Whether an error means that only a new run, from the present head, can succeed.
 
     A resumed run has the same input, and would be refused again because of the same foreign commits.
     """
     return isinstance(error, PublishFenceError) and not error.retry_can_help
+
+
+_FAULTS_OF_INPUT = (TaskInputError, PreGuardrailViolation)
+_FOR_GOOD = (TaskTerminalError, StaleAttemptError, PublishFenceError)
+
+
+def resume_options(run: LocalRun | WorkflowRun, error: BaseException | None) -> tuple[str, ...] | None:
+    """The options beside `--resume` with which a run that failed can succeed; None if it would fail again.
+
+    A resumed run has the same input and params. A resumed workflow keeps what has completed, so it is worth resuming
+    after a failure for good, once the code is mended.
+    """
+    if _is_behind(error):
+        return ("--onto-head",)
+    final = _FAULTS_OF_INPUT if isinstance(run, WorkflowRun) else (*_FAULTS_OF_INPUT, *_FOR_GOOD)
+    return None if isinstance(error, final) else ()
 
 
 @dataclass(frozen=True, kw_only=True)

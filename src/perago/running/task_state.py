@@ -64,7 +64,7 @@ class TaskState:
 
     @property
     def told_name(self) -> str:
-        """Its name where something went wrong: with the item, if it is a map's task."""
+        """Its name in a line: with the item, if it is a map's task."""
         return f"{self.reference_name} ({self.item})" if self.item else self.reference_name
 
     @property

@@ -187,15 +187,14 @@ class LineView(WorkflowView):
 
     def _tell_start(self, state: TaskState) -> None:
         how = "started" if state.tries == 1 else f"try {state.tries} started"
-        self._tell(f"{state.reference_name}: {how}")
+        self._tell(f"{state.told_name}: {how}")
 
     def _tell_miss(self, reference_name: str, text: str) -> None:
         self._tell(f"{reference_name}: {printable(text)}")
 
     def _tell_end(self, state: TaskState) -> None:
         behind = f", {state.text}" if state.text else ""
-        name = state.told_name if state.has_failed else state.reference_name
-        self._tell(f"{name}: {state.status} in {state.seconds or 0:.1f} s{behind}")
+        self._tell(f"{state.told_name}: {state.status} in {state.seconds or 0:.1f} s{behind}")
 
 
 class TaskDisplay:

@@ -58,10 +58,15 @@ def filled(spec: WorkspaceSpec, task_name: str, params: BaseModel) -> WorkspaceS
     Raises:
         TaskInputError: a value is no text or number, or is not one segment of a path.
     """
-    return spec.filled(lambda name: _segment(task_name, name, getattr(params, name)))
+    return spec.filled(lambda name: segment_of(task_name, name, getattr(params, name)))
 
 
-def _segment(task_name: str, name: str, value: object) -> str:
+def segment_of(task_name: str, name: str, value: object) -> str:
+    """The text that a value of the params becomes in a pattern.
+
+    Raises:
+        TaskInputError: it is no text or number, or not one segment of a path.
+    """
     plain = value.value if isinstance(value, enum.Enum) else value
     what = f"task {task_name!r}: params.{name}, which a pattern of its workspace names,"
     if isinstance(plain, bool) or not isinstance(plain, str | int | float):

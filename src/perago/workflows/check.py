@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from perago.errors import WorkflowDefinitionError
+from perago.errors import TaskInputError, WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults
+from perago.tasks.patterns import segment_of
 from perago.values.joins import JOIN, is_join
 from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
 from perago.values.spec import WorkspaceSpec
-from perago.workflows.expressions import WORKFLOW, Expression, Step, expressions_in, value_at, whole_expression
-from perago.workflows.forks import all_tasks, known_forks
+from perago.workflows.expressions import (
+    WORKFLOW,
+    Expression,
+    Step,
+    expressions_in,
+    unescaped,
+    value_at,
+    whole_expression,
+)
+from perago.workflows.forks import known_fork, known_forks
 from perago.workflows.graph import (
     BEGIN_TASK,
     END_TASK,
@@ -33,6 +43,7 @@ from perago.workflows.graph import (
     WorkflowGraph,
     all_of,
     inputs_of,
+    parts_of,
 )
 from perago.workflows.wiring import (
     FAULT_OF_A_LITERAL,
@@ -48,12 +59,51 @@ from perago.workflows.wiring import (
 from perago.workspace.patterns import covers, may_meet
 
 Tasks = Mapping[str, TaskDefinition]
-Writer = tuple[str, WorkspaceSpec]
 
 Outputs = Mapping[str, Mapping[str, Any]]
 """The names in the output of each node, with their types; nodes whose output is not known are left out."""
 
 _OF_UNKNOWN_TYPE: Any = None
+
+MAX_FILLED = 200
+"""Tasks of a fork, or of a workflow, whose patterns get the literals of the wiring: each is compared with each."""
+
+_Cases = tuple[tuple[str, int], ...]
+"""The switches around a task by name, from the outside in, each with the number of its case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Writer:
+    """A task that may publish.
+
+    Attributes:
+        name: its path from the workflow.
+        declared: its workspace.
+        given: its input.
+    """
+
+    name: str
+    task: TaskDefinition
+    declared: WorkspaceSpec
+    given: JsonObject
+    cases: _Cases
+
+    def filled(self) -> WorkspaceSpec:
+        """Its workspace, with the literals of the wiring in the patterns. Fields that only a run knows stay."""
+        return self.declared.filled(lambda name: self._literal(name) or f"{{{name}}}")
+
+    def _literal(self, name: str) -> str | None:
+        about, params = self.task.params_model.model_fields[name], self.given.get("params")
+        if not isinstance(params, Mapping):
+            return None
+        value = params.get(about.alias or name, about.default)
+        if any(True for _ in expressions_in(value)):
+            return None
+        try:
+            known = TypeAdapter(field_type(about)).validate_python(unescaped(value))
+            return segment_of(self.task.name, name, known)
+        except (ValidationError, TaskInputError):
+            return None
 
 
 def check_wiring(graph: WorkflowGraph, tasks: Tasks) -> None:
@@ -207,26 +257,44 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
     for node in [node for one in graph.with_sub_workflows() for node in one.all_nodes()]:
         if not isinstance(node, ForkNode):
             continue
-        beside, strict = _refused([list(_writers(branch, tasks)) for branch in node.branches])
+        beside, strict = _refused(_specs([list(_writers(branch, tasks)) for branch in node.branches]))
         if strict:
             found.append(
-                f"tasks {', '.join(map(repr, beside))} publish at the same time in fork {node.reference_name!r}. Of "
-                f"these, {', '.join(map(repr, strict))} will be refused if another one has first changed what it could "
-                f"see. Run them one after the other, give them separate prefixes, or give them "
-                f'WorkspaceSpec(isolation="snapshot")'
+                f"tasks {_listed(beside)} publish at the same time in fork {node.reference_name!r}. Of these, "
+                f"{_listed(strict)} will be refused if another one has first changed what it could see. Run them one "
+                f"after the other, give them separate prefixes, or {_apart(strict, 'declare include and outputs of')}"
             )
     for fork in [fork for one in graph.with_sub_workflows() for fork in known_forks(one.nodes)]:
-        strict = [name for name, spec in _writers(fork.tasks, tasks) if may_refuse_another_item(spec)]
+        strict = [each for each in _writers(fork.tasks, tasks) if may_refuse_another_item(each.declared)]
         if strict and (fork.over is not None or len(fork.tasks) > 1):
             names = ", ".join(map(repr, sorted({task.task_name for task in fork.tasks})))
             found.append(
                 f"{names} publishes for several items of {fork.mapped or fork.join!r} at the same time. An item will "
-                f'be refused if another one has published first. Give the task WorkspaceSpec(isolation="snapshot")'
+                f"be refused if another one has published first. "
+                f"{_apart(strict, 'Name the item in include and outputs of', fork.param)}"
             )
     return found
 
 
-def _refused(branches: list[list[Writer]]) -> tuple[list[str], list[str]]:
+def _listed(writers: Iterable[_Writer]) -> str:
+    return ", ".join(repr(each.name) for each in writers)
+
+
+def _apart(writers: Sequence[_Writer], what: str, param: str | None = None) -> str:
+    """How tasks get files that no other one writes. Isolation "snapshot" is not for those with a cache."""
+    field = f"{{{param}}}" if param is not None else "a"
+    example = f'WorkspaceSpec(include=["raw/{field}/**"], outputs=["made/{field}/**"])'
+    snapshot = "" if any(each.task.cache for each in writers) else ', or give WorkspaceSpec(isolation="snapshot")'
+    return f"{what} files that no other one writes, such as {example}{snapshot}"
+
+
+def _specs(branches: list[list[_Writer]]) -> list[list[tuple[_Writer, WorkspaceSpec]]]:
+    """The workspaces of writers: with the literals of the wiring in their patterns, unless there are too many."""
+    fills = sum(map(len, branches)) <= MAX_FILLED
+    return [[(each, each.filled() if fills else each.declared) for each in branch] for branch in branches]
+
+
+def _refused(branches: list[list[tuple[_Writer, WorkspaceSpec]]]) -> tuple[list[_Writer], list[_Writer]]:
     """Tasks of a fork, in order: those that may be refused or refuse another, and those that may be refused.
 
     Those with equal workspaces are compared once: a fork may have thousands.
@@ -243,15 +311,15 @@ def _refused(branches: list[list[Writer]]) -> tuple[list[str], list[str]]:
                 refused.setdefault(one, set()).update(theirs)
                 refuse.setdefault(other, set()).update(own)
 
-    def named(*by: Mapping[_Alike, set[int]]) -> list[str]:
+    def those(*by: Mapping[_Alike, set[int]]) -> list[_Writer]:
         return [
-            name
+            writer
             for index, branch in enumerate(branches)
-            for name, spec in branch
+            for writer, spec in branch
             if any(other != index for one in by for other in one.get(_alike(spec), ()))
         ]
 
-    return named(refused, refuse), named(refused)
+    return those(refused, refuse), those(refused)
 
 
 _Alike = tuple[str, str, tuple[str, ...], tuple[str, ...]]
@@ -287,20 +355,28 @@ def _may_meet(spec: WorkspaceSpec, beside: WorkspaceSpec, *, fields_differ: bool
 
 
 def outputs_that_overlap(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
-    """A warning for each two tasks that declare the same outputs."""
-    makers = {
-        tasks[task.task_name].name: tasks[task.task_name].workspace
-        for one in graph.with_sub_workflows()
-        for task in all_tasks(one.nodes)
-    }
-    made = [(name, spec.root, pattern) for name, spec in makers.items() if spec is not None for pattern in spec.outputs]
-    return [
+    """A warning for each two tasks that declare the same outputs, unless they are in different cases of a switch."""
+    ((*writers,),) = _specs([list(_writers(graph.nodes, tasks))])
+    makers: dict[tuple[str, str, str], set[_Cases]] = {}
+    for writer, spec in writers:
+        for pattern in spec.outputs:
+            makers.setdefault((writer.task.name, spec.root, pattern), set()).add(writer.cases)
+    made = list(makers.items())
+    found = [
         f"tasks {name!r} and {other!r} both declare outputs at {root + pattern!r}, so that the later one "
         f"deletes what the earlier one has made. Give each its own outputs"
-        for index, (name, root, pattern) in enumerate(made)
-        for other, beside, theirs in made[index + 1 :]
-        if other != name and (covers(root + pattern, beside + theirs) or covers(beside + theirs, root + pattern))
+        for index, ((name, root, pattern), own) in enumerate(made)
+        for (other, beside, theirs), cases in made[index + 1 :]
+        if other != name
+        and (covers(root + pattern, beside + theirs) or covers(beside + theirs, root + pattern))
+        and any(_may_both_run(one, another) for one in own for another in cases)
     ]
+    return list(dict.fromkeys(found))
+
+
+def _may_both_run(one: _Cases, other: _Cases) -> bool:
+    chosen = dict(one)
+    return all(chosen.get(switch, case) == case for switch, case in other)
 
 
 def _known_nodes(graph: WorkflowGraph) -> list[Node]:
@@ -324,15 +400,24 @@ def _gathered(graph: WorkflowGraph, tasks: Tasks) -> Iterator[tuple[str, Mapping
             yield node.reference_name, {"result": create_model("Gathered", results=(kind, ...))}
 
 
-def _writers(nodes: Nodes, tasks: Tasks, within: str = "") -> Iterator[Writer]:
-    """Name and workspace of each task that may publish."""
-    for task in all_tasks(nodes):
-        spec = tasks[task.task_name].workspace
-        if spec is not None and not spec.read_only:
-            yield within + task.reference_name, spec
-    for node in all_of(nodes):
-        if isinstance(node, SubWorkflowNode):
-            yield from _writers(node.found.nodes, tasks, within + node.reference_name + WITHIN)
+def _writers(nodes: Nodes, tasks: Tasks, within: str = "", cases: _Cases = ()) -> Iterator[_Writer]:
+    """Each task that may publish."""
+    forked = [task for index in range(len(nodes)) if (fork := known_fork(nodes, index)) for task in fork.tasks]
+    for node in [*nodes, *forked]:
+        name = within + node.reference_name
+        match node:
+            case TaskNode():
+                task = tasks[node.task_name]
+                if task.workspace is not None and not task.workspace.read_only:
+                    yield _Writer(name=name, task=task, declared=task.workspace, given=node.inputs, cases=cases)
+            case SubWorkflowNode():
+                yield from _writers(node.found.nodes, tasks, name + WITHIN, cases)
+            case SwitchNode():
+                for number, part in enumerate(parts_of(node)):
+                    yield from _writers(part, tasks, within, (*cases, (name, number)))
+            case _:
+                for part in parts_of(node):
+                    yield from _writers(part, tasks, within, cases)
 
 
 def _faults_of(node: Node, tasks: Tasks, outputs: Outputs) -> Iterator[str]:

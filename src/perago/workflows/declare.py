@@ -14,6 +14,7 @@ from perago.tasks.secrets import mask_by_type
 from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.redaction import MASK
 from perago.values.stamps import canonical_json
+from perago.workflows.calls import expect_no_call_of_a_task
 from perago.workflows.check import check_sub_workflow_names
 from perago.workflows.definition import WORKFLOW_ATTRIBUTE, WorkflowDefinition
 from perago.workflows.definition_json import check_graph
@@ -57,6 +58,7 @@ def workflow(
     def declare(fn: _Function) -> _Function:
         _check_options(fn, name, owner_email, version, timeout_seconds)
         params_model, output_model, takes_params = _signature(fn)
+        expect_no_call_of_a_task(fn)
         flow = Flow(BEGUN if transactional else expression("workflow", "input", "workspace"))
         returned = fn(flow, _params_stand_in(fn, params_model)) if takes_params else fn(flow)
         if not flow.tasks:

@@ -93,6 +93,13 @@ def test_lines_tell_of_each_task_of_a_map():
     ]
 
 
+def test_lines_name_the_item_of_a_map_where_it_is_known():
+    seen = Shown()
+    seen.view.begin("known_2", 1, {"params": {"kept": 2}})
+    seen.view.end("known_2", TryStatus.COMPLETED, None, None, seconds=1.0)
+    assert seen.lines == ["known_2 (2): started", "known_2 (2): COMPLETED in 1.0 s"]
+
+
 def test_tasks_of_perago_are_shown_only_when_they_fail():
     seen = Shown()
     seen.ended("each_items")

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from perago import WorkspaceSpec, task
+from perago import Flow, WorkspaceSpec, task, workflow
 from perago.tasks.declare import task_of
 from perago.workflows.check import may_refuse_another_item, neighbours_that_refuse, outputs_that_overlap
+from perago.workflows.definition import workflow_of
 from perago.workflows.definition_json import from_json
 
 
@@ -16,8 +17,11 @@ class Nothing(BaseModel):
     other: str = "o"
 
 
-def declared(name, spec):
-    @task(name=name, owner_email="ada@example.org", workspace=WorkspaceSpec(**spec))
+KNOWN_TO_A_RUN = {"word": "${workflow.input.word}", "other": "${workflow.input.other}"}
+
+
+def declared(name, spec, *, cache=False):
+    @task(name=name, owner_email="ada@example.org", workspace=WorkspaceSpec(**spec), cache=cache)
     def body(workspace: Path, params: Nothing) -> Nothing:
         return Nothing()
 
@@ -29,8 +33,7 @@ def warned():
     """The warnings on a fork of tasks with these workspaces, by name."""
 
     def warnings(**specs):
-        workspace = "${workflow.input.workspace}"
-        inputs = {"workspace": workspace, "params": {}}
+        inputs = {"workspace": "${workflow.input.workspace}", "params": KNOWN_TO_A_RUN}
         branches = [
             [{"name": name, "taskReferenceName": name, "type": "SIMPLE", "inputParameters": inputs}] for name in specs
         ]
@@ -91,7 +94,7 @@ def test_tasks_that_can_be_refused_are_named(warned, left, right, refused):
     ],
 )
 def test_two_tasks_that_declare_the_same_outputs_are_named(left, right, at):
-    inputs = {"workspace": "${workflow.input.workspace}", "params": {}}
+    inputs = {"workspace": "${workflow.input.workspace}", "params": KNOWN_TO_A_RUN}
     names = {"left": left, "right": right}
     nodes = [{"name": n, "taskReferenceName": n, "type": "SIMPLE", "inputParameters": inputs} for n in names]
     graph = from_json({"name": "flow", "version": 1, "tasks": nodes})
@@ -121,3 +124,80 @@ def test_who_is_beside_the_others_is_not_named(warned):
 def test_items_of_a_map_are_warned_of_unless_each_has_files_of_its_own(spec, is_warned):
     made = may_refuse_another_item(declared("item", spec).workspace)
     assert made == is_warned
+
+
+def of(fn):
+    definition = workflow_of(workflow(name="flow", owner_email="ada@example.org")(fn))
+    return definition.graph, definition.tasks
+
+
+@pytest.mark.parametrize(
+    ("word", "beside", "is_warned"), [("oslo", "bergen", False), ("oslo", "oslo", True), ("w", None, True)]
+)
+def test_literals_and_defaults_of_the_wiring_are_filled_in(word, beside, is_warned):
+    made = declared("made", {"include": ["raw/{word}.csv"], "outputs": ["nc/{word}.txt"]}).fn
+
+    def pair(flow: Flow) -> None:
+        with flow.parallel():
+            flow.run(made, word=word)
+            flow.run(made, **({} if beside is None else {"word": beside}))
+
+    assert len(neighbours_that_refuse(*of(pair))) == is_warned
+
+
+def test_two_tasks_with_other_literals_have_other_outputs():
+    left, right = (declared(name, {"include": ["raw"], "outputs": ["nc/{word}"]}).fn for name in ("left", "right"))
+
+    def pair(flow: Flow) -> None:
+        flow.run(left, word="oslo")
+        flow.run(right, word="bergen")
+
+    assert outputs_that_overlap(*of(pair)) == []
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_tasks_of_different_cases_do_not_delete_each_others_outputs(nested):
+    left, right, later = (
+        declared(name, {"include": ["raw"], "outputs": ["report/**"]}).fn for name in ("left", "right", "later")
+    )
+
+    @workflow(name="inner", owner_email="ada@example.org")
+    def inner(flow: Flow) -> None:
+        flow.run(right)
+
+    def cases(flow: Flow, params: Nothing) -> None:
+        with flow.when(params.word) as word:
+            with word.case("left"):
+                flow.run(left)
+            with word.otherwise():
+                flow.run(inner if nested else right)
+
+    def and_later(flow: Flow, params: Nothing) -> None:
+        cases(flow, params)
+        flow.run(later)
+
+    assert outputs_that_overlap(*of(cases)) == []
+    told = outputs_that_overlap(*of(and_later))
+    assert [warning.partition(" both")[0] for warning in told] == [
+        "tasks 'left' and 'later'",
+        "tasks 'right' and 'later'",
+    ]
+
+
+APART = {"include": ["raw"], "outputs": ["made/**"]}
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_what_a_warning_recommends_can_be_declared(cache):
+    left, right = (declared(name, APART, cache=cache).fn for name in ("left", "right"))
+
+    def pair(flow: Flow) -> None:
+        with flow.parallel():
+            flow.run(left)
+            flow.run(right)
+        flow.map(left, over=["a", "b"], as_="word")
+
+    beside, items = neighbours_that_refuse(*of(pair))
+    assert 'WorkspaceSpec(include=["raw/a/**"], outputs=["made/a/**"])' in beside
+    assert 'WorkspaceSpec(include=["raw/{word}/**"], outputs=["made/{word}/**"])' in items
+    assert [('isolation="snapshot"' in warning) for warning in (beside, items)] == [not cache, not cache]

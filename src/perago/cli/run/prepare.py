@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -111,11 +113,38 @@ def _resumed(arguments: RunArguments) -> tuple[RepositoryAddress | None, LocalEn
     repository = given_repository(arguments.repo)
     engine = local_engine(repository)
     summary = find_run(engine, run_id, repository)
+    _expect_its_module(summary, arguments.module)
     if arguments.module is not None and arguments.module != summary.target:
         raise click.UsageError(
             f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave the module out to resume it"
         )
     return repository, engine, summary
+
+
+def _expect_its_module(summary: RunSummary, given: str | None) -> None:
+    """Refuse a run whose module is not there any more, such as after it was renamed.
+
+    Raises:
+        UsageError
+    """
+    name = summary.target.partition(":")[0]
+    if is_file(summary.target) or name in sys.modules:
+        return
+    find_modules_here(summary.target)
+    try:
+        with stdout_to_stderr():
+            is_there = importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError as exc:
+        is_there = not (exc.name and f"{name}.".startswith(f"{exc.name}."))
+    except Exception:  # noqa: BLE001 - its package may raise anything; the import says what
+        is_there = True
+    if not is_there:
+        new = (given or "").partition(":")[0] or "NEW"
+        raise click.UsageError(
+            f"run {summary.run_id} began as {summary.target}, and there is no module {name!r} any more. A resumed run "
+            f"keeps that name. If the module was renamed, start a new run of {given or 'the renamed module'}. To go on "
+            f"with this run, add a module {name!r} with the line `from {new} import *`"
+        )
 
 
 def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:

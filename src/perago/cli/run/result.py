@@ -19,7 +19,7 @@ from perago.cli.output import note, print_json, result_on_stdout, say
 from perago.engines.local import LocalRun, WorkflowRun
 from perago.errors import StoreError, required
 from perago.running.repos.address import branching_command
-from perago.running.request import RunRequest, about_file, is_behind, resume_command
+from perago.running.request import RunRequest, about_file, resume_command, resume_options
 from perago.running.text import reason_within
 from perago.running.watch import RunObserver, beside_note
 from perago.stores.provider import RepositoryAddress
@@ -36,7 +36,7 @@ class RunResult:
         repository: the run's repository; None for a free task without one.
         replaced: ids of the commits whose content the publication replaces.
         beside: as in `RunObserver`.
-        is_behind: refused because the branch has moved.
+        resume_options: see the function of that name.
     """
 
     result: RuntimeTaskResult
@@ -53,7 +53,7 @@ class RunResult:
     kept: str | None = None
     beside: tuple[str, ...] = ()
     repository: RepositoryAddress | None = None
-    is_behind: bool = False
+    resume_options: tuple[str, ...] | None = ()
 
     @classmethod
     def of(
@@ -78,7 +78,7 @@ class RunResult:
             kept=watch.kept,
             beside=watch.beside,
             repository=job.repository,
-            is_behind=is_behind(watch.error),
+            resume_options=resume_options(run, watch.error),
         )
 
     @property
@@ -164,13 +164,13 @@ class RunResult:
                 f"branch there with `{branching}` and name it with --branch"
             )
         tries = f" after {self.tries} tries" if self.tries > 1 else ""
-        if self.exit_code == FENCE_REFUSED or self.result.status == "FAILED_WITH_TERMINAL_ERROR":  # for good
-            note(f"Run {self.run_id} ended{tries}.")
-            if self.is_behind:
-                note(f"To run the same task from the present head of branch {self.branch}:")
-                tell_resume(self.run, arguments, "--onto-head")
+        if self.resume_options == ():
+            tell_next_try(f"Run {self.run_id} ended{tries}.", self.run, arguments)
             return
-        tell_next_try(f"Run {self.run_id} ended{tries}.", self.run, arguments)
+        note(f"Run {self.run_id} ended{tries}.")
+        if self.resume_options is not None:
+            note(f"To run the same task from the present head of branch {self.branch}:")
+            tell_resume(self.run, arguments, *self.resume_options)
 
 
 def tell_next_try(how: str, run: LocalRun, arguments: RunArguments) -> None:

@@ -18,7 +18,7 @@ from perago.cli.run.task import WORKFLOW_DEBUG_DIFFERS, show_traceback, stdout_f
 from perago.cli.run.workflow_view import open_view
 from perago.engines.local import WorkflowRun
 from perago.errors import PeragoError
-from perago.running.request import is_behind
+from perago.running.request import resume_options
 from perago.running.watch import Interrupts
 from perago.running.workflow import WorkflowExecution, begun
 from perago.running.workflow_request import WorkflowRequest
@@ -129,12 +129,12 @@ class _Finished:
         note(f"error: workflow {name} {word}{'.' if is_told else f': {self.decision.reason}'}")
         if (branch := self.run.record.run_branch) is not None:
             note(f"Its tasks have published to branch {branch} only.")
-        if is_behind(self.error):
-            note(f"Run {self.run.run_id} ended. To run it again from the present head:")
-            tell_resume(self.run, arguments, "--onto-head")
+        options = resume_options(self.run, self.error)
+        if options is None:
+            note(f"Run {self.run.run_id} ended.")
             return
-        note(f"Run {self.run.run_id} ended. {_GO_ON}")
-        tell_resume(self.run, arguments)
+        note(f"Run {self.run.run_id} ended. {'To run it again from the present head:' if options else _GO_ON}")
+        tell_resume(self.run, arguments, *options)
 
     def as_object(self) -> dict[str, Any]:
         record = self.run.record
