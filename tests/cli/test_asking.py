@@ -134,6 +134,10 @@ def test_what_a_run_or_a_commit_did_is_undone(asked):
     assert perago("revert", again, *options).code == 3  # the revert has changed the file since
     back = perago("revert", done.json["commit"], *options, "--json").json
     assert perago("diff", back["commit"], again, *repo, "--json").json == []
+    [blamed] = perago("blame", "clean", *options, "--json").json
+    assert (blamed["commit"], blamed["brought_by"]) == (again, back["commit"])
+    made = {each["commit"]: each["sources"] for each in perago("lineage", "clean/a.csv", *options, "--json").json}
+    assert ([source["paths"] for source in made[again]], back["commit"] in made) == ([["raw/a.csv"]], False)
     run = next(each["stamp"] for each in perago("log", *options, "--json").json if each["commit"] == report)
     undone = perago("revert", run["workflow_instance_id"], *options, "--json").json
     assert (undone["reverts"], undone["changes"]) == ([report], {"added": 0, "modified": 0, "deleted": 1})
