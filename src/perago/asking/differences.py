@@ -85,8 +85,12 @@ def differing_files(
         **dict.fromkeys(changes.modified, "modified"),
         **dict.fromkeys(changes.deleted, "deleted"),
     }
-    for path in sorted(filter(selection.selects, kinds)):
-        old, new = repository.find_file(before, path), repository.find_file(after, path)
+    names = sorted(filter(selection.selects, kinds))
+    there_before = repository.find_files(before, [path for path in names if kinds[path] != "added"])
+    there_after = repository.find_files(after, [path for path in names if kinds[path] != "deleted"])
+    for path in names:
+        old = None if kinds[path] == "added" else next(there_before)
+        new = None if kinds[path] == "deleted" else next(there_after)
         rows = None
         if old is not None and new is not None and max(old.size, new.size) <= MAX_TABLE_BYTES:
             separator = separator_of(path)
