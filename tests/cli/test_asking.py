@@ -89,7 +89,12 @@ def test_the_history_answers(asked):
     blamed = {each["path"]: each for each in perago("blame", "/", *options, "--json").json}
     assert (blamed["clean/a.csv"]["commit"], blamed["report.txt"]["commit"]) == (again, report)
     assert blamed["raw/a.csv"]["task"] is None
-    assert "asked_clean" in perago("blame", "clean", *options).out
+    assert "asked_clean" in perago("blame", "./clean/", *options).out
+    assert len(perago("blame", ".", *options, "--json").json) == len(blamed)
+    assert perago("lineage", ".", *options, "--json").json[0]["commit"] == again
+    assert perago("lineage", "./report.txt", *options, "--json").json[0]["commit"] == report
+    assert commits("--path", ".")[:3] == [again, report, clean]
+    assert commits("--path", "./report.txt")[0] == report
     assert "has no file" in perago("blame", "nowhere", *options).err
 
     up = {each["commit"]: each["sources"] for each in perago("lineage", "report.txt", *options, "--json").json}
@@ -105,6 +110,7 @@ def test_the_history_answers(asked):
     assert (difference["path"], difference["kind"], difference["rows"]["removed"]) == ("clean/a.csv", "modified", 1)
     assert "1 row removed" in perago("diff", report, again, *repo).out
     assert "do not differ" in perago("diff", report, again, *repo, "--path", "raw").err
+    assert "1 row removed" in perago("diff", report, again, *repo, "--path", ".").out
 
     table = perago("compare", clean, again, *repo).out
     assert "params.least" in table

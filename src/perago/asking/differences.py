@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from perago.asking.past import Past
+from perago.asking.paths import pattern_of
 from perago.asking.series import series_of
 from perago.asking.tables import RowDifference, differing_rows, separator_of
 from perago.engines.local import LocalEngine, RunSummary
@@ -79,7 +80,7 @@ def differing_files(
         key: the column by which rows of tables are matched, if they have it. Default: by position.
     """
     changes = repository.changes(before, after)
-    selection = Selection([path.strip("/") for path in paths])
+    selection = Selection([pattern_of(path) for path in paths])
     kinds: dict[str, Kind] = {
         **dict.fromkeys(changes.added, "added"),
         **dict.fromkeys(changes.modified, "modified"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from perago.asking.past import Past, Step
+from perago.asking.paths import pattern_of
 from perago.errors import TaskInputError
 from perago.ports import CommitEntry, LogEntry
 from perago.running.history import published_run
@@ -66,7 +67,7 @@ def steps_of(past: Past, start: str, wanted: Wanted) -> Iterator[Step]:
 
 def judged(past: Past, start: str, wanted: Wanted) -> Iterator[tuple[CommitEntry, bool]]:
     """The commits of the line from `start`, newest first, and whether somebody wants them. Ends where none can be."""
-    patterns = [path.strip("/") for path in wanted.paths]
+    patterns = [pattern_of(path) for path in wanted.paths]
     selection, prefix = Selection(patterns), _only_file(past, start, patterns)
     candidates: Iterator[tuple[CommitEntry, Step | None]] = (
         ((step.entry, step) for step in past.steps(start, prefix=prefix))
