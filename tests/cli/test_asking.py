@@ -137,8 +137,13 @@ def test_what_a_run_or_a_commit_did_is_undone(asked):
     assert perago("diff", done.json["commit"], report, *repo, "--json").json == []
     assert head()["commit"] == done.json["commit"]
     assert f"reverted: {again[:12]}: wrong param" in perago("log", *options).out
+    for filters in ((), ("--task", "asked_clean")):
+        assert perago("log", *options, *filters).out.count(f"    reverted by {head()['commit'][:12]}\n") == 1
+        listed = {each["commit"]: each["reverted_by"] for each in perago("log", *options, *filters, "--json").json}
+        assert (listed[again], listed[clean]) == (head()["commit"], None)
     assert perago("revert", again, *options).code == 3  # the revert has changed the file since
     back = perago("revert", done.json["commit"], *options, "--json").json
+    assert f"reverted by {done.json['commit'][:12]}" not in perago("log", *options).out
     assert perago("diff", back["commit"], again, *repo, "--json").json == []
     [blamed] = perago("blame", "clean", *options, "--json").json
     assert (blamed["commit"], blamed["brought_by"]) == (again, back["commit"])
