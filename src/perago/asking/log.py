@@ -102,8 +102,8 @@ def _touches(past: Past, step: Step, selection: Selection, prefix: str) -> bool:
 class UndoneBy(NamedTuple):
     """Full ids of the commits that revert a commit, and that distrust its result; None if there is none."""
 
-    reverted: str | None
-    distrusted: str | None
+    reverted_by: str | None
+    distrusted_by: str | None
 
 
 class Undone:
@@ -118,7 +118,7 @@ class Undone:
         back, do not count."""
         found = UndoneBy(self._reverted.get(commit_id), self._distrusted.get(commit_id))
         if stamp is not None:
-            for undone in stamp.reverts if found.reverted is None else ():
+            for undone in stamp.reverts if found.reverted_by is None else ():
                 self._reverted.setdefault(undone, commit_id)
             if stamp.distrusts is not None:
                 self._distrusted.setdefault(stamp.distrusts, commit_id)

@@ -56,11 +56,11 @@ def command(repo: str, branch: str, limit: int, as_json: bool, **given: Any) -> 
         address = parse_address(repo)
         listed = _wanted(address, branch, limit, given) if any(given.values()) else _newest(address, branch, limit)
     if as_json:
-        print_json([as_object(entry, by) for entry, by in listed])
+        print_json([{**as_object(entry), **by._asdict()} for entry, by in listed])
         return
     columns = terminal_columns(sys.stdout)
     for entry, by in listed:
-        for line in describe_entry(entry, by):
+        for line in (*describe_entry(entry), *_undone(by)):
             tell(shorten(line, columns))
     entries = [entry for entry, _ in listed]
     if entries and entries[-1].parents and (len(entries) == limit or not any(given.values())):
@@ -88,15 +88,13 @@ def _wanted(
         return [(as_log_entry(step), by) for step, by in found]
 
 
-def describe_entry(entry: LogEntry, by: UndoneBy) -> list[str]:
-    """A commit as lines of text, with what undid it."""
-    lines = _described(entry)
-    for commit, word in zip(by, ("reverted", "distrusted"), strict=True):
-        lines += [] if commit is None else [f"    {word} by {printable(commit[:_SHORT])}"]
-    return lines
+def _undone(by: UndoneBy) -> list[str]:
+    found = (("reverted", by.reverted_by), ("distrusted", by.distrusted_by))
+    return [f"    {word} by {printable(commit[:_SHORT])}" for word, commit in found if commit is not None]
 
 
-def _described(entry: LogEntry) -> list[str]:
+def describe_entry(entry: LogEntry) -> list[str]:
+    """A commit as lines of text."""
     when = entry.time.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
     head = f"{entry.id[:_SHORT]}  {when}"
     stamp = entry.stamp
@@ -143,8 +141,8 @@ def _tasks(run: Published) -> list[str]:
     return [*([f"    task    … {older} older ones"] if older else []), *shown]
 
 
-def as_object(entry: LogEntry, by: UndoneBy) -> dict[str, Any]:
-    """A commit as JSON, with what undid it."""
+def as_object(entry: LogEntry) -> dict[str, Any]:
+    """A commit as JSON."""
     from dataclasses import asdict
 
     return {
@@ -157,8 +155,6 @@ def as_object(entry: LogEntry, by: UndoneBy) -> dict[str, Any]:
         "modified": entry.modified,
         "deleted": entry.deleted,
         "kind": entry.kind,
-        "reverted_by": by.reverted,
-        "distrusted_by": by.distrusted,
         "stamp": None if entry.stamp is None else asdict(entry.stamp),
     }
 
