@@ -884,6 +884,18 @@ class Repository(WorkspaceStore, Protocol):
         """
         ...
 
+    def find_files(self, ref: str, paths: Sequence[str]) -> Iterator[StoredFile | None]:
+        """Files of a commit by their names in the repository, in the order of these; None for each that the commit does
+        not have, or that no file can have. Reads little further than the iteration goes.
+
+        Args:
+            ref: full commit id.
+
+        Raises:
+            RefNotFoundError: as `export`.
+        """
+        ...
+
     def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
         """The commit `ref` and its first parents, newest first, at most `limit` of them."""
         ...

@@ -92,7 +92,12 @@ def test_the_history_answers(asked):
     blamed = {each["path"]: each for each in perago("blame", "/", *options, "--json").json}
     assert (blamed["clean/a.csv"]["commit"], blamed["report.txt"]["commit"]) == (again, report)
     assert blamed["raw/a.csv"]["task"] is None
-    assert "asked_clean" in perago("blame", "clean", *options).out
+    assert "asked_clean" in perago("blame", "./clean/", *options).out
+    assert len(perago("blame", ".", *options, "--json").json) == len(blamed)
+    assert perago("lineage", ".", *options, "--json").json[0]["commit"] == again
+    assert perago("lineage", "./report.txt", *options, "--json").json[0]["commit"] == report
+    assert commits("--path", ".")[:3] == [again, report, clean]
+    assert commits("--path", "./report.txt")[0] == report
     assert "has no file" in perago("blame", "nowhere", *options).err
 
     up = {each["commit"]: each["sources"] for each in perago("lineage", "report.txt", *options, "--json").json}
@@ -108,6 +113,7 @@ def test_the_history_answers(asked):
     assert (difference["path"], difference["kind"], difference["rows"]["removed"]) == ("clean/a.csv", "modified", 1)
     assert "1 row removed" in perago("diff", report, again, *repo).out
     assert "do not differ" in perago("diff", report, again, *repo, "--path", "raw").err
+    assert "1 row removed" in perago("diff", report, again, *repo, "--path", ".").out
 
     table = perago("compare", clean, again, *repo).out
     assert "params.least" in table
@@ -134,9 +140,18 @@ def test_what_a_run_or_a_commit_did_is_undone(asked):
     assert perago("diff", done.json["commit"], report, *repo, "--json").json == []
     assert head()["commit"] == done.json["commit"]
     assert f"reverted: {again[:12]}: wrong param" in perago("log", *options).out
+    for filters in ((), ("--task", "asked_clean")):
+        assert perago("log", *options, *filters).out.count(f"    reverted by {head()['commit'][:12]}\n") == 1
+        listed = {each["commit"]: each["reverted_by"] for each in perago("log", *options, *filters, "--json").json}
+        assert (listed[again], listed[clean]) == (head()["commit"], None)
     assert perago("revert", again, *options).code == 3  # the revert has changed the file since
     back = perago("revert", done.json["commit"], *options, "--json").json
+    assert f"reverted by {done.json['commit'][:12]}" not in perago("log", *options).out
     assert perago("diff", back["commit"], again, *repo, "--json").json == []
+    [blamed] = perago("blame", "clean", *options, "--json").json
+    assert (blamed["commit"], blamed["brought_by"]) == (again, back["commit"])
+    made = {each["commit"]: each["sources"] for each in perago("lineage", "clean/a.csv", *options, "--json").json}
+    assert ([source["paths"] for source in made[again]], back["commit"] in made) == ([["raw/a.csv"]], False)
     run = next(each["stamp"] for each in perago("log", *options, "--json").json if each["commit"] == report)
     undone = perago("revert", run["workflow_instance_id"], *options, "--json").json
     assert (undone["reverts"], undone["changes"]) == ([report], {"added": 0, "modified": 0, "deleted": 1})

@@ -298,7 +298,10 @@ def test_a_result_that_is_distrusted_is_computed_again(place):
     said = place.perago("distrust", commit[:12], "--reason", "the sensor was broken", *place.options)
     assert said.code == 0, said.err
     told = place.perago("why", "app.tasks:clean", *place.options)
-    assert "The body would run: its result is not used: it is distrusted." in told.out
+    assert told.out.strip() == (
+        f"The body would run. Nothing that it depends on has changed since commit {commit[:12]}, but its result is not "
+        f"used: it is distrusted."
+    )
     line = place.perago("why", "app.tasks:clean", *place.options, "--json").json["line"]
     ran = place.perago("run", "app.tasks:clean", *place.options, "--json")
     assert ran.json["how"] == "unchanged"  # it ran, and made the same

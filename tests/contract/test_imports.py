@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.errors import ObjectNameError, WorkspaceContentError
+from perago.errors import ObjectNameError, RefNotFoundError, WorkspaceContentError
 from perago.stores.git import GitStore
 from perago.testing.contract.bench import read_files
 from perago.values.spec import WorkspaceSpec
@@ -113,3 +113,14 @@ def test_a_prefix_that_begins_like_a_drive_is_one_as_any_other(repository, sourc
     assert read_files(tmp_path / "out") == {"b": b"2"}
     assert repository.files(commit, "/") == ["C:/x/b"]
     assert repository.find_file(commit, "C:/x/b").read() == b"2"
+
+
+def test_files_are_found_in_the_order_that_they_are_asked_for(repository, source):
+    given = {f"many/{number}": b"x" * number for number in range(250)}
+    commit = repository.import_directory(source({"a": b"1", "d/b": b"22", **given}), "main", "first")
+    names = ["d/b", *given, "nowhere", "d", "d/", "/a", "a/b", "a"]
+    found = list(repository.find_files(commit, names))
+    assert [file and file.size for file in found] == [2, *range(250), *[None] * 5, 1]
+    assert (found[0].read(), found[-1].read()) == (b"22", b"1")
+    with pytest.raises(RefNotFoundError):
+        list(repository.find_files("0" * len(commit), ["a"]))

@@ -175,6 +175,9 @@ class SnapshotStore(MemoryStore):
         blob = self._commits.get(ref).tree.get(path)
         return None if blob is None else StoredFile(len(blob.content), lambda: blob.content)
 
+    def find_files(self, ref, paths):
+        return (self.find_file(ref, path) for path in paths)
+
     def log(self, ref, limit):
         for commit, _ in zip(self._commits.first_parents(ref), range(limit), strict=False):
             differs = changed(self._commits.parent_tree(commit), commit.tree)

@@ -19,8 +19,8 @@ class Origin:
     """A file, and the newest commit that changed it.
 
     Attributes:
-        whole: the commit that brought it to the branch as part of something: somebody's merge, or a transactional run
-            that was published as a whole; None if that is the commit itself.
+        whole: the commit that brought it to the branch as part of something: somebody's merge, a transactional run
+            that was published as a whole, or a revert; None if that is the commit itself.
     """
 
     path: str
@@ -39,10 +39,11 @@ def origins(past: Past, ref: str, paths: Iterable[str], *, commits: int | None =
     """
     found: dict[str, Origin] = {}
     asked = frozenset(paths)
+    prefix = next(iter(asked)) if len(asked) == 1 else ""
     waiting: list[tuple[str, frozenset[str], CommitEntry | None]] = [(ref, asked, None)] if asked else []
     while waiting:
         start, sought, whole = waiting.pop()
-        left, looked_at, prefix = set(sought), 0, next(iter(sought)) if len(sought) == 1 else ""
+        left, looked_at = set(sought), 0
         for step in past.steps(start, limit=commits, prefix=prefix):
             looked_at += 1
             mine = left & _changed(past, step, left, prefix)
@@ -65,16 +66,26 @@ def _changed(past: Past, step: Step, sought: Collection[str], prefix: str) -> se
     return kept if step.changes.is_whole or kept >= set(sought) else set(past.whole(step, prefix).paths)
 
 
-def heads_brought(entry: CommitEntry) -> Sequence[str]:
-    """The heads from which a commit may have brought what it changed: of somebody's merge, or of a run's branch."""
-    run = None if entry.stamp is None else published_run(entry.stamp)
-    return [run.ref] if run is not None else entry.parents[1:] if entry.stamp is None else ()
+def heads_brought(past: Past, entry: CommitEntry) -> Sequence[str]:
+    """The commits from which one may have brought what it changed: the heads that somebody merged, the head of a run's
+    branch, or what a revert gave back."""
+    if entry.stamp is None:
+        return entry.parents[1:]
+    run = published_run(entry.stamp)
+    head = given_back(past, entry) if run is None else run.ref
+    return () if head is None else (head,)
+
+
+def given_back(past: Past, entry: CommitEntry) -> str | None:
+    """The commit whose content a revert gave back to all that it changed; None of any other commit."""
+    oldest = None if entry.stamp is None or not entry.stamp.reverts else past.entry(entry.stamp.reverts[-1])
+    return None if oldest is None else next(iter(oldest.parents), None)
 
 
 def _brought(past: Past, entry: CommitEntry, changed: Collection[str]) -> Iterable[tuple[str, frozenset[str]]]:
     """What a commit has brought unchanged from elsewhere: other heads, each with the paths that come from there."""
     left = set(changed)
-    for head in heads_brought(entry):
+    for head in heads_brought(past, entry):
         if left and past.entry(head) is not None:
             try:
                 others = past.repository.changes(head, entry.id)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from perago.asking.past import Past
+from perago.asking.paths import pattern_of
 from perago.asking.series import series_of
 from perago.asking.tables import RowDifference, differing_rows, separator_of
 from perago.engines.local import LocalEngine, RunSummary
@@ -79,14 +80,18 @@ def differing_files(
         key: the column by which rows of tables are matched, if they have it. Default: by position.
     """
     changes = repository.changes(before, after)
-    selection = Selection([path.strip("/") for path in paths])
+    selection = Selection([pattern_of(path) for path in paths])
     kinds: dict[str, Kind] = {
         **dict.fromkeys(changes.added, "added"),
         **dict.fromkeys(changes.modified, "modified"),
         **dict.fromkeys(changes.deleted, "deleted"),
     }
-    for path in sorted(filter(selection.selects, kinds)):
-        old, new = repository.find_file(before, path), repository.find_file(after, path)
+    names = sorted(filter(selection.selects, kinds))
+    there_before = repository.find_files(before, [path for path in names if kinds[path] != "added"])
+    there_after = repository.find_files(after, [path for path in names if kinds[path] != "deleted"])
+    for path in names:
+        old = None if kinds[path] == "added" else next(there_before)
+        new = None if kinds[path] == "deleted" else next(there_after)
         rows = None
         if old is not None and new is not None and max(old.size, new.size) <= MAX_TABLE_BYTES:
             separator = separator_of(path)

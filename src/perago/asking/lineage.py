@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Self
 
-from perago.asking.blame import heads_brought, origins
+from perago.asking.blame import given_back, heads_brought, origins
 from perago.asking.past import Past, Step
 from perago.errors import StoreError
 from perago.ports import CommitEntry
@@ -59,15 +60,34 @@ class _Line:
     positions: dict[str, int] = field(default_factory=dict)
     writers: dict[str, list[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(list))
 
+    @classmethod
+    def since(cls, past: Past, first: Step, paths: Iterable[str]) -> Self:
+        """Of these files of the first commit. Those of a revert are none of it."""
+        line = cls({first.entry.id: 0})
+        if given_back(past, first.entry) is None:
+            line.writers.update({path: [(0, first.entry.id)] for path in paths})
+        return line
+
     def writer(self, path: str, position: int) -> str | None:
         """The commit that a file stems from at a position; None if from another one than those looked for."""
         written = self.writers.get(path, [])
         at = bisect_right(written, position, key=lambda each: each[0])
         return written[at - 1][1] if at else None
 
+    def overwrite(self, past: Past, step: Step, position: int, paths: Iterable[str]) -> None:
+        """Note that a commit at a position has changed these of the files, which it was not made from. A revert gives
+        them back to their writers."""
+        back = given_back(past, step.entry)
+        before = None if back is None else self.positions.get(back)
+        for path in self.writers.keys() & set(paths):
+            self.writers[path].append((position, None if before is None else self.writer(path, before)))
+
 
 def read_by(stamp: Stamp) -> tuple[str, Selection] | None:
-    """What the task of a stamp could read: a prefix ("" or "a/b/"), and the names below it. None if it is not known."""
+    """What the task of a stamp could read: a prefix ("" or "a/b/"), and the names below it. None if it read nothing, or
+    that is not known."""
+    if stamp.is_by_command:
+        return None
     try:
         spec = WorkspaceSpec.model_validate(stamp.selection or {})
     except ValueError:
@@ -145,10 +165,8 @@ def _made_on(past: Past, head: str, commit_id: str, paths: Sequence[str] | None)
     steps = _since(past, head, commit_id)
     if not steps:
         return
-    line, linked = _Line(), {commit_id: steps[0].entry}
-    for path in past.whole(steps[0]).written if paths is None else paths:
-        line.writers[path].append((0, commit_id))
-    line.positions[commit_id] = 0
+    line = _Line.since(past, steps[0], past.whole(steps[0]).written if paths is None else paths)
+    linked = {commit_id: steps[0].entry}
     for position, step in enumerate(steps[1:], 1):
         line.positions[step.entry.id] = position
         links = _links(line, step.entry)
@@ -159,8 +177,7 @@ def _made_on(past: Past, head: str, commit_id: str, paths: Sequence[str] | None)
         changes = past.whole(step)
         for path in changes.written if links else ():
             line.writers[path].append((position, step.entry.id))
-        for path in line.writers.keys() & set(changes.removed if links else changes.paths):
-            line.writers[path].append((position, None))
+        line.overwrite(past, step, position, changes.removed if links else changes.paths)
 
 
 def _since(past: Past, head: str, commit_id: str) -> list[Step]:
@@ -212,7 +229,7 @@ def nearest_sources(past: Past, entry: CommitEntry, *, commits: int) -> Nearest:
     is_followed, brought = True, set[str]()
     for step in steps:
         is_followed = is_followed and step.changes.is_whole  # else it costs too much to know what came from where
-        is_brought = is_followed and bool(heads_brought(step.entry))
+        is_brought = is_followed and bool(heads_brought(past, step.entry))
         written = frozenset(step.changes.written)
         for path in step.changes.paths:
             if path not in newest:
@@ -255,19 +272,18 @@ def _made_directly(past: Past, steps: Sequence[Step]) -> Iterator[Link]:
     """What was made of the first of some steps, which follow each other."""
     if not steps:
         return
-    mine, positions = sorted(steps[0].changes.written), {steps[0].entry.id: 0}
-    gone: dict[str, int] = {}
+    line = _Line.since(past, steps[0], sorted(steps[0].changes.written))
+    mine = list(line.writers)
     readable: dict[str, list[str]] = {}
     for position, step in enumerate(steps[1:], 1):
-        positions[step.entry.id] = position
+        line.positions[step.entry.id] = position
         stamp = step.entry.stamp
-        at = None if stamp is None else positions.get(stamp.input_ref)
+        at = None if stamp is None else line.positions.get(stamp.input_ref)
         if stamp is not None and at is not None:
-            key = repr(stamp.selection)
+            key = repr((stamp.selection, stamp.is_by_command))
             if key not in readable:
                 readable[key] = reads(stamp, mine)
-            paths = [path for path in readable[key] if path not in gone or gone[path] > at]
+            paths = [path for path in readable[key] if line.writer(path, at)]
             if paths:
                 yield Link(step.entry, tuple(paths))
-        for path in past.whole(step).paths:
-            gone.setdefault(path, position)
+        line.overwrite(past, step, position, past.whole(step).paths)

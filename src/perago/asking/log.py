@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from perago.asking.past import Past, Step
+from perago.asking.paths import pattern_of
 from perago.errors import TaskInputError
 from perago.ports import CommitEntry, LogEntry
 from perago.running.history import published_run
+from perago.values.history import Stamp
 from perago.workspace.patterns import WILDCARDS, Selection
 
 _AGO = re.compile(r"(\d{1,6})([mhdw])")
@@ -57,16 +60,19 @@ class Wanted:
         return self.since is not None and time < self.since - _CLOCKS_DIFFER
 
 
-def steps_of(past: Past, start: str, wanted: Wanted) -> Iterator[Step]:
-    """The commits of the line from `start` that somebody wants, newest first."""
+def steps_of(past: Past, start: str, wanted: Wanted) -> Iterator[tuple[Step, UndoneBy]]:
+    """The commits of the line from `start` that somebody wants, newest first, each with what undid it on this line."""
+    undone = Undone()
     for entry, is_wanted in judged(past, start, wanted):
+        by = undone.by(entry.id, entry.stamp)
         if is_wanted:
-            yield from past.stepped([entry])
+            [step] = past.stepped([entry])
+            yield step, by
 
 
 def judged(past: Past, start: str, wanted: Wanted) -> Iterator[tuple[CommitEntry, bool]]:
     """The commits of the line from `start`, newest first, and whether somebody wants them. Ends where none can be."""
-    patterns = [path.strip("/") for path in wanted.paths]
+    patterns = [pattern_of(path) for path in wanted.paths]
     selection, prefix = Selection(patterns), _only_file(past, start, patterns)
     candidates: Iterator[tuple[CommitEntry, Step | None]] = (
         ((step.entry, step) for step in past.steps(start, prefix=prefix))
@@ -91,6 +97,34 @@ def _touches(past: Past, step: Step, selection: Selection, prefix: str) -> bool:
     return any(map(selection.selects, step.changes.paths)) or (
         not step.changes.is_whole and any(map(selection.selects, past.whole(step, prefix).paths))
     )
+
+
+class UndoneBy(NamedTuple):
+    """Full ids of the commits that revert a commit, and that distrust its result; None if there is none."""
+
+    reverted_by: str | None
+    distrusted_by: str | None
+
+
+class Undone:
+    """What commits of a line say of older ones by `perago revert` and `perago distrust`. Meets the newest first."""
+
+    def __init__(self) -> None:
+        self._reverted: dict[str, str] = {}
+        self._distrusted: dict[str, str | None] = {}
+
+    def by(self, commit_id: str, stamp: Stamp | None) -> UndoneBy:
+        """What undid a commit, the newest ones. A revert that is itself reverted, and a distrust that somebody took
+        back, do not count."""
+        found = UndoneBy(self._reverted.get(commit_id), self._distrusted.get(commit_id))
+        if stamp is not None:
+            for undone in stamp.reverts if found.reverted_by is None else ():
+                self._reverted.setdefault(undone, commit_id)
+            if stamp.distrusts is not None:
+                self._distrusted.setdefault(stamp.distrusts, commit_id)
+            if stamp.trusts is not None:
+                self._distrusted.setdefault(stamp.trusts, None)
+        return found
 
 
 def as_log_entry(step: Step) -> LogEntry:

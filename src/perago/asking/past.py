@@ -13,6 +13,7 @@ from pathlib import Path
 
 from perago.errors import RuntimeConfigError, StoreError, WorkspaceStorageError
 from perago.index.history import HistoryIndex
+from perago.index.standing import Standing
 from perago.index.tables import CommitChanges
 from perago.ports import CommitEntry, Repository, ReusableStore
 from perago.running.cache import results_of
@@ -97,6 +98,10 @@ class Past:
             WorkspaceStorageError: the index cannot be read.
         """
         return [] if entry.stamp is None else self._index.of_task(entry.stamp.task, limit=limit, before=entry.id)
+
+    def standing(self, commit_id: str) -> Standing | None:
+        """Whether the result of a commit may be used again; None if the index does not have it."""
+        return self._index.standing(commit_id)
 
     def line(self, start: str) -> Iterator[CommitEntry]:
         """A commit and its first parents, newest first."""

@@ -50,7 +50,7 @@ class Ran:
 def why_ran(past: Past, entry: CommitEntry) -> Ran | None:
     """Why the attempt of a commit ran; None for what no attempt of a task made, or if the index cannot be read."""
     stamp = entry.stamp
-    if stamp is None or stamp.task in BUILTIN_TASKS or stamp.distrusts or stamp.trusts or stamp.reverts:
+    if stamp is None or stamp.task in BUILTIN_TASKS or stamp.is_by_command:
         return None
     if stamp.cached_from is not None:
         return Ran(kind="taken", since=stamp.cached_from)

@@ -62,6 +62,7 @@ class CommitPage:
         message: of somebody's own commit, what follows the first line.
         reports: files among these changes that are reports and plots by their names, at most `MAX_REPORTS`.
         changes: the first `MAX_CHANGES`, by name; more_changes: how many others there are.
+        standing: `reverted`, `distrusted` or `replaced` by a later commit of any branch, or `effective`.
         why: why its attempt ran; None if there was none, or that is not known.
     """
 
@@ -69,6 +70,7 @@ class CommitPage:
     message: str
     distrusts: str | None
     trusts: str | None
+    standing: str | None
     run_is_here: bool
     has_series: bool
     reports: Sequence[str]
@@ -163,7 +165,7 @@ def commit_page(source: Source, ref: str) -> CommitPage:
     with source.past() as past:
         entry = _entry(past, ref)
         [step] = past.stepped([entry])
-        why = _why(past, entry)
+        why, standing = _why(past, entry), past.standing(entry.id)
     kept = step.changes
     listed = [ChangedFile(path=path, change="added") for path in kept.written[: kept.added]]
     listed += [ChangedFile(path=path, change="modified") for path in kept.written[kept.added :]]
@@ -175,6 +177,7 @@ def commit_page(source: Source, ref: str) -> CommitPage:
         message=entry.message,
         distrusts=None if entry.stamp is None else entry.stamp.distrusts,
         trusts=None if entry.stamp is None else entry.stamp.trusts,
+        standing=standing,
         run_is_here=commit.run_id is not None and source.has_run(commit.run_id),
         has_series=entry.stamp is not None and bool(entry.stamp.series),
         reports=[one.path for one in listed if one.change != "deleted" and _is_report(one.path)][:MAX_REPORTS],

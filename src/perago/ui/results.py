@@ -104,7 +104,7 @@ def publications(past: Past, start: str, task: str) -> tuple[list[CommitEntry], 
     for looked_at, entry in enumerate(past.line(start)):
         if looked_at == MAX_LOOKED_AT or len(found) == MAX_POINTS or (not task and looked_at == MAX_POINTS):
             break
-        if entry.stamp is not None and entry.stamp.result and entry.stamp.distrusts is entry.stamp.trusts is None:
+        if entry.stamp is not None and entry.stamp.result and not entry.stamp.is_by_command:
             tasks.add(entry.stamp.task)
             if task and wanted.has(entry):
                 found.append(entry)

@@ -100,6 +100,12 @@ class Stamp:
         return None if self.code_commit is None else CodeVersion(self.code_commit, bool(self.code_dirty))
 
     @property
+    def is_by_command(self) -> bool:
+        """Whether no task made the commit, but a person by `perago revert` or `perago distrust`. Such a commit has read
+        nothing."""
+        return bool(self.reverts or self.distrusts or self.trusts)
+
+    @property
     def logical_task(self) -> LogicalTask:
         return (self.root_workflow_id or self.workflow_instance_id, self.path or self.reference_task_name)
 

@@ -1,4 +1,4 @@
-"""A repository in memory, with its index: a branch of people's and tasks' commits, and side lines that were merged."""
+"""A repository in memory, with its index: people's and tasks' commits, side lines that were merged, and reverts."""
 
 from __future__ import annotations
 
@@ -80,6 +80,38 @@ class MadeRepository:
     def branch_head(self, branch: str) -> str | None:
         return self.heads.get(branch)
 
+    def line(self, head: str) -> list[CommitEntry]:
+        """A commit and its first parents, newest first."""
+        by_id, found = {each.id: each for each in self.entries}, list[CommitEntry]()
+        while head:
+            found.append(by_id[head])
+            head = next(iter(by_id[head].parents), "")
+        return found
+
+    def revert(self, branch: str, *undone: CommitEntry) -> CommitEntry:
+        """What `perago revert` commits for some commits of a branch, newest first, that nobody has changed since."""
+        before, tree = self.trees[undone[-1].parents[0]], self.tree(branch)
+        for commit in undone:
+            changed = self.changes(commit.parents[0], commit.id)
+            for path in (*changed.written, *changed.deleted):
+                tree.pop(path, None)
+                tree |= {path: before[path]} if path in before else {}
+        by_hand = stamp(
+            task="perago.revert", input_ref=self.heads[branch], reverts=tuple(commit.id for commit in undone)
+        )
+        return self.commit(branch, tree, stamp=by_hand)
+
+    def can_be_reverted(self, branch: str) -> list[CommitEntry]:
+        """Those of the newest commits of a branch whose files nobody has changed since."""
+        found, changed_since = [], set[str]()
+        for commit in self.line(self.heads[branch])[:6]:
+            if commit.parents:
+                changes = self.changes(commit.parents[0], commit.id)
+                paths = {*changes.written, *changes.deleted}
+                found += [commit] if paths and not paths & changed_since else []
+                changed_since |= paths
+        return found
+
     def past(self, index: HistoryIndex, seconds: float | None = None) -> Past:
         index.refresh(since(self.entries))
         return Past(self, self, index, SimpleNamespace(name="data", argument="data.git"), seconds)
@@ -102,15 +134,15 @@ def made_at_random(seed: int, commits: int) -> MadeRepository:
                 other = {name: value for name, value in other.items() if name != path}
                 other |= {} if choice is None else {path: choice}
             made.commit("main", other, made.heads[branch], author="Bob")
+        elif act < 0.35 and (undone := made.can_be_reverted(branch)):
+            made.revert(branch, chance.choice(undone))
         else:
             for path in chance.sample(PATHS, chance.randint(0, 3)):
                 if chance.random() < 0.3:
                     tree.pop(path, None)
                 else:
                     tree[path] = chance.choice([number, 0])
-            line = [made.heads[branch]]
-            while (parents := next(each for each in made.entries if each.id == line[-1]).parents) and len(line) < 5:
-                line.append(parents[0])
+            line = [commit.id for commit in made.line(made.heads[branch])[:5]]
             task = stamp(input_ref=chance.choice(line), selection=chance.choice(SELECTIONS), task=chance.choice("xyz"))
             made.commit(
                 branch, tree, stamp=task if chance.random() < 0.7 else None, author=chance.choice(["Ada", "Bob"])

@@ -7,6 +7,7 @@ import pytest
 from perago.asking.blame import origins
 from perago.index.history import HistoryIndex
 from tests.unit.asking.made_repository import PATHS, MadeRepository, made_at_random
+from tests.unit.index.made_history import stamp
 
 
 @pytest.fixture
@@ -16,11 +17,13 @@ def index(tmp_path):
 
 
 def maker(made: MadeRepository, ref: str, path: str) -> str:
-    """The commit that made a file: from each commit to the first parent that has the same, where somebody merged."""
+    """The commit that made a file: from each commit to the first parent that has the same, where somebody merged; and
+    from a revert to what was there before what it undoes."""
     entries = {each.id: each for each in made.entries}
     while True:
         at = entries[ref]
-        parents = at.parents if at.stamp is None else at.parents[:1]
+        parents = list(at.parents if at.stamp is None else at.parents[:1])
+        parents += [] if at.stamp is None else [entries[undone].parents[0] for undone in at.stamp.reverts[-1:]]
         same = [parent for parent in parents if made.trees[parent].get(path) == made.trees[ref][path]]
         if not same:
             return ref
@@ -63,6 +66,19 @@ def test_a_file_that_somebody_merged_is_of_who_made_it(index):
     [_, b, c] = origins(made.past(index), merge.id, ["a", "b", "c"])
     assert (b.entry.id, b.whole and b.whole.id) == (theirs.id, merge.id)
     assert (c.entry.id, c.whole) == (merge.id, None)
+
+
+def test_a_file_that_a_revert_gave_back_is_of_who_made_it(index):
+    made = MadeRepository()
+    first = made.commit("main", {"a": 1})
+    run = [made.commit("main", {"a": 2}, stamp=stamp()), made.commit("main", {"a": 3, "b": 1}, stamp=stamp())]
+    undone = made.revert("main", run[1], run[0])
+    redone = made.revert("main", undone)
+    past = made.past(index)
+    [a] = origins(past, undone.id, ["a"])
+    assert (a.entry.id, a.whole and a.whole.id) == (first.id, undone.id)
+    for origin in origins(past, redone.id, ["a", "b"]):
+        assert (origin.entry.id, origin.whole and origin.whole.id) == (run[1].id, redone.id)
 
 
 @pytest.mark.property

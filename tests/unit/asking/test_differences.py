@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import pytest
 
 from perago.asking.differences import Column, RowDifference, differing_files, differing_rows, facts_of, rows_of
@@ -15,6 +17,7 @@ class Files:
 
     def __init__(self, before: dict[str, bytes], after: dict[str, bytes]) -> None:
         self.commits = {"a": before, "b": after}
+        self.asked: list[str] = []
         self.read: list[str] = []
 
     def changes(self, before, after):
@@ -23,7 +26,12 @@ class Files:
         modified = tuple(path for path in both if old[path] != new[path])
         return Changes(tuple(new.keys() - both), modified, tuple(old.keys() - both))
 
-    def find_file(self, ref, path):
+    def find_files(self, ref, paths):
+        for path in paths:
+            self.asked.append(f"{ref}:{path}")
+            yield self._found(ref, path)
+
+    def _found(self, ref, path):
         content = self.commits[ref].get(path)
 
         def read():
@@ -43,6 +51,18 @@ def test_files_are_named_with_their_sizes():
     ]
     assert [each.path for each in differing_files(files, "a", "b", paths=["x/"])] == ["x/b"]
     assert files.read == []
+
+
+def test_only_commits_that_have_a_file_are_asked_for_it():
+    files = Files({"c": b"", "x/b": b"22"}, {"x/b": b"333", "d": b"4"})
+    list(differing_files(files, "a", "b"))
+    assert sorted(files.asked) == ["a:c", "a:x/b", "b:d", "b:x/b"]
+
+
+def test_no_more_files_are_asked_for_than_are_taken():
+    files = Files({}, dict.fromkeys(map(str, range(100)), b"1"))
+    assert len(list(islice(differing_files(files, "a", "b"), 3))) == 3
+    assert len(files.asked) == 3
 
 
 def test_only_tables_that_are_not_too_large_are_read(monkeypatch):

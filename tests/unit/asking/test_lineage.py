@@ -58,11 +58,13 @@ def test_what_was_made_of_a_commit_read_its_files_or_what_was_made_of_them(index
     start = line[seed % len(line)]
 
     def writer(position: int, path: str) -> str | None:
-        """The commit on the line, up to a position, that changed a path last."""
+        """The commit on the line, up to a position, that changed a path last; or that made what a revert gave back."""
         for at in range(position, -1, -1):
             before = made.trees[line[at - 1]].get(path) if at else None
             if made.trees[line[at]].get(path) != before:
-                return line[at]
+                by = entries[line[at]].stamp
+                reverts = [] if by is None else by.reverts
+                return writer(line.index(reverts[-1]) - 1, path) if reverts else line[at]
         return None
 
     derived, expected = {start}, {}
@@ -84,6 +86,33 @@ def test_what_was_made_of_a_commit_read_its_files_or_what_was_made_of_them(index
 def test_what_a_stamp_of_an_earlier_version_read_is_taken_for_everything():
     assert reads(stamp(), ["a", "b/c"]) == ["a", "b/c"]
     assert reads(stamp(selection={"include": [7]}), ["a"]) == []
+
+
+def test_what_people_do_by_commands_reads_nothing():
+    for fields in ({"reverts": ("a" * 64,)}, {"distrusts": "a" * 64}, {"trusts": "a" * 64}):
+        assert reads(stamp(**fields), ["a", "b/c"]) == []
+
+
+def test_what_a_revert_gave_back_is_read_as_of_the_commit_that_made_it(index):
+    made = MadeRepository()
+    first = made.commit("main", {"raw": 1, "other": 1})
+    spec = {"include": ["raw"], "outputs": ["out"]}
+    of_raw = made.commit("main", {"raw": 1, "other": 1, "out": 1}, stamp=stamp(input_ref=first.id, selection=spec))
+    undone = made.revert("main", of_raw)
+    redone = made.revert("main", undone)
+    reader = stamp(input_ref=redone.id, selection={"include": ["out"]})
+    last = made.commit("main", {**made.trees[redone.id], "more": 1}, stamp=reader)
+    past = made.past(index)
+    assert links(made_from(past, last.id)) == {
+        last.id: {of_raw.id: ("out",)},
+        of_raw.id: {first.id: ("raw",)},
+        first.id: {},
+    }
+    assert links(made_of(past, of_raw.id)) == {last.id: {of_raw.id: ("out",)}}
+    assert [link.entry.id for link in nearest_sources(past, last, commits=10).links] == [of_raw.id]
+    assert [link.entry.id for link in nearest_results(past, of_raw.id, commits=10).links] == [last.id]
+    assert made_of(past, undone.id) == []
+    assert nearest_sources(past, redone, commits=10).links == ()
 
 
 def test_what_a_commit_changed_is_asked_for_only_since_the_one_in_question(index):

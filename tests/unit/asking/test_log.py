@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from perago.asking.log import Wanted, as_log_entry, read_time, steps_of
+from perago.asking.log import Undone, Wanted, as_log_entry, read_time, steps_of
 from perago.errors import TaskInputError
 from perago.index.history import HistoryIndex
 from perago.workspace.patterns import Selection
@@ -47,7 +47,7 @@ def test_commits_by_path_are_those_that_changed_it(index, seed, patterns):
         changes = difference(before, made.trees[entry.id])
         return any(map(selection.selects, (*changes.added, *changes.modified, *changes.deleted)))
 
-    found = [step.entry.id for step in steps_of(past, past.head("main"), Wanted(paths=tuple(patterns)))]
+    found = [step.entry.id for step, _ in steps_of(past, past.head("main"), Wanted(paths=tuple(patterns)))]
     assert found == [entry.id for entry in line(made) if touches(entry)]
 
 
@@ -75,7 +75,7 @@ def test_a_commit_has_all_that_is_wanted(index, wanted, found):
     whole = stamp(task="perago.end", workflow_instance_id="run-2", result=published)
     made.commit("main", {"a": 3, "b": 1}, stamp=whole)
     past = made.past(index)
-    steps = list(steps_of(past, past.head("main"), Wanted(**wanted)))
+    steps = [step for step, _ in steps_of(past, past.head("main"), Wanted(**wanted))]
     assert [step.entry.id for step in steps] == [made.entries[number].id for number in found]
 
 
@@ -83,7 +83,7 @@ def test_for_a_single_file_all_changes_are_read_only_of_commits_that_are_listed(
     made = made_at_random(3, 100)
     past = made.past(index)
     [path, *_] = made.trees[past.head("main")]
-    listed = list(steps_of(past, past.head("main"), Wanted(paths=(f"/{path}",))))
+    listed = [step for step, _ in steps_of(past, past.head("main"), Wanted(paths=(f"/{path}",)))]
     assert made.asked_whole == len(listed) < made.asked
 
 
@@ -95,7 +95,7 @@ def test_what_is_too_old_is_not_looked_at(index):
     last = made.commit("main", {"a": -1}, seconds=days.total_seconds())
     past = made.past(index)
     wanted = Wanted(paths=("a",), since=BEGIN + days)
-    assert [step.entry.id for step in steps_of(past, last.id, wanted)] == [last.id]
+    assert [step.entry.id for step, _ in steps_of(past, last.id, wanted)] == [last.id]
     assert made.asked < 100
 
 
@@ -104,7 +104,7 @@ def test_a_commit_is_listed_with_the_number_of_its_changes(index):
     made.commit("main", {"a": 1, "b": 1})
     last = made.commit("main", {"a": 2, "c": 1, "d": 1})
     past = made.past(index)
-    newest = as_log_entry(next(steps_of(past, last.id, Wanted())))
+    newest = as_log_entry(next(steps_of(past, last.id, Wanted()))[0])
     assert (newest.id, newest.added, newest.modified, newest.deleted) == (last.id, 2, 1, 1)
 
 
@@ -126,3 +126,20 @@ def test_times_are_read(text, time):
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(TaskInputError, match="no time"):
         read_time(text, NOW)
+
+
+def test_what_reverts_and_distrusts_a_commit_is_told_of_it():
+    def told(*stamps):
+        undone = Undone()
+        newest_first = [(str(number), given) for number, given in enumerate(stamps, 1)][::-1]
+        return {name: by for name, given in newest_first if (by := undone.by(name, given)) != (None, None)}
+
+    made = stamp()
+    assert told(made, made, stamp(reverts=("2", "1"))) == {"1": ("3", None), "2": ("3", None)}
+    assert told(made, stamp(reverts=("1",)), stamp(reverts=("2",))) == {"2": ("3", None)}
+    assert told(made, stamp(reverts=("1",)), stamp(reverts=("2",)), stamp(reverts=("3",))) == {
+        "1": ("2", None),
+        "3": ("4", None),
+    }
+    assert told(made, stamp(distrusts="1"), stamp(distrusts="1")) == {"1": (None, "3")}
+    assert told(made, stamp(distrusts="1"), stamp(trusts="1")) == {}

@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
+from perago.asking.past import open_past
+from perago.asking.revert import revert
 from perago.running.repos.address import parse_address
 from perago.ui import commit
 from perago.values.spec import WorkspaceSpec
@@ -87,6 +89,22 @@ def test_only_the_newest_commits_are_searched_for_the_one_that_made_a_file(tmp_p
         assert "none of the 1 commits up to this one" in text_of(browser.get(f"/commit/{head}/file", params=asked).text)
         newest = browser.get(f"/commit/{head}/file.json", params={"path": "more/b.csv"}).json()
         assert newest["changed_by"]["commit"] == head
+
+
+def test_the_page_of_a_commit_that_was_reverted_says_so(tmp_path):
+    argument = repository(tmp_path / "first")
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "b.csv").write_text("z\n")
+    with parse_address(argument).open() as there:
+        wrong = there.import_directory(new, "main", "More")
+    with opened(argument) as browser:
+        assert browser.get(f"/commit/{wrong}.json").json()["standing"] == "effective"
+        with open_past(parse_address(argument)) as past:
+            by = revert(past, "main", wrong, "wrong").commit
+        assert "A later commit reverts this one." in text_of(browser.get(f"/commit/{wrong}").text)
+        assert "A later commit" not in text_of(browser.get(f"/commit/{by}").text)
+        assert "It read no file" in text_of(browser.get(f"/commit/{by}/lineage").text)
 
 
 def test_a_large_file_is_read_by_nobody(browser, head, monkeypatch):

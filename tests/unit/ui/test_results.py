@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from perago.ports import CommitEntry
-from perago.ui.results import HEIGHT, WIDTH, ResultsQuestion, numbers_of, plot
+from perago.ui.results import HEIGHT, WIDTH, ResultsQuestion, numbers_of, plot, publications
 from perago.values.history import Stamp
 from ui_pages import opened, repository, text_of
 
@@ -55,6 +56,12 @@ def test_numbers_are_those_of_results_and_params():
 def test_what_is_plotted(asked, axes):
     page = plot(ResultsQuestion(branch="main", task="train", **asked), ["train"], [publication(1)])
     assert (page.x, page.y) == axes
+
+
+def test_what_people_do_by_commands_is_no_result_of_a_task():
+    made = [publication(3), publication(2, reverts=("a" * 40,)), publication(1, distrusts="a" * 40)]
+    found, tasks = publications(SimpleNamespace(line=lambda _start: iter(made)), "head", "train")
+    assert ([entry.id for entry in found], tasks) == ([made[0].id], {"train"})
 
 
 def test_points_have_their_place():

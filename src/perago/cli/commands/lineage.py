@@ -89,9 +89,10 @@ def _start(past: Past, branch: str, ref: str | None) -> str:
 
 def _subject(past: Past, start: str, what: str) -> tuple[str, Sequence[str] | None]:
     """The commit that somebody asks for, or the one that made a file, with the file."""
+    from perago.asking.paths import pattern_of
     from perago.errors import StoreError
 
-    if past.repository.find_file(start, what.strip("/")) is None:
+    if past.repository.find_file(start, pattern_of(what)) is None:
         try:
             return past.resolve(what), None
         except StoreError:
@@ -103,9 +104,10 @@ def _subject(past: Past, start: str, what: str) -> tuple[str, Sequence[str] | No
 
 def _origins(past: Past, start: str, path: str) -> list[Origin]:
     from perago.asking.blame import MAX_FILES, origins
+    from perago.asking.paths import pattern_of
     from perago.workspace.patterns import Selection
 
-    selection = Selection([path.strip("/")] if path.strip("/") else [])
+    selection = Selection([pattern_of(path)])
     paths = [name for name in past.repository.files(start, "/") if selection.selects(name)]
     if not paths:
         raise TaskInputError(

@@ -19,6 +19,7 @@ from perago.running.repos.address import parse_address
 from perago.running.text import json_line, printable, shorten
 
 if TYPE_CHECKING:
+    from perago.asking.log import UndoneBy
     from perago.ports import LogEntry
     from perago.stores.provider import RepositoryAddress
     from perago.values.history import Stamp
@@ -53,21 +54,31 @@ def command(repo: str, branch: str, limit: int, as_json: bool, **given: Any) -> 
     """
     with before_start():
         address = parse_address(repo)
-        entries = _wanted(address, branch, limit, given) if any(given.values()) else log_of(address, branch, limit)
-    if not entries and any(given.values()):
+        listed = _wanted(address, branch, limit, given) if any(given.values()) else _newest(address, branch, limit)
+    if not listed and any(given.values()):
         note(f"No commit of branch {branch} matches the filters; without them, all are shown.")
     if as_json:
-        print_json([as_object(entry) for entry in entries])
+        print_json([{**as_object(entry), **by._asdict()} for entry, by in listed])
         return
     columns = terminal_columns(sys.stdout)
-    for entry in entries:
-        for line in describe_entry(entry):
+    for entry, by in listed:
+        for line in (*describe_entry(entry), *_undone(by)):
             tell(shorten(line, columns))
+    entries = [entry for entry, _ in listed]
     if entries and entries[-1].parents and (len(entries) == limit or not any(given.values())):
         note(f"There are older commits; -n {limit * 5} shows more of them.")
 
 
-def _wanted(address: RepositoryAddress, branch: str, limit: int, given: Mapping[str, Any]) -> list[LogEntry]:
+def _newest(address: RepositoryAddress, branch: str, limit: int) -> list[tuple[LogEntry, UndoneBy]]:
+    from perago.asking.log import Undone
+
+    undone = Undone()
+    return [(entry, undone.by(entry.id, entry.stamp)) for entry in log_of(address, branch, limit)]
+
+
+def _wanted(
+    address: RepositoryAddress, branch: str, limit: int, given: Mapping[str, Any]
+) -> list[tuple[LogEntry, UndoneBy]]:
     from perago.asking.log import Wanted, as_log_entry, read_time, steps_of
     from perago.asking.past import open_past
 
@@ -75,7 +86,13 @@ def _wanted(address: RepositoryAddress, branch: str, limit: int, given: Mapping[
     since, until = (None if given[name] is None else read_time(given[name], now) for name in ("since", "until"))
     wanted = Wanted(**{**given, "since": since, "until": until})
     with open_past(address) as past:
-        return [as_log_entry(step) for step in islice(steps_of(past, past.head(branch), wanted), limit)]
+        found = islice(steps_of(past, past.head(branch), wanted), limit)
+        return [(as_log_entry(step), by) for step, by in found]
+
+
+def _undone(by: UndoneBy) -> list[str]:
+    found = (("reverted", by.reverted_by), ("distrusted", by.distrusted_by))
+    return [f"    {word} by {printable(commit[:_SHORT])}" for word, commit in found if commit is not None]
 
 
 def describe_entry(entry: LogEntry) -> list[str]:

@@ -105,8 +105,13 @@ def lines_of(outlook: Taken | Computed) -> list[str]:
     if isinstance(outlook, Taken):
         return [f"It would take the result of commit {outlook.commit}."]
     missed = outlook.missed
-    since = "" if missed.since is None else f" Since commit {missed.since[:_SHORT]}:"
-    told = [f"The body would run{f': {printable(missed.why)}' if missed.why else ''}.{since}"]
+    if missed.since is None:
+        return [f"The body would run: {printable(missed.why)}."]
+    commit = missed.since[:_SHORT]
+    if not missed.differences:
+        since = f"Nothing that it depends on has changed since commit {commit}, but {printable(missed.why)}."
+        return [f"The body would run. {since}"]
+    told = [f"The body would run. Since commit {commit}:"]
     told += [f"  {printable(each.text)}" for each in missed.differences[:MAX_DIFFERENCES]]
     more = len(missed.differences) - MAX_DIFFERENCES
     return [*told, *([f"  … and {more} more"] if more > 0 else [])]

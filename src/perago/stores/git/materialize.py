@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,12 +62,25 @@ def find_file(repository: BareRepository, ref: str, path: str) -> StoredFile | N
     """A regular file of a commit. See `ports.Repository.find_file`."""
     reader = ObjectReader(repository)
     found = find(reader, str(repository.input_commit(ref).tree_id), path)
-    if found is None or not Leaf(found.mode, found.id).is_file:
+    return None if found is None else _stored(repository, reader, Leaf(found.mode, found.id), path)
+
+
+def find_files(repository: BareRepository, ref: str, paths: Sequence[str]) -> Iterator[StoredFile | None]:
+    """Regular files of a commit. See `ports.Repository.find_files`. Parses each directory once."""
+    reader = ObjectReader(repository)
+    snapshot = Snapshot(reader, str(repository.input_commit(ref).tree_id))
+    for path in paths:
+        leaf = snapshot.leaf(path)
+        yield None if leaf is None else _stored(repository, reader, leaf, path)
+
+
+def _stored(repository: BareRepository, reader: ObjectReader, leaf: Leaf, path: str) -> StoredFile | None:
+    if not leaf.is_file:
         return None
-    data = reader.blob(found.id)
-    pointer = parse_pointer(data, path)
+    size = reader.blob_size(leaf.id)
+    pointer = parse_pointer(reader.blob(leaf.id), path) if may_be_pointer(size) else None
     if pointer is None:
-        return StoredFile(len(data), lambda: data)
+        return StoredFile(size, partial(reader.blob, leaf.id))
     return StoredFile(pointer.size, partial(_read_large, repository, pointer, path))
 
 

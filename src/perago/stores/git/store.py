@@ -33,6 +33,7 @@ from perago.stores.git.materialize import (
     Layout,
     check_layout,
     find_file,
+    find_files,
     has_same_files,
     lay_out,
     list_files,
@@ -294,6 +295,10 @@ class GitStore:
     def find_file(self, ref: str, path: str) -> StoredFile | None:
         """A regular file of a commit; None if it has no such file."""
         return find_file(self._repository, ref, path)
+
+    def find_files(self, ref: str, paths: Sequence[str]) -> Iterator[StoredFile | None]:
+        """Regular files of a commit, in the order of their names; None for each that it does not have."""
+        return find_files(self._repository, ref, paths)
 
     def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
         """The commit `ref` and its first parents, newest first, at most `limit` of them."""

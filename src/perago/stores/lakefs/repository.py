@@ -25,6 +25,7 @@ from perago.ports import (
     default_run_age_limit,
 )
 from perago.stores.lakefs.api.answers import LakeFSError
+from perago.stores.lakefs.api.client import each
 from perago.stores.lakefs.api.commits import NOT_THERE, check_full_id, check_repository, no_commit
 from perago.stores.lakefs.clean import Janitor
 from perago.stores.lakefs.connection import StoreConnection
@@ -39,9 +40,12 @@ from perago.stores.provider import FenceReport
 from perago.values.findings import Finding
 from perago.values.history import Conflict, History, Merge
 from perago.values.models import RUN_BRANCH_TTL_SECONDS, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.values.names import FOR_EXPORT
+from perago.values.names import FOR_EXPORT, name_fault
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.empty_directory import empty_directory
+
+FOUND_AT_ONCE = 100
+"""Files that are asked for ahead of a caller that takes one after the other."""
 
 _EXISTS, _NO_NAME = 409, 400
 
@@ -264,6 +268,11 @@ class LakeFSRepository:
         """An object of a commit; None if it has no such object."""
         return self._connection.run(self._find_file(ref, path))
 
+    def find_files(self, ref: str, paths: Sequence[str]) -> Iterator[StoredFile | None]:
+        """Objects of a commit, in the order of their names; None for each that it does not have."""
+        for first in range(0, len(paths), FOUND_AT_ONCE):
+            yield from self._connection.run(self._find_files(ref, paths[first : first + FOUND_AT_ONCE]))
+
     def check_fence(self, branch: str) -> FenceReport:
         """Whether a branch has the fence and the server enforces it. See `manual_commits.check_fence`."""
         return self._connection.run(check_fence(self._manual_commits, branch))
@@ -330,6 +339,14 @@ class LakeFSRepository:
 
     async def _find_file(self, ref: str, path: str) -> StoredFile | None:
         return await find_file(await self._reading(ref), ref, path)
+
+    async def _find_files(self, ref: str, paths: Sequence[str]) -> list[StoredFile | None]:
+        transfer = await self._reading(ref)
+
+        async def find(path: str) -> StoredFile | None:
+            return None if name_fault(path) else await find_file(transfer, ref, path)
+
+        return await each(paths, find)
 
     async def _reading(self, ref: str) -> Transfer:
         """The transfer for a commit that exists.
