@@ -104,16 +104,16 @@ def _inputs(inputs: Mapping[str, ListedFile]) -> str | Untold:
 
 
 def _params(params: BaseModel, *, is_trusted: bool) -> str | Untold:
-    if is_trusted:  # also where they hold secrets, which are masked
-        return json_digest(describe_params(params))
     if any(True for _ in secrets_of(params)):
-        return Untold("params hold a secret, which no key may contain")
-    try:
-        return json_digest(form_of(params))
-    except UntoldError as exc:
-        return Untold(exc.why)
-    except ValueError:
-        return Untold("params have no JSON form")  # a number of thousands of digits
+        why = "params hold a secret, which no key may contain"
+    else:
+        try:
+            return json_digest(form_of(params))
+        except UntoldError as exc:
+            why = exc.why
+        except ValueError:  # a number of thousands of digits
+            why = "params have no JSON form"
+    return json_digest(describe_params(params)) if is_trusted else Untold(why)  # secrets are masked there
 
 
 def _workspace(spec: WorkspaceSpec) -> JsonObject:

@@ -29,7 +29,7 @@ from pydantic_core import MultiHostUrl, TzInfo, Url
 from perago.tasks.sources.modules import real_name
 from perago.tasks.sources.untold import UntoldError
 from perago.values.redaction import mask_urls
-from perago.values.stamps import canonical_json
+from perago.values.stamps import sorted_json
 
 _SHOWN_WHOLE = (
     *(date, timedelta, Decimal, Fraction, complex, UUID, NameEmail),
@@ -106,7 +106,7 @@ def _content(value: object, read: Any, where: str) -> list[Any]:
         case deque() if _has_no_more(value):
             return [value.maxlen, *_items(value, read, where)]
         case set() | frozenset() if _has_no_more(value):
-            return sorted(_items(value, read, where), key=canonical_json)
+            return sorted_json(_items(value, read, where))
         case defaultdict() if isinstance(value.default_factory, type | None) and _has_no_more(value):
             return [value.default_factory and _name(value.default_factory), *_pairs(value, read, where)]
         case dict() | MappingProxyType() if not isinstance(value, defaultdict) and _has_no_more(value):
@@ -150,7 +150,7 @@ def _pairs(value: Mapping[Any, Any], read: Mapping[Any, Any], where: str) -> lis
         [_form(key, keys.get(key, key), where), _form(item, read.get(key, item), f"{where}.{key}")]
         for key, item in value.items()
     )
-    return sorted(pairs, key=canonical_json)
+    return sorted_json(pairs)
 
 
 def _in_plain_zone(value: datetime | time) -> datetime | time:
