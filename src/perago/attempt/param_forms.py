@@ -46,7 +46,8 @@ _ZONES = (type(None), *_FIXED_ZONES, ZoneInfo)
 
 def form_of(params: BaseModel) -> Any:
     """The params as JSON, by the names of their fields. Params with the same form are alike to a body, except that an
-    `int` that stands where validation makes a `float` of it, such as a default `100`, counts as that float.
+    `int` that stands where validation makes a `float` of it, such as a default `100`, counts as that float. Private
+    attributes and `model_fields_set` do not count.
 
     Raises:
         UntoldError: no key can hold them; names the field.
@@ -95,7 +96,7 @@ def _content(value: object, read: Any, where: str) -> list[Any]:
             return [_form(value.value, value.value, where)]
         case BaseModel():
             return [_members(value, read, where)]
-        case _ if dataclasses.is_dataclass(value):
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return [_members(value, read, where)]
         case str() | int() if _has_no_more(value):
             return [value]
@@ -131,7 +132,7 @@ def _members(value: object, read: object, where: str) -> dict[str, Any]:
 def _attributes(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, BaseModel):
         yield from ((name, item) for name, item in vars(value).items() if name in type(value).model_fields)
-        yield from (value.__pydantic_extra__ or {}).items()
+        yield from ((f"extra.{name}", item) for name, item in (value.__pydantic_extra__ or {}).items())
     elif dataclasses.is_dataclass(value):
         fields = {each.name: getattr(value, each.name, None) for each in dataclasses.fields(value)}
         yield from {**getattr(value, "__dict__", {}), **fields}.items()

@@ -296,6 +296,18 @@ def test_a_field_that_its_author_keeps_out_of_json_is_named(params, field):
         form_of(params)
 
 
+def test_a_further_field_is_none_of_the_fields():
+    class Renamed(BaseModel):
+        model_config = ConfigDict(extra="allow")
+
+        x: int = Field(alias="y")
+
+    first, *others = (
+        form(Renamed(**given)) for given in ({"y": 1, "x": 2}, {"y": 2, "x": 2}, {"y": 1, "x": 1}, {"y": 1})
+    )
+    assert first not in others
+
+
 class Opaque:
     pass
 
@@ -315,6 +327,7 @@ def labelled(text):
     [
         Opaque(),
         labelled("a"),
+        Plain,
         len,
         type,
         collections.defaultdict(lambda: 1),
