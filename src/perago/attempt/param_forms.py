@@ -28,6 +28,7 @@ from pydantic_core import MultiHostUrl, TzInfo, Url
 
 from perago.tasks.sources.modules import real_name
 from perago.tasks.sources.untold import UntoldError
+from perago.values.names import show_name
 from perago.values.redaction import mask_urls
 from perago.values.stamps import sorted_json
 
@@ -120,7 +121,9 @@ def _content(value: object, read: Any, where: str) -> list[Any]:
             return [repr(_in_plain_zone(value))]
         case _ if type(value) in _SHOWN_WHOLE:
             return [repr(value)]
-    raise UntoldError(f"{where} holds a {type(value).__name__}, and no key can tell two of them apart")
+    raise UntoldError(
+        f"{show_name(where)} holds a value of type {type(value).__name__}, and no key can tell two of them apart"
+    )
 
 
 def _members(value: object, read: object, where: str) -> dict[str, Any]:
@@ -163,7 +166,7 @@ def _in_plain_zone(value: datetime | time) -> datetime | time:
 
 def _without_user(url: str, where: str) -> str:
     if mask_urls(url) != url:
-        raise UntoldError(f"{where} holds a secret, which no key may contain")
+        raise UntoldError(f"{show_name(where)} holds a secret, which no key may contain")
     return url
 
 

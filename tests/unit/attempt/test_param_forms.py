@@ -335,13 +335,18 @@ def labelled(text):
     ],
 )
 def test_what_no_form_has_is_named(value):
-    with pytest.raises(UntoldError, match=r"params\.value\.0 holds a "):
+    with pytest.raises(UntoldError, match=r"'params\.value\.0' holds a value of type"):
         of([value])
+
+
+def test_a_name_that_a_param_has_brought_along_is_shown_as_one_line():
+    with pytest.raises(UntoldError, match=r"'params\.value\.a\\nb' holds a value of type Opaque"):
+        of({"a\nb": Opaque()})
 
 
 def test_a_url_with_a_password_has_no_form():
     for url in (HttpUrl("https://ada:pass@a.b"), PostgresDsn("postgres://ada:pass@h/db")):
-        with pytest.raises(UntoldError, match=r"params\.value holds a secret") as raised:
+        with pytest.raises(UntoldError, match=r"'params\.value' holds a secret") as raised:
             of(url)
         assert "pass" not in str(raised.value)
 
