@@ -349,6 +349,57 @@ def test_why_names_what_has_changed(place):
     assert told["line"] == line
 
 
+TYPED = """
+from pathlib import Path
+
+from pydantic import BaseModel, HttpUrl
+
+from perago import Flow, WorkspaceSpec, task, workflow
+
+
+class Params(BaseModel):
+    max_qty: float = 100
+    path: Path = Path("raw")
+    site: HttpUrl = HttpUrl("https://example.org")
+    tags: set[str] = {"alpha", "beta", "gamma", "delta"}
+    dec: int = 1
+
+
+class Result(BaseModel):
+    max_qty: str
+
+
+@task(
+    name="typed",
+    owner_email="ada@example.org",
+    workspace=WorkspaceSpec(include=["raw/**"], read_only=True),
+    cache=True,
+)
+def typed(workspace: Path, params: Params) -> Result:
+    return Result(max_qty=repr(params.max_qty))
+
+
+@workflow(name="typed_flow", owner_email="ada@example.org")
+def typed_flow(flow: Flow, params: Params) -> None:
+    flow.run(
+        typed, max_qty=params.max_qty, path=params.path, site=params.site, tags=params.tags, dec=params.dec
+    )
+"""
+
+
+@pytest.mark.parametrize("place", ["git"], indirect=True)
+def test_params_with_defaults_paths_urls_and_sets(place):
+    """A default is as good as the same value that is given, and `why` names what differs alone, in each process."""
+    (place.path / "typed.py").write_text(TYPED)
+    assert place.run(task="typed:typed")["output"]["result"] == {"max_qty": "100"}
+    for params in ({"max_qty": 100}, {"path": "raw", "site": "https://example.org/"}):
+        assert place.ran("--params", json.dumps(params), task="typed:typed") == "cached"
+    assert place.ran("--params", json.dumps({"tags": [*"ab"]}), task="typed:typed") == "read-only"
+    assert "typed: up to date" in place.perago("status", "typed:typed_flow", *place.options).out
+    told = place.perago("why", "typed:typed", *place.options, "--params", '{"dec": 2}', "--json").json
+    assert [(each["name"], each["before"], each["after"]) for each in told["differences"]] == [("dec", "1", "2")]
+
+
 @pytest.mark.parametrize("place", ["git"], indirect=True)
 def test_what_a_person_reverts_is_computed_again(project, place):
     """A publication, and a transactional run as a whole."""

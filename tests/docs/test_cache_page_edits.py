@@ -63,6 +63,15 @@ def peek_where_it_is_seen(workspace: Path, params: Params) -> Counts:
 @task(name="refused", owner_email="ada@example.org", workspace=WORKSPACE, cache=True, sandbox="enforce")
 def peek_where_it_is_refused(workspace: Path, params: Params) -> Counts:
     return peek(workspace)
+
+
+@task(name="around", owner_email="ada@example.org", workspace=WORKSPACE, cache=True, sandbox="enforce")
+def look_around(workspace: Path, params: Params) -> Counts:
+    project = Path(__file__).parents[1]
+    facts = [project.with_name("beside.txt").exists(), (project / "other.py").read_text()]
+    facts += [(project / "pack" / "data.txt").read_text(), (project / "app" / "unused.py").read_text()]
+    (workspace / "counts" / "a.txt").write_text(" ".join(map(str, facts)))
+    return Counts(files=1)
 """
 HELPER = """
 from pathlib import Path
@@ -303,3 +312,18 @@ def test_a_file_beside_the_inputs_is_refused(place):
     assert done.returncode == 1
     assert "beside.txt" in done.stderr
     assert place.output() == FIRST
+
+
+@needs_landlock
+def test_what_the_page_says_is_not_in_the_key_is_not(place):
+    others = ("other.py", "pack/__init__.py", "pack/data.txt", "app/unused.py")
+    for name in others:
+        place.write(f"project/{name}", "1")
+    assert place.run("look_around") == "published"
+    assert place.output() == "True 1 1 1"
+    (place.path / "beside.txt").unlink()
+    for name in others:
+        place.write(f"project/{name}", "2")
+    assert place.run("look_around", PERAGO_RUN_CACHE="proven") == "cached"
+    place.replace("tasks.py", '@task(name="around", ', '@task(name="around", depends=["other"], ')
+    assert place.run("look_around") == "published", "what depends= names is"

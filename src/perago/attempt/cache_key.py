@@ -7,24 +7,23 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import cache
-from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from perago.attempt.param_forms import form_of
 from perago.attempt.stamp import describe_params
 from perago.ports import ListedFile
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.secrets import secrets_of
 from perago.tasks.sources.parts import code_parts
+from perago.tasks.sources.untold import UntoldError
 from perago.values.cache import CacheKey, CacheSpec, CodeParts, Untold
 from perago.values.credentials import CREDENTIALS
-from perago.values.json_text import JsonObject, with_finite_numbers
+from perago.values.json_text import JsonObject
 from perago.values.names import show_name
 from perago.values.redaction import is_secret_key, secrets_of_environment
 from perago.values.spec import Guardrail, WorkspaceSpec
-from perago.values.stamps import canonical_json, json_digest, storable
+from perago.values.stamps import json_digest, storable
 from perago.workspace.digest import is_known
 
 _PIECE = 1_000
@@ -105,46 +104,16 @@ def _inputs(inputs: Mapping[str, ListedFile]) -> str | Untold:
 
 
 def _params(params: BaseModel, *, is_trusted: bool) -> str | Untold:
-    if is_trusted:  # also where they hold secrets, which are masked
-        return json_digest(describe_params(params))
     if any(True for _ in secrets_of(params)):
-        return Untold("params hold a secret, which no key may contain")
-    if _is_lossy(type(params)):
-        return Untold("params have a field with exclude=True or a serializer, so that their JSON form lacks something")
-    try:
-        given = with_finite_numbers(_ordered(params.model_dump(by_alias=True, warnings=False)))
-        return json_digest(given)
-    except (PydanticSerializationError, ValueError, TypeError):
-        return Untold("params have no JSON form")
-
-
-def _ordered(value: object) -> Any:
-    """A dumped value as JSON, with sets in an order that does not depend on the process."""
-    if isinstance(value, Mapping):
-        keys = to_jsonable_python(dict.fromkeys(value))
-        return dict(zip(keys, map(_ordered, value.values()), strict=True))
-    if isinstance(value, set | frozenset):
-        return sorted(map(_ordered, value), key=canonical_json)
-    if isinstance(value, list | tuple):
-        return [_ordered(item) for item in value]
-    return to_jsonable_python(value)
-
-
-@cache
-def _is_lossy(model: type[BaseModel]) -> bool:
-    """Whether a model, or one within it, leaves values out of its JSON form, or has a serializer that may."""
-    waiting: list[object] = [model.__pydantic_core_schema__]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            serializer = part.get("serialization")
-            is_own = isinstance(serializer, dict) and str(serializer.get("type", "")).startswith("function")
-            if part.get("serialization_exclude") or is_own:
-                return True
-            waiting += [inner for name, inner in part.items() if name != "metadata"]
-        elif isinstance(part, list | tuple):
-            waiting += part
-    return False
+        why = "params hold a secret, which no key may contain"
+    else:
+        try:
+            return json_digest(form_of(params))
+        except UntoldError as exc:
+            why = exc.why
+        except ValueError:  # a number of thousands of digits
+            why = "params have no JSON form"
+    return json_digest(describe_params(params)) if is_trusted else Untold(why)  # secrets are masked there
 
 
 def _workspace(spec: WorkspaceSpec) -> JsonObject:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from perago.ports import CommitEntry, ListedFile
 from perago.values.json_text import JsonObject
+from perago.values.stamps import canonical_json
 
 Part = Literal["file", "param", "source", "library", "variable", "python", "declaration"]
 
@@ -147,7 +148,7 @@ def _between(part: Part, before: Mapping[str, Any], after: Mapping[str, Any], *,
             yield Difference(part, name, "added")
         elif name not in after:
             yield Difference(part, name, "gone")
-        elif before[name] != after[name]:
+        elif before[name] != after[name] or (tells and canonical_json(before[name]) != canonical_json(after[name])):
             old, new = (_shortened(values[name]) if tells else None for values in (before, after))
             yield Difference(part, name, "changed", old, new)
 

@@ -18,6 +18,7 @@ from perago.tasks.context import LOGGER_ROOT
 from perago.tasks.declare import TaskDefinition
 from perago.values.json_text import MAX_DEPTH, JsonObject, is_too_deep, with_finite_numbers
 from perago.values.redaction import is_secret_key
+from perago.values.stamps import sorted_json
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -113,6 +114,8 @@ def _revealed(value: object) -> object:
             return {key: _revealed(item) for key, item in value.items()}
         case list() | tuple():
             return [_revealed(item) for item in value]
+        case set() | frozenset():
+            return sorted_json(to_jsonable_python(_revealed(item)) for item in value)
         case _:
             return value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, Sized
 from contextlib import suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
 from perago.values.redaction import MASK, is_secret_key
+from perago.values.stamps import sorted_json
 
 _PLAIN = (int, float, bool, type(None))
 
@@ -117,6 +118,7 @@ def _is_plain(kind: Any, within: frozenset[Any]) -> bool:
 
 def mask_by_type(value: object, dumped: Any) -> Any:
     """A dump with secrets masked where the value has one of pydantic's secret types, whatever their serializers write.
+    The items of a set are sorted, so that they are alike in all processes.
 
     Args:
         dumped: of the value, as JSON. A part that is not laid out as the value is masked as a whole if a secret is in
@@ -127,13 +129,19 @@ def mask_by_type(value: object, dumped: Any) -> Any:
             return MASK if value.get_secret_value() or dumped else dumped
         case RootModel():
             return mask_by_type(value.root, dumped)
-        case list() | tuple() | deque() if isinstance(dumped, list) and len(dumped) == len(value):
+        case list() | tuple() | deque() if _is_laid_out_as(value, dumped):
             return [mask_by_type(item, shown) for item, shown in zip(value, dumped, strict=True)]
+        case set() | frozenset() if _is_laid_out_as(value, dumped) and not any(secrets_of(value, by_name=False)):
+            return sorted_json(mask_by_type(item, shown) for item, shown in zip(value, dumped, strict=True))
         case Mapping() | BaseModel() | tuple() if isinstance(dumped, dict):
             return _masked_members(value, dumped)
         case _ if dataclasses.is_dataclass(value) and isinstance(dumped, dict):
             return _masked_members(value, dumped)
     return MASK if any(secrets_of(value, by_name=False)) else dumped
+
+
+def _is_laid_out_as(value: Sized, dumped: object) -> bool:
+    return isinstance(dumped, list) and len(dumped) == len(value)
 
 
 def _masked_members(value: object, dumped: dict[str, Any]) -> dict[str, Any]:

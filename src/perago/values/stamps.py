@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
 from perago.values.history import Stamp
-from perago.values.json_text import JsonObject
+from perago.values.json_text import JsonObject, with_finite_numbers
 from perago.values.redaction import mask_json
 
 MAX_STORED_BYTES = 16 * 1024
@@ -28,6 +28,11 @@ def canonical_json(value: Any) -> str:
         ValueError, TypeError: the value is not JSON (for example NaN or infinity).
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sorted_json(items: Iterable[Any]) -> list[Any]:
+    """JSON values in one order on every host, such as those of a set. Numbers that are not finite are text."""
+    return sorted(with_finite_numbers([*items]), key=canonical_json)
 
 
 def json_digest(value: Any) -> str:

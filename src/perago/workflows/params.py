@@ -61,8 +61,9 @@ def _default(params: BaseModel, name: str, *, of_secret: bool = False) -> Any:
     """
     value = getattr(params, name)
     dumped = with_finite_numbers(params.model_dump(mode="json", include={name}, warnings=False)[name])
-    if MASK not in canonical_json(mask_by_type(value, dumped)):
-        return dumped
+    masked = mask_by_type(value, dumped)
+    if MASK not in canonical_json(masked):
+        return masked
     shown = params_as_json({name: value})[name]
     if not of_secret or MASK in canonical_json(shown):
         raise WorkflowDefinitionError(f"params.{name} has a default with a secret in it; give the param")

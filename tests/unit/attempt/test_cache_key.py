@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel, Field, SecretStr, field_serializer
+from pydantic import BaseModel, Field, HttpUrl, SecretStr, field_serializer
 
 from perago import WorkspaceSpec, task
 from perago.attempt.cache_key import cache_key, parts_of
@@ -105,9 +105,33 @@ def _with_rate(environment):
     return cache_key(definition, definition.workspace, Plain(), FILES, environment)
 
 
-@pytest.mark.parametrize("params", [Excluding(), Serializing(), Outer(), Secret()])
-def test_params_that_no_key_can_hold(params):
-    assert isinstance(key_of(params), Untold)
+class Typical(BaseModel):
+    max_qty: float = 100
+    path: Path = Path("a")
+    site: HttpUrl = HttpUrl("https://example.org")
+
+
+def test_a_default_counts_as_the_same_value_when_it_is_given():
+    given = Typical(max_qty=100, path="a", site="https://example.org")
+    assert digest(Typical()) == digest(given)
+    assert digest(Typical(), cache="trusted") == digest(given, cache="trusted")
+    others = [Typical(max_qty=101), Typical(path="b"), Typical(site="https://example.com")]
+    assert len({digest(each) for each in [given, *others]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("params", "named"),
+    [
+        (Excluding(), "Excluding.number"),
+        (Serializing(), "Serializing.text"),
+        (Outer(), "Serializing.text"),
+        (Secret(), "a secret"),
+    ],
+)
+def test_params_that_no_key_can_hold(params, named):
+    untold = key_of(params)
+    assert isinstance(untold, Untold)
+    assert named in untold.why
     assert isinstance(key_of(params, cache="trusted"), CacheKey)
 
 
@@ -116,6 +140,14 @@ def test_no_secret_and_no_digest_of_one_is_in_what_a_stamp_tells():
         key_of(Secret(token=SecretStr(text)), cache="trusted") for text in ("some long secret", "another one")
     )
     assert parts_of(one) == parts_of(other)
+
+
+def test_an_author_who_is_trusted_may_have_secrets_and_other_params_still_count():
+    class Both(BaseModel):
+        token: SecretStr = SecretStr("some long secret")
+        number: int = 1
+
+    assert digest(Both(), cache="trusted") != digest(Both(number=2), cache="trusted")
 
 
 def test_a_file_without_a_checksum_is_untold():

@@ -51,6 +51,15 @@ def test_params_that_were_not_kept_are_only_said_to_have_changed():
     assert [each.text for each in differences(before, KeyFacts({**PARTS, "params": "P"}, None))] == ["param changed"]
 
 
+def test_numbers_and_flags_that_python_takes_for_equal_are_named():
+    before, after = (
+        facts(params={"a": 1, "b": [1], "c": {"x": 0, "y": 1}}),
+        facts(params={"a": 1.0, "b": [True], "c": {"y": 1, "x": 0}}),
+    )
+    after = KeyFacts({**after.parts, "params": "P"}, after.params)
+    assert [each.text for each in differences(before, after)] == ["param a: 1 -> 1.0", "param b: [1] -> [True]"]
+
+
 def test_files():
     before = {"a": ListedFile(1, False, "md5:1"), "b": ListedFile(1, False, "md5:2")}
     after = {"a": ListedFile(1, True, "md5:1"), "c": ListedFile(1, False, "md5:2")}

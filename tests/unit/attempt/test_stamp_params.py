@@ -90,3 +90,25 @@ def test_secrets_are_masked_whatever_their_serializers_write():
         "dsn": "**********",
     }
     assert describe_params(Params(text="a", harmless=SecretStr("")))["harmless"] == ""
+
+
+class Tagged(BaseModel):
+    tags: set[str]
+    groups: list[frozenset[tuple[int, str]]] = []
+    limits: set[float] = set()
+    keys: set[SecretStr] = set()
+
+
+def test_the_items_of_a_set_are_sorted_and_secret_ones_masked():
+    tags = [f"tag{number}" for number in range(9)]
+    params = Tagged(
+        tags=set(tags),
+        groups=[frozenset((number, "a") for number in range(99))],
+        limits={math.inf, 1.5},
+        keys={SecretStr("hunter2"), SecretStr("hunter3")},
+    )
+    described = describe_params(params)
+    assert described["tags"] == tags
+    assert described["groups"] == [sorted([[number, "a"] for number in range(99)], key=str)]
+    assert described["limits"] == ["Infinity", 1.5]
+    assert described["keys"] == "**********"

@@ -337,3 +337,13 @@ def test_numbers_that_json_does_not_have_are_passed_as_text_which_a_float_reads(
     assert repr([read.limit, *read.limits["a"]]) == repr([number, number])
     schema = build_taskdef(declare(Limits))["inputSchema"]["data"]["properties"]["params"]["properties"]
     assert schema["limit"] == {"type": "number", "default": text}
+
+
+def test_the_items_of_a_set_are_passed_in_one_order_with_their_secrets():
+    class Tagged(BaseModel):
+        tags: set[str]
+        keys: frozenset[SecretStr]
+
+    tags = [f"tag{number}" for number in range(9)]
+    given = params_as_json(Tagged(tags=set(tags), keys=frozenset({SecretStr("b"), SecretStr("a")})))
+    assert given == {"tags": tags, "keys": ["a", "b"]}

@@ -8,9 +8,9 @@ import pytest
 
 import kit_tasks as tasks
 from kit_tasks import Params, Result
-from perago import PreGuardrailViolation, TaskFailed, TaskInputError
+from perago import PreGuardrailViolation, TaskFailed, TaskInputError, WorkspaceSpec, task
 from perago.errors import EngineError, StaleAttemptError
-from perago.testing import MemoryWorkflow
+from perago.testing import MemoryWorkflow, run_body
 
 FILES = {"data/in.txt": "hi", "data/private/key": "k", "beside.txt": "b"}
 
@@ -31,6 +31,22 @@ def test_a_directory_may_be_the_first_content(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/in.txt").write_text("from disk")
     assert MemoryWorkflow(tmp_path).run(tasks.copy).result.text == "from disk"
+
+
+def test_a_task_with_a_cache_is_computed_each_time() -> None:
+    @task(name="cached", owner_email="ada@example.org", workspace=WorkspaceSpec(outputs=["out.txt"]), cache=True)
+    def cached(workspace: Path, params: Params) -> Result:
+        ran.append(workspace)
+        (workspace / "out.txt").write_text("out")
+        return Result(text="")
+
+    ran: list[Path] = []
+    workflow = MemoryWorkflow(FILES)
+    assert workflow.run(cached).body_ran
+    assert workflow.run(cached).body_ran
+    run_body(cached, workspace={"in.txt": "hi"})
+    run_body(cached, workspace={"in.txt": "hi"})
+    assert len(ran) == 4
 
 
 def test_a_failed_attempt_is_tried_again() -> None:
