@@ -101,7 +101,7 @@ FIGURES = (
         INCIDENTS,
         _rarest,
         "make simulate SEEDS=10000",
-        least={SHORT: 2, FULL: 30},  # the rarest of 417 pairs: 2 in the 2,000 schedules of test-long, 41 in 10,000
+        least={SHORT: 2, FULL: 30},  # the rarest of 417 pairs: 2 in 2,000 schedules of test-long, 41 in 10,000
     ),
     Figure(
         "single-fault points, each run checked",
