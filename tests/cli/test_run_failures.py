@@ -247,7 +247,7 @@ def test_a_run_whose_module_was_renamed_says_what_to_do(untouched, perago):
     for named in ((), ("is_named:fail",)):
         said = perago(*resume, *named)
         assert said.code == 2
-        assert "began as was_named:fail, and there is no module 'was_named' any more" in said.err
+        assert f"began as was_named:fail, and there is no module 'was_named' in {untouched.path}" in said.err
     line = re.search(r"`(from is_named import \*)`", said.err)
     old.write_text(line[1] + "\n")
     importlib.invalidate_caches()

@@ -14,6 +14,7 @@ from perago.errors import TaskInputError
 from perago.ports import CommitEntry, LogEntry
 from perago.running.history import published_run
 from perago.values.history import Stamp
+from perago.values.names import name_fault
 from perago.workspace.patterns import WILDCARDS, Selection
 
 _AGO = re.compile(r"(\d{1,6})([mhdw])")
@@ -87,7 +88,7 @@ def judged(past: Past, start: str, wanted: Wanted) -> Iterator[tuple[CommitEntry
 
 def _only_file(past: Past, commit_id: str, patterns: Sequence[str]) -> str:
     """The file that is all that some patterns name in a commit; "" if there is more, or none."""
-    if len(patterns) != 1 or WILDCARDS.intersection(patterns[0]):
+    if len(patterns) != 1 or WILDCARDS.intersection(patterns[0]) or name_fault(patterns[0]) is not None:
         return ""
     return patterns[0] if past.repository.find_file(commit_id, patterns[0]) is not None else ""
 

@@ -40,6 +40,8 @@ _SHOWN_WHOLE = (
 )
 """Types whose `repr` has all of a value. Their subclasses may hold more."""
 
+_CONTAINERS = (str, bytes, int, float, list, tuple, set, frozenset, dict, deque)
+
 _URLS = (Url, MultiHostUrl, AnyUrl, PostgresDsn, MongoDsn, NatsDsn)
 _FIXED_ZONES = (timezone, TzInfo)
 _ZONES = (type(None), *_FIXED_ZONES, ZoneInfo)
@@ -97,7 +99,7 @@ def _content(value: object, read: Any, where: str) -> list[Any]:
             return [_form(value.value, value.value, where)]
         case BaseModel():
             return [_members(value, read, where)]
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type) and _is_its_fields(value):
             return [_members(value, read, where)]
         case str() | int() if _has_no_more(value):
             return [value]
@@ -168,6 +170,19 @@ def _without_user(url: str, where: str) -> str:
     if mask_urls(url) != url:
         raise UntoldError(f"{show_name(where)} holds a secret, which no key may contain")
     return url
+
+
+def _is_its_fields(value: object) -> bool:
+    """Whether a dataclass holds nothing but fields and attributes: it is no list or text besides, and has no slots of
+    other names."""
+    slots = {name for kind in type(value).__mro__ for name in _slots_of(kind)}
+    fields = getattr(type(value), "__dataclass_fields__", {})
+    return not isinstance(value, _CONTAINERS) and slots <= {*fields, "__dict__", "__weakref__"}
+
+
+def _slots_of(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def _has_no_more(value: object) -> bool:

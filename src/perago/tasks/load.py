@@ -247,7 +247,7 @@ def _import_failed(name: str, exc: BaseException) -> TaskDefinitionError:
 def _place_of(exc: BaseException) -> str:
     """The line of the module that led to an error, not one of a library that it called; "" if there is none."""
     lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(exc.__traceback__)]
-    if isinstance(exc, SyntaxError) and isinstance(exc.filename, str):
+    if isinstance(exc, SyntaxError) and exc.lineno and isinstance(exc.filename, str) and exc.filename[:1] != "<":
         lines.append((exc.filename, exc.lineno))
     lines = [line for line in lines if not line[0].startswith(_LOADERS)]
     own = [line for line in lines if not line[0].startswith(LIBRARIES)] or lines  # an installed task is a library's

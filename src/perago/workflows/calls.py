@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType
 
 from perago.errors import WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition, task_of
@@ -55,7 +56,7 @@ def _instead(call: ast.Call, task: TaskDefinition) -> str:
 def _names_of(fn: FunctionType) -> Mapping[str, object]:
     """What the names in a function stand for, without those that it binds itself."""
     code = fn.__code__
-    own = {*code.co_varnames, *code.co_cellvars}
+    own = {name for each in _codes_in(code) for name in (*each.co_varnames, *each.co_cellvars)}
     found = {name: value for name, value in fn.__globals__.items() if name not in own}
     for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=True):
         try:
@@ -63,6 +64,14 @@ def _names_of(fn: FunctionType) -> Mapping[str, object]:
         except ValueError:  # not bound yet
             found.pop(name, None)
     return found
+
+
+def _codes_in(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function, and of the functions and comprehensions in it."""
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _codes_in(inner)
 
 
 def _value_of(node: ast.expr, names: Mapping[str, object]) -> object:
@@ -80,7 +89,8 @@ def _calls_in(fn: FunctionType) -> Iterator[ast.Call]:
     code = fn.__code__
     linecache.checkcache(code.co_filename)
     try:
-        tree = ast.parse("".join(linecache.getlines(code.co_filename, fn.__globals__)))
+        with warnings.catch_warnings(action="ignore"):  # the import has shown them
+            tree = ast.parse("".join(linecache.getlines(code.co_filename, fn.__globals__)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # edited since it was imported, or no Python
         return
     for node in ast.walk(tree):

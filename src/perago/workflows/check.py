@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from perago.errors import TaskInputError, WorkflowDefinitionError
+from perago.errors import WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults
 from perago.tasks.patterns import segment_of
@@ -97,12 +97,12 @@ class _Writer:
         if not isinstance(params, Mapping):
             return None
         value = params.get(about.alias or name, about.default)
-        if any(True for _ in expressions_in(value)):
-            return None
         try:
+            if any(True for _ in expressions_in(value)):
+                return None
             known = TypeAdapter(field_type(about)).validate_python(unescaped(value))
             return segment_of(self.task.name, name, known)
-        except (ValidationError, TaskInputError):
+        except Exception:  # noqa: BLE001 - a validator may raise anything; whether the value fits is another check's
             return None
 
 

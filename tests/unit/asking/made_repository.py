@@ -9,9 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from perago.asking.past import Past
+from perago.errors import ObjectNameError
 from perago.index.history import HistoryIndex
 from perago.ports import CommitEntry
 from perago.values.models import Changes
+from perago.values.names import name_fault
 from tests.unit.index.made_history import entry, since, stamp
 
 PATHS = [f"{directory}/{name}" for directory in ("raw", "clean", "model") for name in "abc"]
@@ -69,6 +71,8 @@ class MadeRepository:
         return difference(self.trees.get(before, {}), self.trees[after])
 
     def find_file(self, ref: str, path: str) -> object | None:
+        if name_fault(path) is not None:
+            raise ObjectNameError(f"object name {path!r} {name_fault(path)}")
         return path if path in self.trees[ref] else None
 
     def files(self, ref: str, _prefix: str) -> list[str]:

@@ -87,6 +87,11 @@ def test_for_a_single_file_all_changes_are_read_only_of_commits_that_are_listed(
     assert made.asked_whole == len(listed) < made.asked
 
 
+def test_a_name_that_no_file_can_have_matches_nothing(index):
+    past = made_at_random(3, 20).past(index)
+    assert list(steps_of(past, past.head("main"), Wanted(paths=("../raw/a",)))) == []
+
+
 def test_what_is_too_old_is_not_looked_at(index):
     made = MadeRepository()
     for number in range(100):

@@ -101,6 +101,27 @@ def of(value):
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 DAY = dt.datetime(2024, 1, 1)  # noqa: DTZ001 - none, as a param may have it
 
+
+@dataclasses.dataclass
+class Columns(dict):
+    name: str = "x"
+
+
+def columns(**items):
+    made = Columns()
+    made.update(items)
+    return made
+
+
+class Slotted:
+    __slots__ = ("y",)
+
+
+@dataclasses.dataclass
+class WithSlot(Slotted):
+    x: int = 1
+
+
 # Each two of these differ for a body, although many are equal, or have the same JSON.
 APART = [
     *(None, "None", "", 0, 0.0, -0.0, False, "0", 1, 1.0, True, "1", Decimal(1), Decimal("1.0"), Fraction(1), 1 + 0j),
@@ -327,6 +348,8 @@ def labelled(text):
     [
         Opaque(),
         labelled("a"),
+        columns(k=1),
+        WithSlot(),
         Plain,
         len,
         type,

@@ -380,10 +380,14 @@ def test_whatever_a_module_raises_is_the_cause(write, code, error, said):
     assert re.search(rf"failed at \S*{module}\.py, line {line}: ", str(caught.value))
 
 
-def test_a_library_that_a_module_calls_is_not_the_place_of_its_error(write):
-    module = write(code="import json\njson.loads('no')")
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("import json\njson.loads('no')", "JSONDecodeError"), ("import ast\nast.literal_eval('1 +')", "SyntaxError")],
+)
+def test_a_library_that_a_module_calls_is_not_the_place_of_its_error(write, code, error):
+    module = write(code=code)
     line = len(HEAD.splitlines()) + 2
-    assert re.search(rf"failed at \S*{module}\.py, line {line}: JSONDecodeError", fault_of(module))
+    assert re.search(rf"failed at \S*{module}\.py, line {line}: {error}", fault_of(module))
 
 
 @pytest.mark.parametrize(

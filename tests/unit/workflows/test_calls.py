@@ -123,6 +123,17 @@ def test_a_name_that_the_function_binds_itself_is_not_the_task():
     assert whole.__perago_workflow__.graph.nodes[0].inputs["params"] == {"shard": "A"}
 
 
+def test_a_name_that_an_inner_function_binds_is_not_the_task():
+    @workflow(name="calls", owner_email=OWNER)
+    def whole(flow: Flow) -> None:
+        def upper(free):
+            return free("a")
+
+        flow.run(clean_shard, shard=upper(str.upper))
+
+    assert whole.__perago_workflow__.graph.nodes[0].inputs["params"] == {"shard": "A"}
+
+
 def test_a_function_without_source_is_declared():
     names = {"Flow": Flow, "free": free}
     exec("def whole(flow: Flow) -> None:\n    flow.run(free, shard='a')\n", names)

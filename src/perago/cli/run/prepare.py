@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -141,9 +142,10 @@ def _expect_its_module(summary: RunSummary, given: str | None) -> None:
     if not is_there:
         new = (given or "").partition(":")[0] or "NEW"
         raise click.UsageError(
-            f"run {summary.run_id} began as {summary.target}, and there is no module {name!r} any more. A resumed run "
-            f"keeps that name. If the module was renamed, start a new run of {given or 'the renamed module'}. To go on "
-            f"with this run, add a module {name!r} with the line `from {new} import *`"
+            f"run {summary.run_id} began as {summary.target}, and there is no module {name!r} in {Path.cwd()} or on "
+            f"Python's path. Resume it where it was begun. If the module was renamed, start a new run of "
+            f"{given or 'the renamed module'}. To go on with this run, add a module {name!r} with the line `from {new} "
+            f"import *`"
         )
 
 

@@ -93,7 +93,8 @@ class Journal:
         fields = {} if job is None else job.fields()
         fields |= _fields_of_body(message.fields)
         text = mask_text(message.text)
-        write(message.level, text, fields, logger=message.logger or "root", created=message.created)
+        level = max(message.level, logging.INFO) if message.is_printed else message.level  # as of what a body prints
+        write(level, text, fields, logger=message.logger or "root", created=message.created)
         if job is not None:
             self._lines.add(job.attempt, f"{logging.getLevelName(message.level)} {text}")
 

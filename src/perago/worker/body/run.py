@@ -409,7 +409,9 @@ def log_here(message: Log) -> None:
     """Log a body's record by this process's logger of the same name. What the body's process would have printed is
     printed on stderr if nothing takes it here."""
     logger = logging.getLogger(message.logger or None)
-    is_unconfigured = not is_received(logger) and (message.is_printed or message.logger.startswith(LOGGER_ROOT))
+    is_unconfigured = not is_received(logger, message.level) and (
+        message.is_printed or message.logger.startswith(LOGGER_ROOT)
+    )
     if not message.is_printed and (is_unconfigured or not logger.isEnabledFor(message.level)):
         return
     record = logger.makeRecord(

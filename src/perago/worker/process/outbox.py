@@ -156,15 +156,18 @@ def receive_logs(receiver: logging.Handler | None) -> logging.Handler | None:
     return before
 
 
-def is_received(logger: logging.Logger) -> bool:
-    """Whether anything takes the logger's records: the receiver, or a handler."""
-    return (_receiver is not None and _reaches_root(logger)) or logger.hasHandlers()
+def is_received(logger: logging.Logger, level: int) -> bool:
+    """Whether anything takes the logger's records of a level: the receiver, or a handler that does something."""
+    if _receiver is not None and _reaches_root(logger):
+        return True
+    handlers = (handler for handler in _handlers_of(logger) if not isinstance(handler, logging.NullHandler))
+    return any(level >= handler.level for handler in handlers)
 
 
 def prints(handler: logging.Handler) -> bool:
     """Whether a handler writes to stdout or stderr: the standard library's, rich's, or a subclass of these."""
-    stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
     try:
+        stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
         return stream is not None and stream.fileno() in _STANDARD_DESCRIPTORS
     except Exception:  # noqa: BLE001 - a foreign stream, or one that is closed
         return False
@@ -176,15 +179,20 @@ def _call_handlers_and_send(logger: logging.Logger, record: logging.LogRecord) -
         _call_handlers(logger, record)
         return
     is_sent = _reaches_root(logger)
-    handlers = [handler for handler in _handlers_of(logger) if record.levelno >= handler.level]
-    printing = [handler for handler in handlers if is_sent and prints(handler)]
-    for handler in handlers:
-        if handler not in printing:
+    printed: logging.LogRecord | None = None
+    for handler in _handlers_of(logger):
+        if record.levelno < handler.level:
+            continue
+        if not (is_sent and prints(handler)):
             handler.handle(record)
+            continue
+        kept: object = handler.filter(record)  # as of Python 3.12 perhaps another record, without what nobody is to see
+        if kept:
+            printed = kept if isinstance(kept, logging.LogRecord) else record
     if is_sent:
-        if printing:
-            setattr(record, _PRINTED, True)  # last, as formatters of handlers may show every attribute
-        receiver.handle(record)
+        if printed is not None:
+            setattr(printed, _PRINTED, True)  # last, as formatters of handlers may show every attribute
+        receiver.handle(printed or record)
 
 
 def _handlers_of(logger: logging.Logger) -> Iterator[logging.Handler]:
