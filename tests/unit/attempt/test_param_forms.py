@@ -99,7 +99,7 @@ def of(value):
 
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
-DAY = dt.datetime(2024, 1, 1)  # noqa: DTZ001 - none, as a param may have it
+DAY = dt.datetime(2024, 1, 1)  # noqa: DTZ001 - no time zone, as a param may have none
 
 
 @dataclasses.dataclass
