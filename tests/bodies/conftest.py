@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from landlock import LACKS, REASON
-from places import MODULES, PeragoRun, Place, PlainPython, Worker
+from places import MODULES, TURNS, PeragoRun, Place, PlainPython, Worker
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +37,9 @@ def opened(
 
 
 PLACES = ["run", "worker"]
-EACH_WITH_EACH = ["run-fork-off", "run-spawn-enforce", "worker-fork-enforce", "worker-spawn-off"]
-"""Of place, start and sandbox every two values meet in one of these."""
 
 
-@pytest.fixture(scope="module", params=EACH_WITH_EACH)
+@pytest.fixture(scope="module", params=TURNS[0])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One for all tests of a module, so that each body meets what the one before it has left."""
     name, start, sandbox = request.param.split("-")

@@ -10,15 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from places import MODULES, PeragoRun, Worker
+from places import MODULES, TURNS, PeragoRun, Worker
 from servers.machine import slowness
 
 SHM = Path("/dev/shm")
 
 
+def in_turn(*bodies: object) -> list[tuple[object, ...]]:
+    """Each body with the places of its turn."""
+    return [
+        (place, *(body if isinstance(body, tuple) else (body,)))
+        for number, body in enumerate(bodies)
+        for place in TURNS[number % len(TURNS)]
+    ]
+
+
 @pytest.mark.parametrize(
-    "body",
-    [
+    ("place", "body"),
+    in_turn(
         "leave_a_file_open",
         "leave_a_file_open_elsewhere",
         "leave_a_database_open",
@@ -38,7 +47,8 @@ SHM = Path("/dev/shm")
         "use_locales",
         "use_time_zones",
         "look_up_users",
-    ],
+    ),
+    indirect=["place"],
 )
 def test_a_body_does_twice_what_a_program_does(place, plain, body):
     expected = plain.run(f"plain_rows:{body}")
@@ -48,13 +58,14 @@ def test_a_body_does_twice_what_a_program_does(place, plain, body):
 
 
 @pytest.mark.parametrize(
-    ("first", "then"),
-    [
+    ("place", "first", "then"),
+    in_turn(
         ("ignore_children", "run_what_fails"),
         ("limit_file_sizes", "write_a_file"),
         ("take_all_modes", "write_a_file"),
         ("set_an_alarm", "sleep_over_the_alarm"),
-    ],
+    ),
+    indirect=["place"],
 )
 def test_what_a_body_does_to_its_process_is_gone_with_it(place, plain, first, then):
     for body in (first, then, first):

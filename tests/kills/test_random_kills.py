@@ -11,7 +11,7 @@ import pytest
 
 from kill_support import KILLED, Project
 
-KILLS = int(os.environ.get("PERAGO_TEST_KILLS", "60"))
+KILLS = int(os.environ.get("PERAGO_TEST_KILLS", "20"))
 """Kills in one run of this test; PERAGO_TEST_KILLS for a longer one."""
 QUICK = 10
 

@@ -13,7 +13,7 @@ from tests.lakefs.race import WRITERS, race
 NAIVE = Path(__file__).with_name("program_race_naive.py")
 THEIRS = Path(__file__).with_name("program_race_reference.py")
 REFERENCE = PackageEnvironment("perago", "0.6.1", beside=("conductor-python",))
-ROUNDS = int(os.environ.get("PERAGO_TEST_RACES", "200"))
+ROUNDS = int(os.environ.get("PERAGO_TEST_RACES", "100"))
 QUICK_ROUNDS = 10
 REFERENCE_ROUNDS = int(os.environ.get("PERAGO_TEST_REFERENCE_RACES", "0"))
 FAULTS = ("two_winners", "unexpected", "lost_heads", "ghosts", "strangers")

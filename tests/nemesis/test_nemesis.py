@@ -34,8 +34,7 @@ from perago.workspace.cache.examine import examine
 from perago.workspace.cache.objects import PARTIAL
 from servers.fixtures import repository_on
 
-IN_CI = os.environ.get("CI") == "true"
-MINUTES = float(os.environ.get("PERAGO_TEST_NEMESIS_MINUTES", "4" if IN_CI else "1"))
+MINUTES = float(os.environ.get("PERAGO_TEST_NEMESIS_MINUTES", "2"))
 HOSTS = {"host": (2, 1, 1, 1), "noting": (1, 1)}
 """How many slots each has, by its kind; what has one slot is soon there again. Those that only take notes take the next
 one with their report, as they have a single type of tasks, of which more wait than there are slots."""

@@ -1,4 +1,4 @@
-"""Some thousand schedules, each judged: PERAGO_TEST_SCHEDULES, or 3,000; 500 of them in `make test`.
+"""Some thousand schedules, each judged: PERAGO_TEST_SCHEDULES, or 1,500; 500 of them in `make test`.
 
 They run in processes of their own, which nobody measures the coverage of: that would make them three times as slow.
 """
@@ -14,7 +14,7 @@ import figures
 from servers.machine import slowness
 from simulation.plan import EVENTS, FAULTS
 
-SCHEDULES = int(os.environ.get("PERAGO_TEST_SCHEDULES", "3000"))
+SCHEDULES = int(os.environ.get("PERAGO_TEST_SCHEDULES", "1500"))
 QUICK = 500
 CHUNK = 500
 TAKEN = ("published", "hit after its body", "waited for another", "source gone", "to be computed again")

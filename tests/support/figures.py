@@ -94,14 +94,14 @@ def _rarest(counter: Counter[str]) -> float:
 
 
 FIGURES = (
-    Figure("simulated schedules", SCHEDULES, _all, "make simulate SEEDS=10000", least={SHORT: 2_000, FULL: 10_000}),
+    Figure("simulated schedules", SCHEDULES, _all, "make simulate SEEDS=10000", least={SHORT: 1_000, FULL: 10_000}),
     Figure("of them broke a promise", BROKEN_SCHEDULES, _all, "make simulate SEEDS=10000", most=0),
     Figure(
         "simulated incidents of the rarest pair of kind and call",
         INCIDENTS,
         _rarest,
         "make simulate SEEDS=10000",
-        least={SHORT: 2, FULL: 30},  # the rarest of 417 pairs: 2 in 2,000 schedules of test-long, 41 in 10,000
+        least={SHORT: 1, FULL: 30},  # the rarest of 417 pairs: 1 in 1,000 schedules of test-long, 41 in 10,000
     ),
     Figure(
         "single-fault points, each run checked",
@@ -143,7 +143,7 @@ FIGURES = (
         RACES,
         _of("rounds"),
         "make races ROUNDS=1000",
-        least={SHORT: 200, FULL: 1_000},
+        least={SHORT: 100, FULL: 1_000},
         reference=REFERENCE_RACES,
     ),
     *(

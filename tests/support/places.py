@@ -20,6 +20,9 @@ MODULES = Path(__file__).parents[1] / "bodies" / "modules"
 SECONDS = 240.0
 """That one body may take: large libraries, loaded by several processes on a machine that is busy."""
 
+TURNS = (["run-fork-off", "worker-spawn-enforce"], ["run-spawn-enforce", "worker-fork-off"])
+"""Places, starts and sandboxes that bodies take in turn: each body meets all values, and all bodies each turn."""
+
 _PLAIN = """
 import importlib, json, sys
 from pathlib import Path

@@ -24,7 +24,7 @@ from waiting import wait_for
 MODULES = Path(__file__).parent / "modules"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-HANGS_SECONDS = 10
+HANGS_SECONDS = 120
 """Limit for an export to a receiver that never answers."""
 
 
