@@ -96,10 +96,10 @@ def _stays_flat(family, work):
     assert before is not None
     wait_for(
         lambda: not _grown(before, _belongings(family)),
-        f"memory and descriptors to be {before} again after {rounds} rounds: {_belongings(family)}",
+        lambda: f"memory and descriptors to be {before} again after {rounds} rounds: {_belongings(family)}",
         SETTLE_SECONDS,
     )
-    print(f"{rounds} rounds: bytes and descriptors of each process were {before}, and are {_belongings(family)}")
+    print(f"{rounds} rounds: bytes and descriptors by generation were {before}, and are {_belongings(family)}")
 
 
 def _work(flow, place):
@@ -112,13 +112,22 @@ def _work(flow, place):
 
 
 def _belongings(family):
-    """Resident bytes and open descriptors of each of the worker's processes."""
-    return [(process.memory_info().rss, process.num_fds()) for process in family]
+    """The most resident bytes and open descriptors of the worker's processes of each generation.
+
+    Executors are of one generation. One of them may have had no task on a workspace yet: it still grows to what
+    another one is.
+    """
+    most, worker = {}, family[0]
+    for process in family:
+        generation = 0 if process == worker else 1 + process.parents().index(worker)
+        memory, descriptors = most.get(generation, (0, 0))
+        most[generation] = (max(memory, process.memory_info().rss), max(descriptors, process.num_fds()))
+    return most
 
 
 def _grown(before, after):
-    """Whether any process has more than it had: 10 % and a MiB of memory, or two descriptors."""
+    """Whether any generation has more than it had: 10 % and a MiB of memory, or two descriptors."""
     return any(
-        memory_after > memory * 1.1 + 2**20 or descriptors_after > descriptors + 2
-        for (memory, descriptors), (memory_after, descriptors_after) in zip(before, after, strict=True)
+        memory > before[generation][0] * 1.1 + 2**20 or descriptors > before[generation][1] + 2
+        for generation, (memory, descriptors) in after.items()
     )
