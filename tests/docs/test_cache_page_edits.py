@@ -67,11 +67,20 @@ def peek_where_it_is_refused(workspace: Path, params: Params) -> Counts:
 
 @task(name="around", owner_email="ada@example.org", workspace=WORKSPACE, cache=True, sandbox="enforce")
 def look_around(workspace: Path, params: Params) -> Counts:
-    project = Path(__file__).parents[1]
-    facts = [project.with_name("beside.txt").exists(), (project / "other.py").read_text()]
-    facts += [(project / "pack" / "data.txt").read_text(), (project / "app" / "unused.py").read_text()]
+    facts = [Path(__file__).parents[2].joinpath("beside.txt").exists(), len(list(Path(__file__).parent.iterdir()))]
     (workspace / "counts" / "a.txt").write_text(" ".join(map(str, facts)))
     return Counts(files=1)
+
+
+@task(name="modules", owner_email="ada@example.org", workspace=WORKSPACE, cache=True)
+def open_modules(workspace: Path, params: Params) -> Counts:
+    project = Path(__file__).parents[1]
+    facts = [project.joinpath(*name.split("/")).read_text() for name in MODULES]
+    (workspace / "counts" / "a.txt").write_text(" ".join([*facts, *os.listdir(project / "pack" / "more")]))
+    return Counts(files=1)
+
+
+MODULES = ["other.py", "pack/data.txt", "app/unused.py"]
 """
 HELPER = """
 from pathlib import Path
@@ -316,14 +325,29 @@ def test_a_file_beside_the_inputs_is_refused(place):
 
 @needs_landlock
 def test_what_the_page_says_is_not_in_the_key_is_not(place):
-    others = ("other.py", "pack/__init__.py", "pack/data.txt", "app/unused.py")
-    for name in others:
-        place.write(f"project/{name}", "1")
-    assert place.run("look_around") == "published"
-    assert place.output() == "True 1 1 1"
+    assert place.run("look_around", PYTHONDONTWRITEBYTECODE="1") == "published"
     (place.path / "beside.txt").unlink()
-    for name in others:
-        place.write(f"project/{name}", "2")
+    place.write("project/app/unused.py", "1")
     assert place.run("look_around", PERAGO_RUN_CACHE="proven") == "cached"
-    place.replace("tasks.py", '@task(name="around", ', '@task(name="around", depends=["other"], ')
-    assert place.run("look_around") == "published", "what depends= names is"
+
+
+@pytest.mark.parametrize("sandbox", ["report", pytest.param("enforce", marks=needs_landlock)])
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_result_that_depends_on_modules_that_it_only_opens_is_not_used_again(place, sandbox, start):
+    def run() -> str:
+        return place.run("open_modules", PERAGO_BODY_START=start)
+
+    place.replace("tasks.py", '@task(name="modules", ', f'@task(name="modules", sandbox="{sandbox}", ')
+    for name in ("other.py", "pack/__init__.py", "pack/data.txt", "pack/more/data.txt", "app/unused.py"):
+        place.write(f"project/{name}", "1")
+    assert run() == "published"
+    assert place.output() == "1 1 1 data.txt"
+    place.write("project/other.py", "2")
+    place.write("project/pack/more/other.txt", "2")
+    assert run() == "published"
+    assert place.output() in ("2 1 1 data.txt other.txt", "2 1 1 other.txt data.txt")
+    named = [str(place.path / "project" / "other.py"), "pack", "app.unused"]
+    place.replace("tasks.py", '@task(name="modules", ', f'@task(name="modules", depends={named!r}, ')
+    assert [run(), run()] == ["unchanged", "cached"]
+    place.write("project/app/unused.py", "3")
+    assert run() == "published"

@@ -33,6 +33,7 @@ from perago.ports import (
     StageWorkspace,
 )
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.sources.parts import files_beyond
 from perago.values.cache import CacheKey, CacheSpec, Untold
 from perago.values.history import Stamp
 from perago.values.json_text import JsonObject
@@ -208,7 +209,9 @@ class CachedAttempt:
             if code_of(self.task) != key.code:
                 self._tell(Unproven("its files have changed since its key was made"))
                 return stamp
-            proof = proof_of(self.task.cache or CacheSpec(), key.code, self.sandbox, self.cache.reached())
+            reached = self.cache.reached()
+            beyond = [] if reached is None else files_beyond(key.code, reached.opened)
+            proof = proof_of(self.task.cache or CacheSpec(), key.code, self.sandbox, reached, beyond)
             if isinstance(proof, Unproven):
                 self._tell(proof)
             known = None if isinstance(proof, Unproven) else proof

@@ -109,7 +109,7 @@ def _of_proof(proof: str | None, mode: RunCacheMode) -> str:
 
 
 def proof_of(
-    cache: CacheSpec, code: CodeParts, sandbox: SandboxMode, reached: SandboxRecord | None
+    cache: CacheSpec, code: CodeParts, sandbox: SandboxMode, reached: SandboxRecord | None, beyond: Sequence[str] = ()
 ) -> Proof | Unproven:
     """Why a result depends on nothing but its key, or why that is not known.
 
@@ -117,6 +117,7 @@ def proof_of(
         code: the code in the key.
         sandbox: the mode in which the body ran.
         reached: what it and its guards were seen to reach for; None if nobody looked.
+        beyond: files and directories of modules that it opened, and that the key does not have.
     """
     if cache.is_trusted:
         return "trusted"
@@ -124,6 +125,10 @@ def proof_of(
     if missing and cache.version is None:  # their names were computed where nobody could see it, such as in a pickle
         return Unproven(
             f"the body imported {', '.join(missing[:SHOWN])}, which its key does not have; name it in depends="
+        )
+    if beyond and cache.version is None:
+        return Unproven(
+            f"the body opened {', '.join(beyond[:SHOWN])}, which its key does not have; name it in depends="
         )
     if sandbox == "enforce":
         return "proven"

@@ -58,12 +58,15 @@ class CodeParts:
         libraries: version of each installed distribution that is imported, and of those that it requires.
         variables: `sha256:<hex>` of each variable of the environment that the sources name; "unset" without a value.
         python: its minor version, such as "3.11".
+        files: paths of the files that were read for all of this, and of the directories that were listed. No part of
+            the key.
     """
 
     sources: Mapping[str, str] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     python: str = ""
+    files: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

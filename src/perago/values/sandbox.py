@@ -54,6 +54,7 @@ class SandboxRecord:
         reached: in words; more: how many more there were.
         modules: source modules that it imported while it ran, by name. What a module imports from the beginning, its
             source says.
+        opened: real paths of files of source modules that it opened while it ran, and of packages that it listed.
     """
 
     mode: SandboxMode
@@ -63,6 +64,7 @@ class SandboxRecord:
     reached: tuple[str, ...] = ()
     more: int = 0
     modules: tuple[str, ...] = ()
+    opened: tuple[str, ...] = ()
 
     def after(self, before: SandboxRecord | None) -> SandboxRecord:
         """This record with what was reached for before it, by a guard or the body of the same try."""
@@ -70,7 +72,8 @@ class SandboxRecord:
             return self
         reached = tuple(dict.fromkeys((*before.reached, *self.reached)))
         modules = tuple(dict.fromkeys((*before.modules, *self.modules)))
-        return replace(self, reached=reached, more=before.more + self.more, modules=modules)
+        opened = tuple(dict.fromkeys((*before.opened, *self.opened)))
+        return replace(self, reached=reached, more=before.more + self.more, modules=modules, opened=opened)
 
 
 def fault_of_sandbox(task: str, spec: SandboxSpec, default: SandboxMode, *, lacks: str | None) -> str | None:

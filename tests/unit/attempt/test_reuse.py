@@ -115,3 +115,12 @@ CODE = CodeParts(sources={"app.tasks": "1", "app.helper": "2"})
 def test_what_proves_a_result(cache, sandbox, reached, proof):
     found = proof_of(cache, CODE, sandbox, reached)
     assert (found.why if isinstance(found, Unproven) else found).startswith(proof)
+
+
+@pytest.mark.parametrize("sandbox", ["enforce", "report"])
+def test_a_result_of_a_body_that_opened_what_its_key_lacks_proves_nothing(sandbox):
+    reached = SandboxRecord(mode=sandbox, opened=("/app/other.py",))
+    found = proof_of(CacheSpec(), CODE, sandbox, reached, ["/app/other.py"])
+    assert isinstance(found, Unproven)
+    assert found.why.startswith("the body opened /app/other.py, which its key does not have")
+    assert not isinstance(proof_of(CacheSpec(version="3"), CODE, sandbox, reached, ["/app/other.py"]), Unproven)

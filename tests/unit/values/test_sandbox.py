@@ -26,10 +26,15 @@ def test_a_mode_is_the_task_s_or_the_default(declared, default, lacks, mode):
 
 
 def test_a_record_keeps_what_a_guard_before_it_reached_for():
-    before = SandboxRecord(mode="report", reached=("read /a", "read /b"), more=1)
-    now = SandboxRecord(mode="report", network=True, reached=("read /b", "read /c"))
+    before = SandboxRecord(mode="report", reached=("read /a", "read /b"), more=1, modules=("a",), opened=("/a.py",))
+    now = SandboxRecord(mode="report", network=True, reached=("read /b", "read /c"), opened=("/b.py", "/a.py"))
     assert now.after(before) == SandboxRecord(
-        mode="report", network=True, reached=("read /a", "read /b", "read /c"), more=1
+        mode="report",
+        network=True,
+        reached=("read /a", "read /b", "read /c"),
+        more=1,
+        modules=("a",),
+        opened=("/a.py", "/b.py"),
     )
     assert now.after(None) == now
 

@@ -59,7 +59,18 @@ def code_parts(task: TaskDefinition, depends: Sequence[str] = ()) -> CodeParts |
         libraries=found.libraries,
         variables={name: _value_of(name) for name in found.variables},
         python=f"{sys.version_info.major}.{sys.version_info.minor} on {sys.platform} {platform.machine()}",
+        files=frozenset(found.states),
     )
+
+
+def files_beyond(code: CodeParts, opened: Sequence[str]) -> list[str]:
+    """Those of the files and directories that a body opened which are not in a key.
+
+    Args:
+        opened: real paths.
+    """
+    known = {os.path.realpath(path) for path in code.files} if opened else set()
+    return [path for path in opened if path not in known]
 
 
 def forget_parts() -> None:

@@ -86,16 +86,23 @@ def confine(confinement: Confinement | None, targets: Iterable[str], system: All
         passed_over=common.passed_over,
         tcp=confinement.network,
         follows=confinement.mode == "report",
+        sources=common.sources,
+        links=_links_of(confinement),
     )
     if confinement.mode == "enforce":
         sys.dont_write_bytecode = True
         watch.withheld = _make_private(confinement, os.environ)
         sys.meta_path.append(_Modules(common.importable))
-        _link_modules(common.importable, Path(confinement.short, "modules"), os.environ)
+        _link_modules(common.importable, Path(_links_of(confinement)), os.environ)
         give_up()
         restrict((*common.allowed, *own), tcp=confinement.network)
     sys.addaudithook(watch.look)
     return watch
+
+
+def _links_of(confinement: Confinement) -> str:
+    """The directory with links to modules, for other processes of Python."""
+    return os.path.join(confinement.short, "modules")  # noqa: PTH118 - a text among texts
 
 
 def _paths(allowed: Allowed, right: Right) -> Iterator[str]:
@@ -125,13 +132,14 @@ class CommonAccess:
 
     Attributes:
         importable: by the first name of a module.
-        passed_over: see `Watch`.
+        sources, passed_over: see `Watch`.
     """
 
     importable: Mapping[str, Path]
     allowed: Allowed
     readable: Places
     writable: Places
+    sources: Places
     passed_over: frozenset[str]
 
 
@@ -149,6 +157,7 @@ def common_access(targets: frozenset[str], system: Allowed | None) -> CommonAcce
         allowed,
         Places(_paths(allowed, Right.READ_FILE)),
         Places(_paths(allowed, Right.WRITE_FILE)),
+        Places(path for path, _ in _followed((str(path), READ) for name, path in found if name not in _NO_SOURCES)),
         frozenset(map(os.path.abspath, sys.path)),
     )
 
@@ -208,6 +217,7 @@ def _for_everybody(directory: str) -> list[str]:
 
 
 _PACKAGES = ("site-packages", "dist-packages")
+_NO_SOURCES = ("__pycache__", "perago")  # of no key
 _OF_PACKAGES = frozenset(_PACKAGES)
 
 

@@ -185,6 +185,7 @@ def run_body(
         else:
             send_logs_to(outbox, {})  # with the levels that the modules have set
         loaded = frozenset(sys.modules)
+        watch.opened.clear()  # what modules read while they are imported is no part of a key
         task = tasks[start.task_name]
         with explained(task, (*watch.withheld, *withhold(task.environment))):
             outcome = Result(result=dict(_invoke(start, task, outbox, cancelled)))
@@ -200,8 +201,9 @@ def run_body(
     if start is not None and start.confinement is not None:
         reached = [clean_text(mask_text(str(one))) for one in watch.reached]
         modules = source_modules(sys.modules.keys() - loaded)
-        if reached or modules:
-            outbox.send(Outside(reached=reached, more=watch.more, modules=modules))
+        opened = [clean_text(mask_text(path)) for path in watch.opened]
+        if reached or modules or opened:
+            outbox.send(Outside(reached=reached, more=watch.more, modules=modules, opened=opened))
     outbox.flush_progress()
     outbox.send_outcome(outcome)
     threads = waiting_threads()

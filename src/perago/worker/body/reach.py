@@ -14,6 +14,9 @@ from typing import Any, Literal
 MAX_NOTED = 100
 """Paths and addresses of one body that are named; further ones are counted."""
 
+MAX_OPENED = 1_000
+"""Files and directories of modules of one body that are named. Beyond that, one more says so."""
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -43,10 +46,14 @@ class Watch:
         passed_over: what is not noted, because Python itself looks there for modules.
         tcp: whether connections are part of it.
         follows: follow symbolic links in paths. The kernel does, where it refuses.
+        sources: modules and packages that are laid out, though a key of a cache may lack them.
+        links: a directory with links to them.
 
     Attributes:
         withheld: variables that were taken out of the environment.
         reached: bounded by `MAX_NOTED`; more: how many more there were.
+        opened: real paths of files of `sources` that were opened, and of directories that were listed; bounded by
+            `MAX_OPENED`.
     """
 
     def __init__(
@@ -57,14 +64,19 @@ class Watch:
         passed_over: Iterable[str] = (),
         tcp: bool = True,
         follows: bool = False,
+        sources: Places | None = None,
+        links: str = "",
     ) -> None:
         self.withheld: tuple[str, ...] = ()
         self.reached: dict[Reach, None] = {}
         self.more = 0
+        self.opened: dict[str, None] = {}
         self._readable, self._writable = readable or Places(), writable or Places()
         self._passed_over = frozenset(passed_over)
         self._tcp = tcp
         self._follows = follows
+        self._sources = sources or Places()
+        self._named = self._sources.with_([links] if links else [])
         self._own = threading.local()
         self._events: Mapping[str, Callable[..., None]] = {
             "open": self._opened,
@@ -149,6 +161,8 @@ class Watch:
             found = os.path.realpath(found)
         if found in self._passed_over:
             return
+        if not is_written and found in self._named:
+            self._note_opened(os.path.realpath(found))
         if found in (self._writable if is_written else self._readable) and not _is_held_by_another(found):
             return
         if "/__pycache__" in found:  # Python's own business
@@ -159,6 +173,10 @@ class Watch:
     def _address(self, connection: socket.socket, address: object) -> None:
         if connection.type == socket.SOCK_STREAM and isinstance(address, tuple) and not self._tcp:
             self._note(Reach("network", f"{address[0]}:{address[1]}"))
+
+    def _note_opened(self, path: str) -> None:
+        if path in self._sources and "/__pycache__" not in path:
+            self.opened.setdefault(path if len(self.opened) < MAX_OPENED else f"more than {MAX_OPENED:,} files")
 
     def _note(self, reach: Reach) -> None:
         if reach in self.reached:

@@ -218,6 +218,7 @@ class BodyProcess:
             reached=tuple(outside.reached),
             more=outside.more,
             modules=tuple(outside.modules),
+            opened=tuple(outside.opened),
         )
         self._on_sandbox(call, record)
 

@@ -184,12 +184,14 @@ class Outside(Message):
     Attributes:
         more: how many more there were.
         modules: source modules that it imported while it ran, by name.
+        opened: paths of files of source modules that it opened, and of packages that it listed.
     """
 
     kind: Literal["outside"] = "outside"
     reached: list[str]
     more: int = 0
     modules: list[str] = Field(default_factory=list)
+    opened: list[str] = Field(default_factory=list)
 
 
 class Finishing(Message):

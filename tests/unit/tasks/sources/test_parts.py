@@ -14,13 +14,14 @@ import sys
 import time
 import types
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.sources import libraries, package_data
-from perago.tasks.sources.parts import code_parts, forget_parts
+from perago.tasks.sources.parts import code_parts, files_beyond, forget_parts
 from perago.values.cache import CodeParts, Untold
 from servers.machine import slowness
 
@@ -1232,6 +1233,18 @@ def test_what_a_body_reads_is_told_as_it_is_now(project):
     told.append(code_parts(project.task(), [str(rules)]))
     assert all(isinstance(each, CodeParts) for each in told), told
     assert len({str(each) for each in told}) == 4
+
+
+def test_files_and_directories_that_were_read_for_a_key_are_known_by_any_name(project, tmp_path):
+    files = [project.write(name, "") for name in ("APP/data.txt", "APP/more/data.txt", "APP/.hidden/data.txt")]
+    files += [project.write("APP/unused.py", ""), project.write("named.txt", "")]
+    code = project.parts(str(files[-1]))
+    opened = [os.path.realpath(path) for path in (*files, files[1].parent, files[2].parent, project.folder)]
+    assert files_beyond(code, opened) == [opened[2], opened[3], opened[6], opened[7]]
+    linked = tmp_path / "linked"
+    linked.symlink_to(project.folder)
+    by_link = {path.replace(str(project.folder), str(linked)) for path in code.files}
+    assert files_beyond(replace(code, files=frozenset(by_link)), opened[:2]) == []
 
 
 def test_a_second_call_takes_no_time(project):
