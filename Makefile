@@ -49,7 +49,7 @@ test: $(DEV) ## Run the quick tests, also on real servers: ten minutes (TESTS=pa
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS) $(if $(filter tests,$(TESTS)),-m 'not long')
 
 test-long: $(DEV) ## Run the tests that `make test` leaves out, and check the figures of docs/reliability.md: half an hour
-	PERAGO_PROVE=short $(BIN)/pytest -n $(JOBS) --dist worksteal tests -m 'long or both'
+	$(if $(PERAGO_TEST_SHARE),,PERAGO_PROVE=short) $(BIN)/pytest -n $(JOBS) --dist worksteal tests -m 'long or both'
 
 test-all: test test-long ## Run all tests
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -78,9 +79,13 @@ QUICK_FOLDERS = ("unit", "contract", "protocol", "cli")
 """Whose tests are part of `make test`, but for those marked `long`; of other folders those marked `quick` are."""
 
 
+SHARE = os.environ.get("PERAGO_TEST_SHARE", "1/1")
+"""Which of the long tests are run: `2/3` is the second third. All thirds together are all tests."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m is heeded
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that are not part of `make test` as `long`, and order the tests.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that are not part of `make test` as `long`, leave out those of other shares, and order the rest.
 
     Tests that wait for minutes begin first. At the end the other process would have nothing left to run beside them.
 
@@ -91,7 +96,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
         if folder not in QUICK_FOLDERS and item.get_closest_marker("quick") is None:
             item.add_marker("long")
+    others = [item for item in items if item.get_closest_marker("long") is not None and not _is_in_share(item.nodeid)]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in frozenset(others)]
     items.sort(key=lambda item: (item.get_closest_marker("first") is None, item.get_closest_marker("last") is not None))
+
+
+def _is_in_share(name: str) -> bool:
+    part, parts = map(int, SHARE.split("/"))
+    return zlib.crc32(name.encode()) % parts == part - 1
 
 
 @pytest.hookimpl(wrapper=True)

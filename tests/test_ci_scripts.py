@@ -56,6 +56,7 @@ def project(tmp_path):
 
 def run(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "CI": "", "JOBS": "0", "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}
+    environment.setdefault("PERAGO_TEST_SHARE", "1/1")
     command = [directory / ".ci" / script, *{"test": ["test"], "units": [directory / "again"]}.get(script, [])]
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=280)
 
@@ -78,6 +79,20 @@ def test_where_all_pass_at_once_that_is_all_it_says(project):
     done = run("run", project("def test_fine():\n    pass\n"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().splitlines()[-1] == "All passed."
+
+
+def test_the_shares_of_the_long_tests_are_all_of_them_once(project, monkeypatch):
+    directory = project("@pytest.mark.parametrize('number', range(60))\ndef test_it(number):\n    pass\n")
+    shares = []
+    for share in ("1/3", "2/3", "3/3"):
+        monkeypatch.setenv("PERAGO_TEST_SHARE", share)
+        done = run("test", directory)
+        assert done.returncode == 0, done.stdout + done.stderr
+        [passed] = re.findall(r"^(\d+) passed, (\d+) deselected", done.stdout, re.MULTILINE)
+        shares.append(int(passed[0]))
+        assert sum(map(int, passed)) == 60
+    assert sum(shares) == 60
+    assert min(shares) > 10
 
 
 def test_units_run_on_all_pythons_at_once_and_failed_ones_again_when_all_have_ended(project, tmp_path):
