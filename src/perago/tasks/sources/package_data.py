@@ -51,7 +51,7 @@ def data_of(package: str, folders: tuple[str, ...]) -> PackageData:
     count = size = 0
     try:
         for name, path in entries_below(package, folders):
-            places.add(os.fspath(path.parent))
+            places.update(map(os.fspath, path.parents[: name.count("/") + 1]))
             if name.endswith(_NO_DATA) or not path.is_file():
                 continue
             places.add(os.fspath(path))

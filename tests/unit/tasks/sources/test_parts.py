@@ -1238,8 +1238,9 @@ def test_what_a_body_reads_is_told_as_it_is_now(project):
 def test_files_and_directories_that_were_read_for_a_key_are_known_by_any_name(project, tmp_path):
     files = [project.write(name, "") for name in ("APP/data.txt", "APP/more/data.txt", "APP/.hidden/data.txt")]
     files += [project.write("APP/unused.py", ""), project.write("named.txt", "")]
+    within = project.write("APP/only/directories/data.txt", "").parents[1]
     code = project.parts(str(files[-1]))
-    opened = [os.path.realpath(path) for path in (*files, files[1].parent, files[2].parent, project.folder)]
+    opened = [os.path.realpath(path) for path in (*files, files[1].parent, files[2].parent, project.folder, within)]
     assert files_beyond(code, opened) == [opened[2], opened[3], opened[6], opened[7]]
     linked = tmp_path / "linked"
     linked.symlink_to(project.folder)
