@@ -12,7 +12,7 @@ from perago.attempt.context import RunContext
 from perago.attempt.reuse import RunCache
 from perago.attempt.run import run_attempt
 from perago.index.results import IndexedResults
-from perago.ports import ignore
+from perago.ports import RuntimeTaskResult, ignore
 from perago.testing import MemoryEngine
 
 TASK = "cached_upper"
@@ -51,15 +51,24 @@ class CachedRuns:
         self.store = store
         self.results = IndexedResults(directory / "index", str(directory), is_server=False)
         self.computed = 0
+        self._engine = MemoryEngine(retries=0)
         self._directory = directory / "attempts"
 
     def run(self, workspace_input: Any) -> str:
         """Run it on a commit; returns the commit that it completed with."""
-        engine = MemoryEngine()
-        engine.schedule(TASK, {"workspace": workspace_input.model_dump(), "params": {}})
-        attempt = engine.poll()
+        result = self.attempt(workspace_input)
+        assert result.status == "COMPLETED", result.reason_for_incompletion
+        assert result.output is not None
+        assert result.output["result"] == {"files": 1}
+        return result.output["workspace"]["ref"]
+
+    def attempt(self, workspace_input: Any) -> RuntimeTaskResult:
+        """The same, however it ends."""
+        given = {"workspace": workspace_input.model_dump(), "params": {}}
+        self._engine.schedule(TASK, given, workflow=self._engine.start_workflow())
+        attempt = self._engine.poll()
         assert attempt is not None
-        result = run_attempt(
+        return run_attempt(
             upper.__perago_task__,
             attempt.input_data,
             attempt,
@@ -71,12 +80,8 @@ class CachedRuns:
             ),
             workspace_root=self._directory,
             open_store=lambda: self.store,
-            engine=engine,
+            engine=self._engine,
         )
-        assert result.status == "COMPLETED", result.reason_for_incompletion
-        assert result.output is not None
-        assert result.output["result"] == {"files": 1}
-        return result.output["workspace"]["ref"]
 
     def _invoke(self, call: Any) -> dict[str, Any]:
         self.computed += 1
