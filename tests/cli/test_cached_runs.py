@@ -140,7 +140,7 @@ class Place:
         path.write_text(text.replace(before, after))
 
 
-@pytest.fixture(params=["git", "lakefs"])
+@pytest.fixture(params=["git", pytest.param("lakefs", marks=pytest.mark.long)])
 def place(request, project, perago):
     if request.param == "git":
         made = Place(

@@ -214,7 +214,7 @@ WORKFLOWS = (
     "twice",
     "reading",
 )
-QUICK = ("sequence", "mapped", "nested", "reading")
+QUICK = ("sequence", "nested")
 """Those in `make test`."""
 
 

@@ -14,13 +14,12 @@ from perago.values.models import AttemptIdentity
 from perago.values.record import NO_RECORD
 from tests.protocol import conformance, model
 
-QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people", "fork-optional"]
-QUICK += ["scoped-people2", "scoped-seq-people"]
-QUICK += ["snap-doubled", "snap-doubled-unstored", "snap-unstored-admin", "snap-same-content"]
-QUICK += ["join-unstored", "join-admin"]
+QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people"]
+QUICK += ["scoped-people2", "scoped-seq-people", "snap-doubled-unstored", "join-unstored", "join-admin"]
+LONG = ["fork-optional", "snap-doubled", "snap-unstored-admin", "snap-same-content"]
 
 
-@pytest.mark.parametrize("scenario", QUICK)
+@pytest.mark.parametrize("scenario", [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)])
 def test_the_protocol_holds_in_every_interleaving(scenario):
     states, complete, broken = conformance.explore(scenario, limit_s=200)
     assert broken == {}
