@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from servers.json_api import Answer, ApiError, Json, JsonApi
-from servers.machine import slowness
+from servers.machine import pause, slowness
 
 __all__ = ["Answer", "ApiError", "ConductorApi", "Json", "fresh", "simple"]
 
 T = TypeVar("T")
 
-LOOK_SECONDS = 0.02
 WAIT_SECONDS = 60.0
 ENDED = frozenset({"COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"})
 
@@ -104,12 +103,13 @@ class ConductorApi(JsonApi):
         Raises:
             AssertionError: the condition did not hold in time.
         """
-        deadline = time.monotonic() + seconds * slowness()
+        began = time.monotonic()
+        deadline = began + seconds * slowness()
         while not condition(found := self.workflow(workflow_id)):
             if time.monotonic() > deadline:
                 tasks = [(task["referenceTaskName"], task["status"]) for task in found["tasks"]]
                 raise AssertionError(f"not within {seconds:.0f} s: {found['status']}, {tasks}")
-            time.sleep(LOOK_SECONDS)
+            pause(began)
         return found
 
     def wait_for_end(self, workflow_id: str, seconds: float = WAIT_SECONDS) -> Json:
@@ -152,10 +152,11 @@ class ConductorApi(JsonApi):
 
     def wait_while_none(self, look: Callable[[], T | None], seconds: float = WAIT_SECONDS) -> T:
         """Call `look` until it returns something."""
-        deadline = time.monotonic() + seconds * slowness()
+        began = time.monotonic()
+        deadline = began + seconds * slowness()
         while (found := look()) is None:
             assert time.monotonic() < deadline, f"nothing within {seconds:.0f} s"
-            time.sleep(LOOK_SECONDS)
+            pause(began)
         return found
 
     def update(self, task: Mapping[str, Any], status: str, **values: Any) -> Answer:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from servers.machine import slowness
+from servers.machine import pause, slowness
 
 SECONDS = 30.0
 """Timeout on a quiet machine. A test that passes does not use it up."""
-LOOK_SECONDS = 0.01
 
 
 def wait_for(holds: Callable[[], object], what: str | Callable[[], str] = "it", seconds: float = SECONDS) -> None:
@@ -23,8 +22,9 @@ def wait_for(holds: Callable[[], object], what: str | Callable[[], str] = "it", 
         AssertionError: it did not hold in time.
     """
     seconds *= slowness()
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    deadline = began + seconds
     while not holds():
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:g} s for {what if isinstance(what, str) else what()}")
-        time.sleep(LOOK_SECONDS)
+        pause(began)
