@@ -54,9 +54,14 @@ def project(tmp_path):
     return write
 
 
-def run(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "CI": "", "JOBS": "0", "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}
-    environment.setdefault("PERAGO_TEST_SHARE", "1/1")
+def run(script: str, directory: Path, share: str = "1/1") -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "CI": "",
+        "JOBS": "0",
+        "PERAGO_TEST_SHARE": share,
+        "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path]),
+    }
     command = [directory / ".ci" / script, *{"test": ["test"], "units": [directory / "again"]}.get(script, [])]
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=280)
 
@@ -81,12 +86,11 @@ def test_where_all_pass_at_once_that_is_all_it_says(project):
     assert done.stdout.rstrip().splitlines()[-1] == "All passed."
 
 
-def test_the_shares_of_the_long_tests_are_all_of_them_once(project, monkeypatch):
+def test_the_shares_of_the_long_tests_are_all_of_them_once(project):
     directory = project("@pytest.mark.parametrize('number', range(60))\ndef test_it(number):\n    pass\n")
     shares = []
     for share in ("1/3", "2/3", "3/3"):
-        monkeypatch.setenv("PERAGO_TEST_SHARE", share)
-        done = run("test", directory)
+        done = run("test", directory, share)
         assert done.returncode == 0, done.stdout + done.stderr
         [passed] = re.findall(r"^(\d+) passed, (\d+) deselected", done.stdout, re.MULTILINE)
         shares.append(int(passed[0]))

@@ -122,6 +122,8 @@ class TestConductorWorkflows(WorkflowContract, TreeContract):
             task["taskType"] == "JOIN" and task["status"] == "FAILED" for task in now["tasks"]
         ):
             raise JoinFailedTooSoonError(f"workflow {workflow}: {now.get('reasonForIncompletion')}")
+        tasks = [(task["referenceTaskName"], task["status"]) for task in now["tasks"]]
+        assert now["status"] == "RUNNING", f"there is nothing to poll in workflow {workflow}: {now['status']}, {tasks}"
 
     def is_running(self, workflow):
         return self.api.workflow(workflow)["status"] == "RUNNING"
