@@ -20,7 +20,12 @@ from pages import PROJECT, environment
 PAGE = PROJECT / "docs" / "cache.md"
 
 TASKS = """
+import atexit
+import multiprocessing
 import os
+import tempfile
+import threading
+import time
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -81,6 +86,61 @@ def open_modules(workspace: Path, params: Params) -> Counts:
 
 
 MODULES = ["other.py", "pack/data.txt", "app/unused.py"]
+
+
+@task(name="indirect", owner_email="ada@example.org", workspace=WORKSPACE, cache=True)
+def open_indirectly(workspace: Path, params: Params) -> Counts:
+    data, out = Path(__file__).parents[1] / "pack" / "data.txt", workspace / "counts" / "a.txt"
+    if params.least == 1:
+        atexit.register(copy, data, out)
+    elif params.least == 2:
+        threading.Thread(target=copy, args=(data, out)).start()
+    elif params.least == 3:
+        if os.fork() == 0:
+            copy(data, out)
+            os._exit(0)
+        os.wait()
+    elif params.least == 4:
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            pool.apply(copy, (data, out))
+    elif params.least == 5:
+        link = Path(tempfile.mkdtemp(), "link")
+        link.symlink_to(data.parent)
+        copy(link / "data.txt", out)
+    else:
+        os.chdir(data.parent)
+        copy(Path("/proc/self/cwd/data.txt"), out)
+    return Counts(files=1)
+
+
+def copy(source: Path, target: Path) -> None:
+    time.sleep(0.2)  # until its body has returned, if it does
+    target.write_text(source.read_text())
+
+
+@task(name="ordinary", owner_email="ada@example.org", workspace=WORKSPACE, cache=True)
+def do_as_programs_do(workspace: Path, params: Params) -> Counts:
+    import importlib.resources
+    import inspect
+    import multiprocessing
+    import pkgutil
+    import warnings
+
+    import app
+
+    warnings.warn("shown with its line", stacklevel=1)
+    facts = [importlib.resources.files("app").joinpath("words.txt").read_text(), len(inspect.getsource(shout)) > 0]
+    facts += [sorted(each.name for each in pkgutil.iter_modules(app.__path__))]
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        facts += pool.map(shout, ["a"])
+    (workspace / "counts" / "a.txt").write_text(" ".join(map(str, facts)))
+    return Counts(files=1)
+
+
+@task(name="named", owner_email="ada@example.org", workspace=WORKSPACE, cache=True)
+def read_what_is_named(workspace: Path, params: Params) -> Counts:
+    copy(Path(__file__).parents[2] / "beside.txt", workspace / "counts" / "a.txt")
+    return Counts(files=1)
 """
 HELPER = """
 from pathlib import Path
@@ -351,3 +411,39 @@ def test_a_result_that_depends_on_modules_that_it_only_opens_is_not_used_again(p
     assert [run(), run()] == ["unchanged", "cached"]
     place.write("project/app/unused.py", "3")
     assert run() == "published"
+
+
+@pytest.mark.parametrize("sandbox", ["report", pytest.param("enforce", marks=needs_landlock)])
+@pytest.mark.parametrize("way", range(1, 7), ids=["at exit", "a thread", "a fork", "a pool", "a link", "proc"])
+def test_however_a_body_opens_what_no_key_has_its_result_is_not_used_again(place, sandbox, way):
+    def run() -> str:
+        return place.run("open_indirectly", json.dumps({"least": way}))
+
+    place.replace("tasks.py", '@task(name="indirect", ', f'@task(name="indirect", sandbox="{sandbox}", ')
+    place.write("project/pack/__init__.py", "")
+    place.write("project/pack/data.txt", "1")
+    assert run() == "published"
+    place.write("project/pack/data.txt", "2")
+    assert run() == "published"
+    assert place.output() == "2"
+
+
+@needs_landlock
+def test_a_file_that_is_named_for_the_key_can_be_read(place):
+    done = place.perago("run", "app.tasks:read_what_is_named")
+    beside = str(place.path / "beside.txt")
+    assert f'name it for the key, by @task(..., depends=["{beside}"])' in done.stderr
+    place.replace("tasks.py", '@task(name="named", ', f'@task(name="named", depends=["{beside}"], ')
+    assert [place.run("read_what_is_named"), place.run("read_what_is_named")] == ["published", "cached"]
+    place.write("beside.txt", "other")
+    assert place.run("read_what_is_named") == "published"
+    assert place.output() == "other"
+
+
+@pytest.mark.parametrize("sandbox", ["report", pytest.param("enforce", marks=needs_landlock)])
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_what_a_body_reads_of_its_own_code_is_in_the_key(place, sandbox, start):
+    place.replace("tasks.py", '@task(name="ordinary", ', f'@task(name="ordinary", sandbox="{sandbox}", ')
+    runs = [place.run("do_as_programs_do", PERAGO_BODY_START=start, PERAGO_RUN_CACHE="observed") for _ in range(2)]
+    assert runs == ["published", "cached"]
+    assert place.output() == "! True ['helper', 'tasks'] A!"

@@ -128,8 +128,8 @@ def proof_of(
         )
     if beyond and cache.version is None:
         return Unproven(
-            f"the body opened {', '.join(beyond[:SHOWN])}, which its key does not have; name the file, or its "
-            f"module or package, in depends="
+            f"the body or a guard opened {', '.join(beyond[:SHOWN])}, which its key does not have; name "
+            f"the file, or its module or package, in depends="
         )
     if sandbox == "enforce":
         return "proven"

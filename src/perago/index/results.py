@@ -18,6 +18,7 @@ from perago.files.private_directory import make_private
 from perago.index.history import HistoryIndex, index_path
 from perago.index.standing import Standing
 from perago.ports import Clock, CommitEntry, EarlierResult, ReusableStore, SystemClock
+from perago.values.history import Stamp
 
 MAX_LOOKED_AT = 20
 """Newest results with a key that are looked at. Others have the same key, so they rarely differ in what matters."""
@@ -83,7 +84,10 @@ class IndexedResults:
     def standing(self, repository: str, commit: str, /) -> str:
         """See `EarlierResults`."""
         with self.open(repository) as index:
-            standing = index.standing(commit)
+            entry = index.commit(commit)
+            behind = () if entry is None or entry.stamp is None else _behind(index, entry.stamp)
+            own, *others = [index.standing(each) for each in (commit, *behind)]
+        standing = next((each for each in others if each in _NOT_USED), None) if own is Standing.EFFECTIVE else own
         return "its result is not used" if standing is None else f"its result is not used: it is {standing}"
 
     @contextmanager
@@ -125,16 +129,25 @@ def _acquired(path: Path) -> FileLock | None:
         return None
 
 
+def _behind(index: HistoryIndex, stamp: Stamp) -> list[str]:
+    """The commits that a result comes from, and those that publish its run: who reverts a transactional run reverts
+    what its tasks have made."""
+    ends = index.ends_of_run(stamp.logical_task[0])
+    return [each for each in (stamp.cached_from, _adopted(stamp), *ends) if each is not None]
+
+
+def _adopted(stamp: Stamp) -> str | None:
+    return None if stamp.completes == stamp.input_ref else stamp.completes
+
+
 def _result(index: HistoryIndex, entry: CommitEntry) -> EarlierResult | None:
     """What a commit has for its key; None if it may not be used because of the commit that its result comes from."""
     stamp = entry.stamp
     if stamp is None:
         return None
-    adopted = None if stamp.completes == stamp.input_ref else stamp.completes
-    ends = index.ends_of_run(stamp.logical_task[0])  # who reverts a transactional run reverts what its tasks have made
-    if any(each is not None and index.standing(each) in _NOT_USED for each in (stamp.cached_from, adopted, *ends)):
+    if any(index.standing(each) in _NOT_USED for each in _behind(index, stamp)):
         return None
-    origin = stamp.cached_from or adopted or entry.id
+    origin = stamp.cached_from or _adopted(stamp) or entry.id
     source = entry if origin == entry.id else index.commit(origin)
     return EarlierResult(
         commit=entry.id,

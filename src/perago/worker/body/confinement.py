@@ -87,22 +87,17 @@ def confine(confinement: Confinement | None, targets: Iterable[str], system: All
         tcp=confinement.network,
         follows=confinement.mode == "report",
         sources=common.sources,
-        links=_links_of(confinement),
+        notes=confinement.private,
     )
     if confinement.mode == "enforce":
         sys.dont_write_bytecode = True
         watch.withheld = _make_private(confinement, os.environ)
         sys.meta_path.append(_Modules(common.importable))
-        _link_modules(common.importable, Path(_links_of(confinement)), os.environ)
+        _link_modules(common.importable, Path(confinement.short, "modules"), os.environ)
         give_up()
         restrict((*common.allowed, *own), tcp=confinement.network)
     sys.addaudithook(watch.look)
     return watch
-
-
-def _links_of(confinement: Confinement) -> str:
-    """The directory with links to modules, for other processes of Python."""
-    return os.path.join(confinement.short, "modules")  # noqa: PTH118 - a text among texts
 
 
 def _paths(allowed: Allowed, right: Right) -> Iterator[str]:
@@ -157,7 +152,7 @@ def common_access(targets: frozenset[str], system: Allowed | None) -> CommonAcce
         allowed,
         Places(_paths(allowed, Right.READ_FILE)),
         Places(_paths(allowed, Right.WRITE_FILE)),
-        Places(path for path, _ in _followed((str(path), READ) for name, path in found if name not in _NO_SOURCES)),
+        Places(os.path.realpath(path) for name, path in found if name != "perago"),
         frozenset(map(os.path.abspath, sys.path)),
     )
 
@@ -217,7 +212,6 @@ def _for_everybody(directory: str) -> list[str]:
 
 
 _PACKAGES = ("site-packages", "dist-packages")
-_NO_SOURCES = ("__pycache__", "perago")  # of no key
 _OF_PACKAGES = frozenset(_PACKAGES)
 
 
@@ -265,13 +259,16 @@ def _files_of_loaded() -> set[str]:
 
 def source_modules(names: Iterable[str]) -> list[str]:
     """Those of the loaded modules that come neither with Python or Perago nor from an installed package."""
-    others = (name for name in sorted(names) if name.partition(".")[0] != "perago")
-    found = ((name, getattr(sys.modules.get(name), "__file__", None)) for name in others)
+    found = ((name, getattr(sys.modules.get(name), "__file__", None)) for name in sorted(names))
     return [name for name, file in found if isinstance(file, str) and not _is_installed(file)][:MAX_MODULES]
 
 
 def _is_installed(file: str) -> bool:
-    return not _OF_PACKAGES.isdisjoint(Path(file).parts) or file in _standard_library()
+    return not _OF_PACKAGES.isdisjoint(Path(file).parts) or file in _standard_library() or file in _PERAGO
+
+
+_PERAGO = Places([str(Path(__file__).parents[2])])
+"""Wherever it is. Some of it goes by other names, such as `__mp_main__`."""
 
 
 @functools.cache

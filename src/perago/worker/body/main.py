@@ -173,7 +173,7 @@ def run_body(
     redaction.learn(redaction.secrets_of_environment(os.environ))
     outbox = Outbox(channel)
     outcome: Result | Failure
-    start, watch, loaded = None, Watch(), frozenset(sys.modules)
+    start, watch, loaded, has_key = None, Watch(), frozenset(sys.modules), False
     try:
         order = Load.model_validate(read_message(channel))
         start = Start.model_validate(read_message(channel))
@@ -187,6 +187,7 @@ def run_body(
         loaded = frozenset(sys.modules)
         watch.opened.clear()  # what modules read while they are imported is no part of a key
         task = tasks[start.task_name]
+        has_key = task.cache is not None and not task.cache.is_trusted
         with explained(task, (*watch.withheld, *withhold(task.environment))):
             outcome = Result(result=dict(_invoke(start, task, outbox, cancelled)))
     except BaseException as exc:  # whatever ends a body is its failure
@@ -195,13 +196,16 @@ def run_body(
         outcome = failure_of(exc, "the body's process received SIGTERM")
         if start is not None and start.confinement is not None and start.confinement.mode == "enforce":
             with suppress(Exception):  # an explanation is no reason to lose the outcome
-                outcome = outcome.model_copy(update={"reason": outcome.reason + mask_text(watch.explain(exc))})
+                outcome = outcome.model_copy(
+                    update={"reason": outcome.reason + mask_text(watch.explain(exc, has_key=has_key))}
+                )
     if os.getpid() != owner:
         return
     if start is not None and start.confinement is not None:
-        reached = [clean_text(mask_text(str(one))) for one in watch.reached]
+        watch.tells_late = True  # what its threads do after this, and what it has registered with atexit
+        reached = [clean_text(mask_text(str(one))) for one in list(watch.reached)]
         modules = source_modules(sys.modules.keys() - loaded)
-        opened = [clean_text(mask_text(path)) for path in watch.opened]
+        opened = [clean_text(mask_text(path)) for path in list(watch.opened)]
         if reached or modules or opened:
             outbox.send(Outside(reached=reached, more=watch.more, modules=modules, opened=opened))
     outbox.flush_progress()

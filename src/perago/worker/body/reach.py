@@ -9,6 +9,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 MAX_NOTED = 100
@@ -16,6 +18,11 @@ MAX_NOTED = 100
 
 MAX_OPENED = 1_000
 """Files and directories of modules of one body that are named. Beyond that, one more says so."""
+
+MAX_NOTES_BYTES = 2**20
+"""Of what a body's children, and the body after its result, have reached for."""
+
+_NOTES = "reached"
 
 
 @dataclass(frozen=True)
@@ -46,14 +53,16 @@ class Watch:
         passed_over: what is not noted, because Python itself looks there for modules.
         tcp: whether connections are part of it.
         follows: follow symbolic links in paths. The kernel does, where it refuses.
-        sources: modules and packages that are laid out, though a key of a cache may lack them.
-        links: a directory with links to them.
+        sources: real paths of modules and packages that are laid out, though a key of a cache may lack them.
+        notes: a private directory for a file of what is noted in forks of this process, and what is noted here once
+            `tells_late` is set; see `noted_late`.
 
     Attributes:
         withheld: variables that were taken out of the environment.
         reached: bounded by `MAX_NOTED`; more: how many more there were.
         opened: real paths of files of `sources` that were opened, and of directories that were listed; bounded by
             `MAX_OPENED`.
+        tells_late: everything before has been told.
     """
 
     def __init__(
@@ -65,18 +74,20 @@ class Watch:
         tcp: bool = True,
         follows: bool = False,
         sources: Places | None = None,
-        links: str = "",
+        notes: str = "",
     ) -> None:
         self.withheld: tuple[str, ...] = ()
         self.reached: dict[Reach, None] = {}
         self.more = 0
         self.opened: dict[str, None] = {}
+        self.tells_late = False
         self._readable, self._writable = readable or Places(), writable or Places()
         self._passed_over = frozenset(passed_over)
         self._tcp = tcp
         self._follows = follows
         self._sources = sources or Places()
-        self._named = self._sources.with_([links] if links else [])
+        self._notes = notes
+        self._owner = os.getpid()
         self._own = threading.local()
         self._events: Mapping[str, Callable[..., None]] = {
             "open": self._opened,
@@ -107,8 +118,12 @@ class Watch:
         finally:
             self._own.is_looking = False
 
-    def explain(self, error: BaseException) -> str:
-        """What was refused before an error, with what allows it; empty if nothing was."""
+    def explain(self, error: BaseException, *, has_key: bool = False) -> str:
+        """What was refused before an error, with what allows it; empty if nothing was.
+
+        Args:
+            has_key: the task has a cache, whose key has to have all that it reads.
+        """
         noted = (reach for reach in self.reached if not _is_held_by_another(reach.what))
         found = dict.fromkeys([*self._of_error(error), *noted])
         if not found:
@@ -119,7 +134,14 @@ class Watch:
         what = f"a connection to {', '.join(addresses)}" if addresses else "this"
         if not any(isinstance(one, PermissionError) for one in _chain(error)):  # a program, which says why itself
             what = f"{what} before" if addresses else "something before"
-        return f". The sandbox refused {what}{more}. If the task needs it, declare @task(..., {options_for(shown)})"
+        options = options_for(shown)
+        allowed = f"declare @task(..., {options})"
+        if has_key:
+            files = [reach.what for reach in shown if reach.option == "reads" and os.path.isfile(reach.what)]  # noqa: PTH113
+            allowed = f'declare @task(..., {options}, cache="trusted")'
+            if len(files) == len(shown):
+                allowed = f"name it for the key, by @task(..., depends={json.dumps(files, ensure_ascii=False)})"
+        return f". The sandbox refused {what}{more}. If the task needs it, {allowed}"
 
     def _of_error(self, error: BaseException) -> Iterator[Reach]:
         for one in _chain(error):
@@ -161,8 +183,8 @@ class Watch:
             found = os.path.realpath(found)
         if found in self._passed_over:
             return
-        if not is_written and found in self._named:
-            self._note_opened(os.path.realpath(found))
+        if not is_written and self._sources:
+            self._note_opened(found if self._follows else _followed(found))
         if found in (self._writable if is_written else self._readable) and not _is_held_by_another(found):
             return
         if "/__pycache__" in found:  # Python's own business
@@ -175,16 +197,73 @@ class Watch:
             self._note(Reach("network", f"{address[0]}:{address[1]}"))
 
     def _note_opened(self, path: str) -> None:
-        if path in self._sources and "/__pycache__" not in path:
-            self.opened.setdefault(path if len(self.opened) < MAX_OPENED else f"more than {MAX_OPENED:,} files")
+        if path not in self._sources:
+            return
+        path = _source_of(path) if len(self.opened) < MAX_OPENED else _MORE_FILES
+        if path not in self.opened:
+            self.opened[path] = None
+            self._tell_late({"opened": path})
 
     def _note(self, reach: Reach) -> None:
         if reach in self.reached:
             return
         if len(self.reached) < MAX_NOTED:
             self.reached[reach] = None
+            self._tell_late({"reached": str(reach)})
         else:
             self.more += 1
+
+    def _tell_late(self, note: Mapping[str, str]) -> None:
+        if self._notes and (self.tells_late or os.getpid() != self._owner):
+            with Path(self._notes, _NOTES).open("ab", buffering=0) as file:
+                file.write(json.dumps(note).encode() + b"\n")
+
+
+_MORE_FILES = f"more than {MAX_OPENED:,} files"
+
+
+def noted_late(directory: str) -> tuple[list[str], list[str]]:
+    """What a body's forks have reached for, and the body after it was told, in words; and which files of modules they
+    have opened. Read it when all of them have ended.
+
+    Args:
+        directory: the `notes` of their `Watch`.
+    """
+    reached, opened = list[str](), list[str]()
+    try:
+        with Path(directory, _NOTES).open("rb") as file:
+            text = file.read(MAX_NOTES_BYTES + 1)
+    except FileNotFoundError:
+        return reached, opened
+    if len(text) > MAX_NOTES_BYTES:
+        opened.append(_MORE_FILES)
+    for line in text[:MAX_NOTES_BYTES].splitlines():
+        try:
+            note = json.loads(line)
+            opened += [note["opened"]] if "opened" in note else []
+            reached += [note["reached"]] if "reached" in note else []
+        except (ValueError, TypeError, KeyError):  # what is not a note came from the body
+            opened.append(_MORE_FILES)
+    return list(dict.fromkeys(reached))[:MAX_NOTED], list(dict.fromkeys(opened))
+
+
+def _followed(path: str) -> str:
+    """The real path. Directories are looked up once."""
+    directory, name = os.path.split(path)
+    within = os.path.realpath(directory) if directory.startswith("/proc") else _real_directory(directory)
+    real = os.path.join(within, name)  # noqa: PTH118
+    return os.path.realpath(real) if os.path.islink(real) else real  # noqa: PTH114
+
+
+@lru_cache(maxsize=1024)
+def _real_directory(path: str) -> str:
+    return os.path.realpath(path)
+
+
+def _source_of(path: str) -> str:
+    """The module whose bytecode a file holds, or the file itself."""
+    directory, _, name = path.rpartition("/__pycache__/")
+    return f"{directory}/{name.partition('.')[0]}.py" if directory and name.endswith(".pyc") else path
 
 
 _HELD = re.compile(
@@ -230,6 +309,9 @@ class Places:
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
         self._paths = frozenset(path.rstrip("/") for path in paths)
+
+    def __bool__(self) -> bool:
+        return bool(self._paths)
 
     def with_(self, paths: Iterable[str]) -> Places:
         """These and others."""

@@ -28,8 +28,10 @@ from perago.errors import (
 )
 from perago.tasks.context import LOGGER_ROOT
 from perago.values.json_text import JsonObject
+from perago.values.redaction import mask_text
 from perago.values.sandbox import SandboxMode, SandboxRecord
 from perago.worker.body.printed import Printed
+from perago.worker.body.reach import noted_late
 from perago.worker.body.sandbox import confinement_of
 from perago.worker.process.child import GONE_SECONDS, ChildProcess, Offspring
 from perago.worker.process.messages import (
@@ -46,6 +48,7 @@ from perago.worker.process.messages import (
     Progress,
     Result,
     Start,
+    clean_text,
     encode,
 )
 from perago.worker.process.outbox import is_received
@@ -205,6 +208,13 @@ class BodyProcess:
 
     def _tell_sandbox(self, call: BodyCall, confinement: Confinement, outside: Outside) -> None:
         """Log what the body reached for besides, and hand it on."""
+        reached, opened = (list(map(clean_text, map(mask_text, noted))) for noted in noted_late(confinement.private))
+        outside = outside.model_copy(
+            update={
+                "reached": [*dict.fromkeys((*outside.reached, *reached))],
+                "opened": [*dict.fromkeys((*outside.opened, *opened))],
+            }
+        )
         if outside.reached:
             more = f", and {outside.more} more" if outside.more else ""
             text = f"the body reached for what was not laid out for it: {', '.join(outside.reached)}{more}"

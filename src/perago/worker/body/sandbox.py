@@ -121,8 +121,14 @@ def confinement_of(call: BodyCall, default: SandboxMode, stack: ExitStack) -> Co
         short=short_path_to(os.path.realpath(private), stack),
         workspace=None if call.workspace is None else os.path.realpath(call.workspace),
         read_only=task.workspace is not None and task.workspace.read_only,
-        reads=spec.reads,
+        reads=(*spec.reads, *_files_in_key(task)),
         writes=spec.writes,
         network=spec.network,
         environment=task.environment,
     )
+
+
+def _files_in_key(task: TaskDefinition) -> tuple[str, ...]:
+    """Files of the host that the task has named for the key of its cache, as far as they are there."""
+    named = () if task.cache is None else task.cache.depends
+    return tuple(path for path in named if path.startswith("/") and os.path.lexists(path))
