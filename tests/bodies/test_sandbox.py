@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from perago.worker.body.confinement import handed_over, nvidia_devices, take_over
+from perago.worker.body.reach import MAX_NOTES_BYTES, noted_late
 from perago.worker.body.sandbox import lacks_for
 from perago.worker.process import landlock
 from perago.worker.process.capabilities import Capability
@@ -105,6 +107,17 @@ def test_each_process_takes_over_all_that_was_handed_over():
     allowed = (("/etc/hosts", READ), ("/dev/shm", ALL), (os.fsdecode(b"/etc/n\xf6"), READ))
     with handed_over(allowed) as handle:
         assert [take_over(os.dup(handle)) for _ in range(2)] == [allowed, allowed]
+
+
+def test_notes_of_forks_are_bounded_and_what_is_no_note_proves_nothing(tmp_path):
+    assert noted_late(str(tmp_path)) == ([], [])
+    notes = [{"opened": "/a.py"}, {"reached": "read /b"}, {"opened": "/a.py"}]
+    text = "".join(json.dumps(note) + "\n" for note in notes)
+    (tmp_path / "reached").write_text(text)
+    assert noted_late(str(tmp_path)) == (["read /b"], ["/a.py"])
+    for more in ("no note\n", "[]\n", text * (MAX_NOTES_BYTES // len(text) + 1)):
+        (tmp_path / "reached").write_text(text + more)
+        assert noted_late(str(tmp_path)) == (["read /b"], ["/a.py", "more than 1,000 files"])
 
 
 def test_what_the_host_has_is_looked_for_once_for_all_bodies(confined):
