@@ -53,10 +53,11 @@ def test_what_was_taken_of_an_adopted_result_is_distrusted_with_it(results):
 def test_the_reason_for_not_using_a_result_may_lie_in_the_commit_that_it_comes_from(results):
     taken = entry("taken", MADE.id, seconds=120, stamp=stamp("key", cached_from=MADE.id))
     said = entry("said", taken.id, seconds=180, stamp=stamp(None, completes=MADE.id, distrusts=MADE.id))
-    results.with_key(Store(MADE, taken, said), "data", "key")
+    other = entry("other", said.id, seconds=240, stamp=stamp("key"))
+    results.with_key(Store(MADE, taken, said, other), "data", "key")
     for commit in (MADE, taken):
         assert results.standing("data", commit.id) == "its result is not used: it is distrusted"
-    assert results.standing("data", said.id) == "its result is not used"
+    assert results.standing("data", other.id) == "its result is not used"
 
 
 def compute(results, key="key"):
