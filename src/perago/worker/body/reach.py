@@ -238,13 +238,21 @@ def noted_late(directory: str) -> tuple[list[str], list[str]]:
     if len(text) > MAX_NOTES_BYTES:
         opened.append(_MORE_FILES)
     for line in text[:MAX_NOTES_BYTES].splitlines():
-        try:
-            note = json.loads(line)
-            opened += [note["opened"]] if "opened" in note else []
-            reached += [note["reached"]] if "reached" in note else []
-        except (ValueError, TypeError, KeyError):  # what is not a note came from the body
-            opened.append(_MORE_FILES)
+        match _json(line):
+            case {"opened": str(path)}:
+                opened.append(path)
+            case {"reached": str(what)}:
+                reached.append(what)
+            case _:  # the body wrote it
+                opened.append(_MORE_FILES)
     return list(dict.fromkeys(reached))[:MAX_NOTED], list(dict.fromkeys(opened))
+
+
+def _json(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def _followed(path: str) -> str:
