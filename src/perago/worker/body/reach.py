@@ -235,8 +235,6 @@ def noted_late(directory: str) -> tuple[list[str], list[str]]:
             text = file.read(MAX_NOTES_BYTES + 1)
     except FileNotFoundError:
         return reached, opened
-    if len(text) > MAX_NOTES_BYTES:
-        opened.append(_MORE_FILES)
     for line in text[:MAX_NOTES_BYTES].splitlines():
         match _json(line):
             case {"opened": str(path)}:
@@ -245,6 +243,8 @@ def noted_late(directory: str) -> tuple[list[str], list[str]]:
                 reached.append(what)
             case _:  # the body wrote it
                 opened.append(_MORE_FILES)
+    if len(text) > MAX_NOTES_BYTES:
+        opened.append(_MORE_FILES)
     return list(dict.fromkeys(reached))[:MAX_NOTED], list(dict.fromkeys(opened))
 
 
