@@ -211,7 +211,7 @@ FAULTS = {
 SCENES = {
     "before it is laid out": Scene("in_stay", 3),
     "while it takes files": Scene("in_keep", 60),
-    "while it reads and takes files": Scene("in_keep", 70, is_racy=True),
+    "while it reads and takes files": Scene("in_keep", 60, is_racy=True),
     "while it takes those of other patterns": Scene("in_keep", 60, include=("**",), commit=BEFORE, kept=3),
     "while it leaves files": Scene("in_leave", 25),
 }
