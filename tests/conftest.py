@@ -96,9 +96,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
         if folder not in QUICK_FOLDERS and item.get_closest_marker("quick") is None:
             item.add_marker("long")
-    others = [item for item in items if item.get_closest_marker("long") is not None and not _is_in_share(item.nodeid)]
-    config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if item not in frozenset(others)]
+    others = {item for item in items if item.get_closest_marker("long") is not None and not _is_in_share(item.nodeid)}
+    config.hook.pytest_deselected(items=list(others))
+    items[:] = [item for item in items if item not in others]
     items.sort(key=lambda item: (item.get_closest_marker("first") is None, item.get_closest_marker("last") is not None))
 
 
