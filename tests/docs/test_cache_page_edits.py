@@ -21,7 +21,6 @@ PAGE = PROJECT / "docs" / "cache.md"
 
 TASKS = """
 import atexit
-import multiprocessing
 import os
 import tempfile
 import threading
@@ -101,6 +100,8 @@ def open_indirectly(workspace: Path, params: Params) -> Counts:
             os._exit(0)
         os.wait()
     elif params.least == 4:
+        import multiprocessing
+
         with multiprocessing.get_context("fork").Pool(1) as pool:
             pool.apply(copy, (data, out))
     elif params.least == 5:
