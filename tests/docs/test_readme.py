@@ -75,6 +75,7 @@ def prose(page):
             yield number, line
 
 
+@pytest.mark.quick
 def test_prose_is_wrapped_at_one_width():
     pages = [*(PROJECT / page for page in OUTSIDE), *(PROJECT / "docs").rglob("*.md")]
     long = [
@@ -83,6 +84,7 @@ def test_prose_is_wrapped_at_one_width():
     assert long == []
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("page", OUTSIDE)
 def test_the_links_of_pages_outside_the_site_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (PROJECT / page).read_text(encoding="utf-8"))

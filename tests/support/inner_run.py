@@ -20,6 +20,7 @@ def run_tests(directory: Path, code: str, *options: str, **variables: str) -> su
     environment = {
         **os.environ,
         "CI": "",
+        "PERAGO_TEST_SHARE": "1/1",
         "PYTHONPATH": os.pathsep.join([str(TESTS.parent), *sys.path]),
         **variables,
     }

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -131,20 +133,29 @@ def start(conductor_server: Any, tmp_path: Path, flow: TaskFlow) -> Iterator[Cal
 @pytest.fixture(autouse=True)
 def nothing_stays() -> Iterator[None]:
     """After each test: no process, no descriptor and no thread more than before."""
-    before = _belongings()
+    of_others = {child.pid for child in psutil.Process().children(recursive=True)}
+    before = _belongings(of_others)
     yield
-    wait_for(lambda: _is_no_more_than(before), lambda: f"left behind: {before} -> {_belongings()}")
+    wait_for(
+        lambda: all(map(operator.le, _belongings(of_others), before)),
+        lambda: f"left behind: {before} -> {_belongings(of_others)}",
+    )
 
 
-def _is_no_more_than(before: tuple[list[int], int, int]) -> bool:
-    """Whether there is nothing more than before; what an earlier test left may have ended since."""
-    processes, descriptors, threads = _belongings()
-    return set(processes) <= set(before[0]) and descriptors <= before[1] and threads <= before[2]
+def _belongings(of_others: set[int]) -> tuple[set[int], int, int]:
+    """The processes below this one, and the numbers of its descriptors and threads.
 
-
-def _belongings() -> tuple[list[int], int, int]:
+    Processes of others and all below them are not counted: a server of the tests may begin one at any time.
+    """
     me = psutil.Process()
-    return sorted(child.pid for child in me.children(recursive=True)), me.num_fds(), me.num_threads()
+    processes, below = set(), me.children()
+    while below:
+        child = below.pop()
+        if child.pid not in of_others:
+            processes.add(child.pid)
+            with suppress(psutil.NoSuchProcess):
+                below += child.children()
+    return processes, me.num_fds(), me.num_threads()
 
 
 def process_is_alive(pid: int) -> bool:
