@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         TaskTerminalError,
         WorkflowDefinitionError,
     )
-    from perago.running.history import CommitSummary
+    from perago.running.history import CommitSummary, TaskCommit
     from perago.running.python import CompletedRun, run
     from perago.running.reading import list_files, log, read_file, runs
     from perago.settings import ConductorConfig, LakeFSConfig, RuntimeConfig, load_runtime_config
@@ -87,7 +87,7 @@ _HOMES = {
         "TaskTerminalError",
         "WorkflowDefinitionError",
     ),
-    "running.history": ("CommitSummary",),
+    "running.history": ("CommitSummary", "TaskCommit"),
     "running.python": ("CompletedRun", "run"),
     "running.reading": ("list_files", "log", "read_file", "runs"),
     "settings": ("ConductorConfig", "LakeFSConfig", "RuntimeConfig", "load_runtime_config"),
@@ -136,6 +136,7 @@ __all__ = [
     "StagedWorkspace",
     "StaleAttemptError",
     "TaskCancelledError",
+    "TaskCommit",
     "TaskContext",
     "TaskControls",
     "TaskDefinition",

@@ -6,8 +6,10 @@ import re
 
 import pytest
 
+from perago import log
 from perago.values.models import RUN_PREFIX, run_branch_time
 from servers.machine import slowness
+from ui_pages import opened, text_of
 
 WHOLE = ("run", "cli_transactional:whole", "--param")
 
@@ -60,6 +62,33 @@ def test_a_run_is_published_whole_and_one_that_failed_when_it_has_been_resumed(p
     ), entry
     newest, _, first = perago("runs", *on[:2], "--json").json
     assert (first["run_branch"], newest["run_branch"] in run_branches(project)) == (branch, True)
+
+
+def test_its_tasks_are_found_in_the_history_of_the_branch(project, perago, gate):
+    on = ("--repo", str(project.repo), "--branch", "main")
+    gate.write_text("go on")
+    for number in (1, 5):
+        assert perago(*WHOLE, f"number={number}", *on).code == 0
+    whole = perago("log", *on, "--task", "cli_whole", "--json").json
+    assert perago("log", *on, "--task", "cli.second", "--json").json == whole
+    assert perago("log", *on, "--task", "cli.between", "--json").json == []
+    newest, older = log(str(project.repo), "main", limit=2)
+    assert [commit["commit"] for commit in whole] == [newest.commit, older.commit]
+    assert [task.path for task in newest.tasks] == ["cli_first", "cli_second"]
+    assert (newest.params, newest.result, newest.workflow_params) == (None, None, {"number": 5})
+    with opened(str(project.repo)) as browser:
+        results = browser.get("/results.json", params={"task": "cli.second"}).json()
+        assert results["tasks"] == ["cli.first", "cli.second"]
+        assert [(point["y"], point["params"]) for point in results["points"]] == [
+            (7, {"number": 6}),
+            (3, {"number": 2}),
+        ]
+        for page in (browser.get("/branch").text, browser.get(f"/commit/{newest.commit}").text):
+            assert all(f"/commit/{task.commit}" in page for task in newest.tasks)
+            assert "perago_end" not in text_of(page)
+    report = project.path / "report.html"
+    assert perago("report", older.run_id, *on[:2], "-o", str(report)).code == 0
+    assert all(task.commit in report.read_text() for task in older.tasks)
 
 
 def test_the_time_of_a_run_s_commit_is_that_of_the_run_and_its_params_are_the_workflow_s(project, perago, gate):

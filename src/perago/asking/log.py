@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -29,7 +29,8 @@ class Wanted:
     Attributes:
         paths: patterns, as for a workspace; one of them matches a path that the commit changed. A directory stands for
             all below it.
-        task: name of the task; or of the workflow, if a transactional run was published as a whole.
+        task: name of the task; or of the workflow, if a transactional run was published as a whole. Such a commit is
+            also one of each task of the run.
         run: id of the run or instance, or the beginning of one.
         author: part of the author's name, in any case.
         since, until: the range of its time.
@@ -83,7 +84,14 @@ def judged(past: Past, start: str, wanted: Wanted) -> Iterator[tuple[CommitEntry
     for entry, step in candidates:
         if wanted.is_before(entry.time):
             return
-        yield entry, wanted.has(entry) and (step is None or _touches(past, step, selection, prefix))
+        yield entry, _has(past, wanted, entry) and (step is None or _touches(past, step, selection, prefix))
+
+
+def _has(past: Past, wanted: Wanted, entry: CommitEntry) -> bool:
+    """Whether a commit has what is wanted but the paths; itself, or by a task whose run it publishes as a whole."""
+    if wanted.has(entry) or wanted.task is None or not replace(wanted, task=None).has(entry):
+        return wanted.has(entry)
+    return any(wanted.task == made.stamp.task for made in past.by_tasks(entry) if made.stamp is not None)
 
 
 def _only_file(past: Past, commit_id: str, patterns: Sequence[str]) -> str:

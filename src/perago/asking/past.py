@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,15 @@ from perago.index.standing import Standing
 from perago.index.tables import CommitChanges
 from perago.ports import CommitEntry, Repository, ReusableStore
 from perago.running.cache import results_of
+from perago.running.history import published_run
 from perago.running.repos.address import head_of
 from perago.stores.provider import RepositoryAddress
 
 _CHUNKS = (20, 100, 500)
 """Commits that are read at once: few at first, for most questions end soon. The last number is used again."""
+
+MAX_WITHIN = 1_000
+"""Commits of a transactional run that are looked at, the newest ones."""
 
 _FIRST_IN_TIME = 4
 """Commits whose changes are read at first if there is a limit of time; then twice as many each time, as far as there is
@@ -114,6 +119,22 @@ class Past:
                 return
             at = next(iter(entries[-1].parents), None)
 
+    def by_tasks(self, entry: CommitEntry) -> Iterator[CommitEntry]:
+        """The commits of tasks that a commit stands for: itself, or, if it publishes a transactional run as a whole,
+        what the tasks of the run published, newest first, those of a run within it last. None for a person's commit."""
+        met, waiting = set[str](), deque([entry])
+        while waiting:
+            at = waiting.popleft()
+            whole = None if at.stamp is None else published_run(at.stamp)
+            if whole is not None:
+                publications = (made for made in self.line(whole.ref) if not _is_seal(made))
+                for made in islice(publications, min(max(whole.commits, 0), MAX_WITHIN)):
+                    if made.id not in met:
+                        met.add(made.id)
+                        waiting.append(made)
+            elif at.stamp is not None and not at.stamp.is_by_command:
+                yield at
+
     def line_to(self, start: str, end: str, *, nearest: int | None = None) -> list[CommitEntry]:
         """The commits of the line from `start` to `end`, newest first; empty if it does not lead there.
 
@@ -179,6 +200,10 @@ class Past:
             return step.changes
         [found] = self._store.changes_of(self.address.name, [step.entry], prefix)
         return CommitChanges.of(found)
+
+
+def _is_seal(entry: CommitEntry) -> bool:
+    return entry.stamp is not None and entry.stamp.completes is not None
 
 
 @contextmanager

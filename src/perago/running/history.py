@@ -22,6 +22,19 @@ DEFAULT_LISTED = 20
 """Commits or runs that are listed unless another number is given."""
 
 
+@dataclass(frozen=True)
+class TaskCommit:
+    """What a task of a transactional run published.
+
+    Attributes:
+        path: the task within its run, such as `train/fit`.
+        commit: full id.
+    """
+
+    path: str
+    commit: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommitSummary:
     """A commit of a branch, as `perago.log` lists it. Fields of a task are None if no attempt made the commit.
@@ -38,7 +51,8 @@ class CommitSummary:
         path: the task within its run, such as `train/fit`.
         tries: number of the try, from 1.
         input_ref: full id of the commit that the attempt started from.
-        params, result: JSON objects with secrets masked; None also if they were too large to keep (16 KiB).
+        params, result: JSON objects with secrets masked; None also if they were too large to keep (16 KiB), and of a
+            transactional run as a whole.
         completes: the commit that a seal's task completed with.
         replaced: ids of commits of abandoned tries, whose changes this publication leaves out.
         duration: seconds from the start of the attempt.
@@ -46,6 +60,8 @@ class CommitSummary:
         workflow_params: params of the outermost workflow, as `params`; None also if they are unknown.
         sandbox: mode of the body's sandbox; None if it had none.
         cached_from: full id of the commit whose result and outputs were taken in place of a body's; None if a body ran.
+        tasks: of a transactional run that is published as a whole, what its tasks published, oldest first, the newest
+            50 of them; None of another commit.
         code_commit: full id of the git commit of the task's code; code_dirty: whether the code differed from it. None
             if the code was in no git repository.
     """
@@ -75,6 +91,7 @@ class CommitSummary:
     code_dirty: bool | None = None
     sandbox: str | None = None
     cached_from: str | None = None
+    tasks: tuple[TaskCommit, ...] | None = None
 
     @classmethod
     def of(cls, entry: LogEntry) -> Self:
@@ -101,8 +118,9 @@ def _of_stamp(stamp: Stamp) -> dict[str, Any]:
         "path": path,
         "tries": stamp.retry_count + 1,
         "input_ref": stamp.input_ref,
-        "params": stamp.params,
-        "result": stamp.result,
+        "params": stamp.params if run is None else None,
+        "result": stamp.result if run is None else None,
+        "tasks": None if run is None else tuple(TaskCommit(task.task, task.ref) for task in run.tasks),
         "completes": stamp.completes,
         "replaced": stamp.abandoned,
         "duration": stamp.duration_ms / 1000,

@@ -167,7 +167,8 @@ def _commits_of(source: Source, run_id: str | None) -> tuple[list[str], int]:
     with source.past() as past:
         newest = past.newest_of_run(run_id)
         line = () if newest is None else islice(past.line(newest.id), MAX_LOOKED_AT)
-        found = [entry.id for entry in line if _is_publication_of(entry, run_id)]
+        published = [entry for entry in line if _is_publication_of(entry, run_id)]
+        found = list(dict.fromkeys(one.id for entry in published for one in (entry, *past.by_tasks(entry))))
     return found[:MAX_COMMITS][::-1], max(len(found) - MAX_COMMITS, 0)
 
 

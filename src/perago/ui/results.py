@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from perago.asking.log import Wanted
 from perago.asking.past import Past
 from perago.asking.series import series_of
 from perago.ports import CommitEntry
@@ -99,16 +98,18 @@ def results_page(source: Source, question: ResultsQuestion) -> ResultsPage:
 
 
 def publications(past: Past, start: str, task: str) -> tuple[list[CommitEntry], set[str]]:
-    """The newest publications of a task, and the tasks that were met on the way."""
-    wanted, found, tasks = Wanted(task=task), list[CommitEntry](), set[str]()
+    """The newest publications of a task, also within runs that were published as a whole, and the tasks that were met
+    on the way."""
+    found, tasks = list[CommitEntry](), set[str]()
     for looked_at, entry in enumerate(past.line(start)):
-        if looked_at == MAX_LOOKED_AT or len(found) == MAX_POINTS or (not task and looked_at == MAX_POINTS):
+        if looked_at == MAX_LOOKED_AT or len(found) >= MAX_POINTS or (not task and looked_at == MAX_POINTS):
             break
-        if entry.stamp is not None and entry.stamp.result and not entry.stamp.is_by_command:
-            tasks.add(entry.stamp.task)
-            if task and wanted.has(entry):
-                found.append(entry)
-    return found, tasks
+        for made in past.by_tasks(entry):
+            if made.stamp is not None and made.stamp.result:
+                tasks.add(made.stamp.task)
+                if made.stamp.task == task:
+                    found.append(made)
+    return found[:MAX_POINTS], tasks
 
 
 def plot(question: ResultsQuestion, tasks: Sequence[str], entries: Sequence[CommitEntry]) -> ResultsPage:

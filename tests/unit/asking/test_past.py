@@ -60,3 +60,39 @@ def test_a_lineage_that_there_is_no_time_for_is_cut(made, index):
     for found in (nearest_sources(past, middle, commits=500), nearest_results(past, middle.id, commits=500)):
         assert len(found.links) == 1
         assert not found.is_cut
+
+
+def whole(repository, run, commits, branch="main", **fields):
+    """Publish the branch of a run as a whole, with the number of commits that its result tells."""
+    result = {"workflow": "w", "branch": run, "ref": repository.heads[run], "commits": commits, "tasks": []}
+    stamped = stamp(task="perago.end", result=result, **fields)
+    return repository.commit(branch, repository.tree(run), repository.heads[run], stamp=stamped)
+
+
+def test_a_whole_run_stands_for_what_its_tasks_published(index):
+    repository = MadeRepository()
+    repository.commit("main", {})
+    before = repository.commit("main", {"a": 0}, stamp=stamp(task="before"))
+    repository.heads["run"] = before.id
+    one = repository.commit("run", {"a": 1}, stamp=stamp(task="one"))
+    repository.heads["inner"] = repository.heads["run"]
+    two = repository.commit("inner", {"a": 2}, stamp=stamp(task="two"))
+    within = whole(repository, "inner", 1, "run")
+    repository.commit("run", {"a": 2}, stamp=stamp(task="two", completes=two.id))
+    three = repository.commit("run", {"a": 3}, stamp=stamp(task="three"))
+    published = whole(repository, "run", 3)
+    revert, person = repository.revert("main", published), repository.commit("main", {})
+    past = repository.past(index)
+    assert list(past.by_tasks(published)) == [three, one, two]
+    assert list(past.by_tasks(within)) == [two]
+    assert list(past.by_tasks(one)) == [one]
+    assert [*past.by_tasks(person), *past.by_tasks(revert)] == []
+
+
+def test_a_stamp_that_somebody_made_up_costs_little(index):
+    repository = MadeRepository()
+    repository.commit("main", {})
+    made = [repository.commit("main", {"a": 0}, stamp=stamp(task="one"))]
+    made += [whole(repository, "main", 10**30) for _ in range(60)]
+    assert list(repository.past(index).by_tasks(made[-1])) == made[:1]
+    assert list(repository.past(index).by_tasks(whole(repository, "main", -1))) == []

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 
+from perago.index.history import HistoryIndex
 from perago.ports import CommitEntry
 from perago.ui.results import HEIGHT, WIDTH, ResultsQuestion, numbers_of, plot, publications
 from perago.values.history import Stamp
+from tests.unit.asking.made_repository import MadeRepository
+from tests.unit.index.made_history import stamp
 from ui_pages import opened, repository, text_of
 
 AT = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -58,10 +60,16 @@ def test_what_is_plotted(asked, axes):
     assert (page.x, page.y) == axes
 
 
-def test_what_people_do_by_commands_is_no_result_of_a_task():
-    made = [publication(3), publication(2, reverts=("a" * 40,)), publication(1, distrusts="a" * 40)]
-    found, tasks = publications(SimpleNamespace(line=lambda _start: iter(made)), "head", "train")
-    assert ([entry.id for entry in found], tasks) == ([made[0].id], {"train"})
+def test_what_people_do_by_commands_is_no_result_of_a_task(tmp_path):
+    repository = MadeRepository()
+    repository.commit("main", {})
+    made = repository.commit("main", {"a": 1}, stamp=stamp(task="train"))
+    repository.revert("main", made)
+    repository.commit("main", {"a": 1}, stamp=stamp(task="perago.distrust", distrusts=made.id))
+    with HistoryIndex(tmp_path / "a.sqlite", tell=pytest.fail) as index:
+        past = repository.past(index)
+        found, tasks = publications(past, past.head("main"), "train")
+    assert ([entry.id for entry in found], tasks) == ([made.id], {"train"})
 
 
 def test_points_have_their_place():
