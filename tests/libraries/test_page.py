@@ -30,6 +30,17 @@ def test_an_image_is_in_a_report(tmp_path: Path) -> None:
     assert re.search(r'<img class="thumbnail" src="data:image/png;base64,iVBOR', html)
 
 
+def test_of_parquet_only_what_is_known_of_all_rows_is_told(tmp_path: Path) -> None:
+    table = pa.table({"n": range(1000), "name": [f"row {number}" for number in range(1000)]})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    found = preview_of("t.parquet", (tmp_path / "t.parquet").read_bytes())
+    assert (found.row_count, len(found.rows)) == (1000, 50)
+    assert [(column.name, column.is_number, column.most, column.distinct) for column in found.columns] == [
+        ("n", True, None, None),
+        ("name", False, None, None),
+    ]
+
+
 def test_parquet_is_compared_by_its_rows(tmp_path: Path) -> None:
     address = repository(tmp_path)
     with parse_address(address).open() as there:

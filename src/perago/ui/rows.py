@@ -8,11 +8,10 @@ from typing import Literal
 
 from perago.asking.tables import separator_of
 from perago.errors import PrefixNotFoundError
+from perago.ui.preview.content import IMAGES
 from perago.ui.preview.make import MAX_BYTES, RowsBetween, rows_between
 from perago.ui.source import Source
 from perago.values.names import show_name
-
-_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
 
 Side = Literal["rows", "images", "none"]
 
@@ -43,7 +42,7 @@ def kind_of(path: str) -> Side:
     """How a file is compared, by its name."""
     if separator_of(path) is not None or path.lower().endswith(".parquet"):
         return "rows"
-    return "images" if path.lower().endswith(_IMAGES) else "none"
+    return "images" if path.lower().endswith(IMAGES) else "none"
 
 
 def rows_page(source: Source, before: str, after: str, path: str, key: str) -> RowsPage:

@@ -130,7 +130,7 @@ def child_says(monkeypatch, program):
         '{"kind": "text", "more": 1}',
         json.dumps({"kind": "text", "lines": ["x" * (MAX_LINE + 1)]}),
         json.dumps({"kind": "text", "lines": ["x"] * (MAX_LINES + 1)}),
-        '{"kind": "table", "columns": [{"name": "a", "type": "b", "empty": 1, "distinct": 1, "histogram": [1e999]}]}',
+        '{"kind": "table", "columns": [{"name": "a", "type": "b", "is_number": true, "histogram": [1e999]}]}',
     ],
 )
 def test_what_a_child_says_is_believed_in_form_only(monkeypatch, said):

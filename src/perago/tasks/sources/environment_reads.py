@@ -1,22 +1,18 @@
-"""Which variable of the environment an expression in a source file reads."""
+"""Which variables of the environment an expression in a source file reads."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from enum import Enum, auto
 
 ENVIRONMENT = frozenset({"os.environ", "os.getenv", "os.environb", "os.getenvb", "os.path.expandvars"})
 
 
-class Reads(Enum):
-    """What else a use of the environment may be."""
-
-    NOTHING = auto()
+_NOTHING = frozenset[str]()
 
 
-def variable_of(node: ast.expr, used: str, parents: Mapping[ast.AST, ast.AST]) -> str | Reads | None:
-    """The variable that a use of the environment reads; None if any variable may be read.
+def variables_of(node: ast.expr, used: str, parents: Mapping[ast.AST, ast.AST]) -> frozenset[str] | None:
+    """The variable that a use of the environment reads, or none; None if any variable may be read.
 
     Args:
         node: the expression, such as `os.environ`.
@@ -36,34 +32,36 @@ def variable_of(node: ast.expr, used: str, parents: Mapping[ast.AST, ast.AST]) -
         case ast.Compare(left=left, ops=[ast.In() | ast.NotIn()]):
             return _constant(left)
         case ast.AugAssign(target=target) if target is node:
-            return Reads.NOTHING
+            return _NOTHING
     return None
 
 
-def _of_item(item: ast.Subscript, parents: Mapping[ast.AST, ast.AST]) -> str | Reads | None:
+def _of_item(item: ast.Subscript, parents: Mapping[ast.AST, ast.AST]) -> frozenset[str] | None:
     is_read = isinstance(item.ctx, ast.Load) or isinstance(parents[item], ast.AugAssign)
     if isinstance(item.ctx, ast.Store) and not is_read:
-        return Reads.NOTHING
+        return _NOTHING
     variable = _constant(item.slice)  # `del` fails for a variable that is not set: it reads whether it is
-    return Reads.NOTHING if variable is None and not is_read else variable
+    return _NOTHING if variable is None and not is_read else variable
 
 
-def _of_method(method: ast.Attribute, parents: Mapping[ast.AST, ast.AST]) -> str | Reads | None:
+def _of_method(method: ast.Attribute, parents: Mapping[ast.AST, ast.AST]) -> frozenset[str] | None:
     call = parents[method]
     if not isinstance(call, ast.Call) or call.func is not method:
         return None
     if method.attr in ("update", "clear"):
-        return Reads.NOTHING
+        return _NOTHING
     if method.attr not in ("get", "setdefault", "pop") or not call.args:
         return None
     variable = _constant(call.args[0])
     is_dropped = isinstance(parents[call], ast.Expr) and method.attr != "get"
-    return Reads.NOTHING if variable is None and is_dropped else variable
+    return _NOTHING if variable is None and is_dropped else variable
 
 
 def _calls(call: ast.Call, function: ast.expr) -> bool:
     return call.func is function and bool(call.args)
 
 
-def _constant(node: ast.expr) -> str | None:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+def _constant(node: ast.expr) -> frozenset[str] | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return frozenset({node.value})
+    return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from perago.tasks.sources.environment_reads import ENVIRONMENT, variable_of
+from perago.tasks.sources.environment_reads import ENVIRONMENT, variables_of
 from perago.tasks.sources.normal_form import digest_of
 from perago.tasks.sources.parsing import parse
 from perago.tasks.sources.untold import UntoldError
@@ -164,11 +164,11 @@ class _Reader:
             # Anything else is a module, which an import statement names, or this module's own name.
 
     def _read_environment(self, node: ast.expr, used: str) -> None:
-        read = variable_of(node, used, self._parents)
-        if isinstance(read, str):
-            self.variables.add(read)
-        elif read is None:
+        read = variables_of(node, used, self._parents)
+        if read is None:
             self.whole_environment.append(node.lineno)
+        else:
+            self.variables |= read
 
     def _bindings(self) -> dict[str, str]:
         """What the names of this file mean, of those that matter here: `environ` -> `os.environ`.

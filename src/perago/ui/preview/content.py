@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import io
 import json
@@ -26,15 +25,14 @@ MAX_SIDE = 480
 MAX_PIXELS = 64_000_000
 """Of an image that is decoded at all."""
 
-_TABLES = {".csv": ",", ".tsv": "\t"}
-_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
+IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
 _JSON = (".json", ".geojson", ".ipynb")
 
 
 def described(name: str, content: bytes) -> dict[str, Any]:
     """A content as JSON values: always a `kind`, and what that has."""
     suffix = name[name.rfind(".") :].lower() if "." in name else ""
-    if suffix in _IMAGES:
+    if suffix in IMAGES:
         return image(content) or {"kind": "binary"}
     if suffix == ".parquet":
         return parquet(content) or {"kind": "binary"}
@@ -44,7 +42,8 @@ def described(name: str, content: bytes) -> dict[str, Any]:
         return {"kind": "binary"}
     if "\0" in text:
         return {"kind": "binary"}
-    if suffix in _TABLES and (found := table(text, _TABLES[suffix])) is not None:
+    separator = separator_of(name)
+    if separator is not None and (found := table(content, separator)) is not None:
         return found
     if suffix in _JSON and (found := tree(text)) is not None:
         return found
@@ -61,24 +60,19 @@ def lines_of(text: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- tables
 
 
-def table(text: str, separator: str) -> dict[str, Any] | None:
+def table(content: bytes, separator: str) -> dict[str, Any] | None:
     """A table; None if it is none."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    try:
-        header = next(reader, None)
-        if not header or len(header) > 10_000:
-            return None
-        rows = list(reader)
-    except csv.Error:
+    found = table_of(content, separator)
+    if found is None or not found.columns:
         return None
-    names = header[:MAX_COLUMNS]
+    names, rows = found.columns[:MAX_COLUMNS], found.rows
     columns = [[row[at] if at < len(row) else "" for row in rows] for at in range(len(names))]
     return {
         "kind": "table",
         "columns": [column_of(name, values) for name, values in zip(names, columns, strict=True)],
         "rows": [[cell[:MAX_CELL] for cell in row[:MAX_COLUMNS]] for row in rows[:MAX_ROWS]],
         "row_count": len(rows),
-        "column_count": len(header),
+        "column_count": len(found.columns),
     }
 
 
@@ -88,6 +82,7 @@ def column_of(name: str, values: Sequence[str]) -> dict[str, Any]:
     numbers = _numbers(given)
     found: dict[str, Any] = {
         "name": name[:MAX_CELL],
+        "is_number": bool(numbers),
         "type": "text" if numbers is None else "whole number" if _are_whole(given) else "number",
         "empty": len(values) - len(given),
         "distinct": min(len(set(given)), MAX_DISTINCT),
@@ -137,13 +132,12 @@ def parquet(content: bytes) -> dict[str, Any] | None:
     batch = next(file.iter_batches(batch_size=MAX_ROWS, columns=names), None)
     values = [] if batch is None else [[_cell(value) for value in column.to_pylist()] for column in batch.columns]
     types = {field.name: str(field.type)[:MAX_CELL] for field in file.schema_arrow}
-    columns = [
-        column_of(name, cells) | {"type": types[name], "histogram": []}
-        for name, cells in zip(names, values, strict=False)
-    ]
     return {
         "kind": "table",
-        "columns": [{**column, "empty": None, "distinct": None} for column in columns],
+        "columns": [
+            {"name": name[:MAX_CELL], "type": types[name], "is_number": bool(_numbers(filter(None, cells)))}
+            for name, cells in zip(names, values, strict=False)
+        ],
         "rows": [list(row) for row in zip(*values, strict=True)],
         "row_count": file.metadata.num_rows,
         "column_count": file.metadata.num_columns,

@@ -47,13 +47,14 @@ class _Said(BaseModel):
 
 
 class Column(_Said):
-    """A column of a table; counts are None where they are not known."""
+    """A column of a table; of a Parquet file, of which few rows are read, without counts and figures."""
 
     name: _Cell
     type: _Cell
-    empty: int | None
-    distinct: int | None
-    histogram: Annotated[list[int], Field(max_length=BINS)]
+    is_number: bool
+    empty: int | None = None
+    distinct: int | None = None
+    histogram: Annotated[list[int], Field(max_length=BINS)] = []
     least: float | None = None
     most: float | None = None
     mean: float | None = None
