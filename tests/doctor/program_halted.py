@@ -1,8 +1,9 @@
 """`perago` that stops at a boundary of its phases, for good or for a while.
 
 usage: program_halted.py kill|wait BOUNDARY ARGUMENTS…
-BOUNDARY is `<phase>.<started, progress, completed or failed>`. There it says `halted` on stderr; then it kills itself,
-or waits for a line on stdin.
+BOUNDARY is `<phase>.<started, progress, completed or failed>`; of progress it is the one after the last file, because a
+slow machine tells of others before. There it says `halted` on stderr; then it kills itself, or waits for a line on
+stdin.
 """
 
 import os
@@ -20,7 +21,8 @@ def main() -> None:
     halted = []
 
     def halting(self: watch.RunObserver, event: Event, /) -> None:
-        if f"{event.phase}.{event.kind}" == wanted and not halted:
+        is_whole = event.kind != "progress" or event.attributes["files"] == event.attributes["total_files"]
+        if f"{event.phase}.{event.kind}" == wanted and is_whole and not halted:
             halted.append(event)
             os.write(2, b"halted\n")
             if how == "kill":
