@@ -124,7 +124,7 @@ class Box:
             a branch or a case; `workflow`, a workflow as one task.
         name: reference name of a task, map or workflow; what the value of a case is.
         status: of a task's newest try; of others, what follows from those within.
-        task: its newest try; None before the first, and for a box that is no task.
+        task: its newest try; None before the first, and for a box that is not a task.
         total, done, failed, running: of a map, how many tasks it has, and how many of them are.
         left_out: of a map, how many of its tasks that have begun are not among its parts; see `MAX_ITEMS`.
     """

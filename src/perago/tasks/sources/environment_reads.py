@@ -10,7 +10,7 @@ ENVIRONMENT = frozenset({"os.environ", "os.getenv", "os.environb", "os.getenvb",
 
 
 class Reads(Enum):
-    """What else a use of the environment may be."""
+    """A use that reads no variable."""
 
     NOTHING = auto()
 
