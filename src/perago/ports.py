@@ -587,8 +587,7 @@ class WorkerEngine(Engine, Protocol):
 class Phase(enum.StrEnum):
     """The phases of an attempt. `DECIDE` evaluates history and record, at the start and at the publish fence.
 
-    A new phase needs an entry in `PHASES`, a line in `running.progress.describe` if it is to be told, and one in
-    tests/support/nemesis/cells.py, docs/explanation/attempts.md and docs/testing.md.
+    "Where something new goes" in ARCHITECTURE.md says what a new phase needs.
     """
 
     POLL = "poll"  # comes before an attempt, so none emits it; the nemesis kills workers there
@@ -606,11 +605,16 @@ class Phase(enum.StrEnum):
     CLEAN = "clean"
 
 
+PhaseKind = Literal["get", "body", "put", "other"]
+"""What a phase is for: to lay out files, to run the body, to publish, or anything else."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhaseFacts:
     """What those that watch an attempt need to know of a phase.
 
     Attributes:
+        kind: how the page shows it.
         is_emitted: attempts emit its events.
         may_begin_cancelled: it begins even if the attempt was cancelled.
         is_interruptible: an observer may end it by an error, at its progress. Whoever runs a body ends that itself.
@@ -621,6 +625,7 @@ class PhaseFacts:
         is_best_effort: its failure fails nothing, and is a warning.
     """
 
+    kind: PhaseKind
     is_emitted: bool = True
     may_begin_cancelled: bool = False
     is_interruptible: bool = False
@@ -632,23 +637,30 @@ class PhaseFacts:
 
 
 PHASES: Mapping[Phase, PhaseFacts] = {
-    Phase.POLL: PhaseFacts(is_emitted=False, may_begin_cancelled=True),
-    Phase.PARSE: PhaseFacts(),
-    Phase.DECIDE: PhaseFacts(),
-    Phase.MATERIALIZE: PhaseFacts(is_interruptible=True, transfer="download"),
-    Phase.PRE_GUARDS: PhaseFacts(),
-    Phase.BODY: PhaseFacts(),
-    Phase.POST_GUARDS: PhaseFacts(),
-    Phase.DIFF: PhaseFacts(is_publishing=True),
+    Phase.POLL: PhaseFacts(kind="other", is_emitted=False, may_begin_cancelled=True),
+    Phase.PARSE: PhaseFacts(kind="other"),
+    Phase.DECIDE: PhaseFacts(kind="other"),
+    Phase.MATERIALIZE: PhaseFacts(kind="get", is_interruptible=True, transfer="download"),
+    Phase.PRE_GUARDS: PhaseFacts(kind="other"),
+    Phase.BODY: PhaseFacts(kind="body"),
+    Phase.POST_GUARDS: PhaseFacts(kind="other"),
+    Phase.DIFF: PhaseFacts(kind="put", is_publishing=True),
     Phase.STAGE: PhaseFacts(
-        is_interruptible=True, transfer="upload", is_publishing=True, may_leave_staged=True, may_lose_swap=True
+        kind="put",
+        is_interruptible=True,
+        transfer="upload",
+        is_publishing=True,
+        may_leave_staged=True,
+        may_lose_swap=True,
     ),
-    Phase.FENCE: PhaseFacts(is_publishing=True, may_leave_staged=True),
+    Phase.FENCE: PhaseFacts(kind="put", is_publishing=True, may_leave_staged=True),
     Phase.PUBLISH: PhaseFacts(  # what is published should be reported, too
-        may_begin_cancelled=True, is_publishing=True, may_leave_staged=True, may_lose_swap=True
+        kind="put", may_begin_cancelled=True, is_publishing=True, may_leave_staged=True, may_lose_swap=True
     ),
-    Phase.REPORT: PhaseFacts(may_begin_cancelled=True),
-    Phase.CLEAN: PhaseFacts(may_begin_cancelled=True, is_publishing=True, may_leave_staged=True, is_best_effort=True),
+    Phase.REPORT: PhaseFacts(kind="other", may_begin_cancelled=True),
+    Phase.CLEAN: PhaseFacts(
+        kind="other", may_begin_cancelled=True, is_publishing=True, may_leave_staged=True, is_best_effort=True
+    ),
 }
 
 

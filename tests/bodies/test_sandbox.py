@@ -132,7 +132,7 @@ def test_what_the_host_has_is_looked_for_once_for_all_bodies(confined):
         ("read_a_file", 'declare @task(..., reads=["{file}"])'),
         (
             "read_a_file_by_a_program",
-            'refused something before. If the task needs it, declare @task(..., reads=["{file}"])',
+            'refused an earlier access. If the task needs it, declare @task(..., reads=["{file}"])',
         ),
         ("connect", "declare @task(..., network=True)"),
         ("look_up_a_variable", 'declare @task(..., environment=["AWS_PLANTED"])'),

@@ -35,6 +35,12 @@ def test_a_phase_is_worth_one_line_or_none(shown, expected):
     assert describe(shown, {}) == expected
 
 
+@pytest.mark.parametrize("phase", Phase)
+def test_each_phase_has_a_line_or_is_known_to_have_none(phase):
+    line = describe(event(phase), {})
+    assert line is None or line.startswith(phase.value)
+
+
 def test_what_a_store_told_last_stands_in_the_line_of_its_phase():
     assert (
         describe(event(Phase.STAGE, staged="x"), {"files": 2, "bytes": 20}) == "stage: 2 files, 20 B in 2.0 s, 10 B/s"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import snapshots
+from conductor_stub import StubConductor
 from snapshots import SnapshotStore, offer
 
 GIVEN = '{"words": ["a", "b", "c"]}'
@@ -58,6 +59,24 @@ def test_what_only_other_stores_have_is_refused_in_its_own_words(perago, repo):
     said = perago("fence", "check", "--repo", repo)
     assert said.code == 2
     assert "snapshots have no publish fence" in said.err
+
+
+def test_a_worker_on_it_needs_nothing_of_the_configured_lakefs_server(project, repo, path, tmp_path):
+    everyones = tmp_path / "everyones"
+    everyones.mkdir()
+    everyones.chmod(0o777)
+    lakefs = {
+        "LAKECTL_SERVER_ENDPOINT_URL": "http://127.0.0.1:9",
+        "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": "key",
+        "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": "secret",
+        "PERAGO_CACHE_DIR": str(everyones / "cache"),
+    }
+    with StubConductor(500, {"message": "out of order"}) as conductor:
+        environment = {**lakefs, "CONDUCTOR_SERVER_URL": conductor.url, "PYTHONPATH": path}
+        said = project.run("start", "cli_workflow:put", "--repo", repo, env=environment)
+        without = project.run("start", "cli_workflow:put", env=environment)
+    assert "the Conductor server cannot be used" in said.err
+    assert "PERAGO_CACHE_DIR" in without.err
 
 
 def test_a_worker_serves_a_workflow_on_it(project, perago, repo, path, worker_of, conductor, monkeypatch):

@@ -1,6 +1,10 @@
 """A store that Perago does not bring passes the suite: one can be written against the ports alone."""
 
-from snapshots import SnapshotStore
+import pytest
+
+from perago.ports import Repository
+from perago.stores.provider import OpenedStore, RepositoryAddress, StoreProvider
+from snapshots import OpenedSnapshots, SnapshotAddress, SnapshotProvider, SnapshotStore
 from tests.contract import test_memory_store
 
 
@@ -12,3 +16,17 @@ class TestSnapshotStore(test_memory_store.TestMemoryStore):
 
     def files(self, store, ref):
         return {path: store.find_file(ref, path).read() for path in store.files(ref, "/")}
+
+
+@pytest.mark.parametrize(
+    ("given", "port"),
+    [
+        (SnapshotProvider, StoreProvider),
+        (SnapshotAddress, RepositoryAddress),
+        (OpenedSnapshots, OpenedStore),
+        (SnapshotStore, Repository),
+    ],
+)
+def test_it_has_everything_that_its_ports_ask_for(given, port):
+    asked = {name for name in dir(port) if not name.startswith("_")}
+    assert asked - set(dir(given)) == set()

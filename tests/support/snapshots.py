@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from perago.values.models import AttemptIdentity, Changes, TaskExecution, stagin
 from perago.values.names import FOR_IMPORT, check_object_name
 from perago.values.spec import WorkspaceSpec
 from perago.values.stamps import from_pairs, to_pairs
-from perago.values.stores import StoreSettings
+from perago.values.stores import DatasetSource, StoreSettings
 from perago.workspace.patterns import Selection
 
 KIND = "snapshots"
@@ -331,6 +332,10 @@ class SnapshotProvider:
 
     def may_have(self, settings, repository):
         return repository == Path(settings.values["path"]).name
+
+    def dataset_source(self, settings, repository):
+        place = f"file://{platform.node()}{settings.values['path']}"
+        return DatasetSource(f"{KIND}+{place}", place)
 
     @contextlib.contextmanager
     def probe(self, settings):

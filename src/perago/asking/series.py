@@ -11,7 +11,7 @@ _LARGE = 1e300
 
 
 def series_of(stamp: Stamp) -> dict[str, list[tuple[float, float]]]:
-    """Step and value of each point of each series, by its name. Leaves out what is no point: anyone writes a stamp."""
+    """Step and value of each point of each series, by its name. Skips malformed points: anyone can write a stamp."""
     found = {name: _points(values) for name, values in (stamp.series or {}).items()}
     return {name: points for name, points in found.items() if points}
 

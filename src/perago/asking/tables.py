@@ -67,18 +67,18 @@ class ComparedRows:
 
 
 def separator_of(path: str) -> str | None:
-    """The separator of a table by the name of its file; None if it is no text with separators."""
+    """The separator of a table by the name of its file; None if it is not such a text."""
     return _SEPARATORS.get(path[path.rfind(".") :].lower())
 
 
 def differing_rows(before: bytes, after: bytes, separator: str, key: str | None) -> RowDifference | None:
-    """In what two states of a table differ; None if one of them is no text with a header."""
+    """In what two states of a table differ; None if one of them is not a text with a header."""
     old, new = table_of(before, separator), table_of(after, separator)
     return None if old is None or new is None else compared_rows(old, new, key, limit=0).counts
 
 
 def table_of(content: bytes, separator: str) -> Table | None:
-    """A table of a text; None if it is no text with a header."""
+    """A table of a text; None if it has no header."""
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=separator))
     except (UnicodeDecodeError, csv.Error):

@@ -42,7 +42,7 @@ def cache_key(
     Args:
         spec: filled with the values of params.
         inputs: what the body finds, by path.
-        environment: of this process, for the variables that the task or its code names.
+        environment: has the variables that the task names. Those that its code reads are of this process.
 
     Returns:
         Untold if a part cannot be told. A smaller key would give results that depend on something else.

@@ -215,7 +215,7 @@ def _configured(arguments: StartArguments) -> tuple[RuntimeConfig, list[str]]:
         raise
     if arguments.execution_mode is not None:
         config = config.model_copy(update={"execution_mode": arguments.execution_mode})
-    store = configured_store(config)
+    store = configured_store(config) if arguments.repo is None else None  # `_store_at` prepares that of --repo
     if store is not None:
         provider_of(store.kind).prepare(store, SettingsHost(config))
     return config, warnings

@@ -1,7 +1,7 @@
 """HTTP for adapters: total deadlines, safe retries, and faults without secrets, over two established clients.
 
 `sync` makes calls in the caller's thread (urllib3, for Conductor), `session` on an event loop (aiohttp, for lakeFS).
-Both are imported late. The modules here may import `perago.errors`, `perago.values.redaction` and each other.
+Both are imported late. The modules here may import values, errors and each other.
 """
 
 from importlib.util import find_spec

@@ -26,8 +26,7 @@ def add_new(connection: Connection, commits_since: CommitsSince) -> int:
     Usually there are none. This is checked before the transaction begins, so that it waits for nobody. Otherwise the
     transaction waits for other writers, and from then on the commits that they added are known.
 
-    If the repository has none of the known commits, another one has taken the place of that which they are of. They
-    are removed.
+    If the repository has none of the known commits, it was replaced. The old commits are removed.
 
     Raises:
         StoreError: a commit is its own ancestor.

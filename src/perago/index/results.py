@@ -130,8 +130,8 @@ def _acquired(path: Path) -> FileLock | None:
 
 
 def _behind(index: HistoryIndex, stamp: Stamp) -> list[str]:
-    """The commits that a result comes from, and those that publish its run: who reverts a transactional run reverts
-    what its tasks have made."""
+    """The commits that a result comes from, and those that publish its run: reverting a transactional run also reverts
+    its tasks' results."""
     ends = index.ends_of_run(stamp.logical_task[0])
     return [each for each in (stamp.cached_from, _adopted(stamp), *ends) if each is not None]
 

@@ -57,8 +57,8 @@ CREATE TABLE distrusted (
 """
 
 VERSION = zlib.crc32(repr((_REVISION, SCHEMA, [field.name for field in fields(Stamp)])).encode()) & 0x7FFF_FFFF
-"""Version of an index. A Perago with other fields in its stamps has another one, because it would drop those that it
-does not know."""
+"""Version of an index. It changes with the fields of `Stamp`: an older Perago would drop fields that it does not
+know."""
 
 END_TASK = "perago.end"
 """Task in the stamp of a transactional run that is published as a whole."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 from perago.ports import PHASES, Event, Phase
 from perago.running.text import count_text, printable, size_text
@@ -76,7 +76,7 @@ def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
     match event.phase:
         case Phase.DECIDE:
             return describe_cache(event.attributes)
-        case phase if PHASES[phase].transfer is not None:
+        case Phase.MATERIALIZE | Phase.STAGE:
             known = {**latest, **event.attributes}
             if "files" not in known:
                 return None
@@ -89,8 +89,10 @@ def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
             return f"diff: {describe_counts(event.attributes)}"
         case Phase.PUBLISH:
             return f"publish: commit {str(event.attributes.get('ref', ''))[:_SHORT_COMMIT]}"
-        case _:
+        case Phase.POLL | Phase.PARSE | Phase.PRE_GUARDS | Phase.POST_GUARDS | Phase.FENCE | Phase.REPORT | Phase.CLEAN:
             return None
+        case _:
+            assert_never(event.phase)
 
 
 def describe_cache(attributes: Mapping[str, Any]) -> str | None:

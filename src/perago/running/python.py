@@ -261,7 +261,7 @@ def _found(target: object) -> TaskDefinition | LoadedWorkflow:
     """The task or workflow.
 
     Raises:
-        TaskDefinitionError, WorkflowDefinitionError: it is none.
+        TaskDefinitionError, WorkflowDefinitionError: it is neither.
     """
     if isinstance(target, str):
         return load_declared(target).only()

@@ -1,4 +1,4 @@
-"""What the settings say of stores: see `stores.provider.Host`."""
+"""What the settings say of stores: see `stores.provider.Host`. Only lakeFS has settings: see docs/adr/0062."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from perago.stores.lakefs.provider import lakefs_settings
 from perago.values.credentials import LAKEFS_KEY_ID, LAKEFS_SECRET, LAKEFS_URL
 from perago.values.stores import StoreSettings
 
-TO_CONFIGURE = f"set {LAKEFS_URL}, {LAKEFS_KEY_ID} and {LAKEFS_SECRET}, run `lakectl config`, or give --repo"
-"""How a store is configured, for a message."""
+TO_CONFIGURE = (
+    f"give --repo, or for a lakeFS server set {LAKEFS_URL}, {LAKEFS_KEY_ID} and {LAKEFS_SECRET} or run `lakectl config`"
+)
+"""How a store is chosen, for a message. The address of `--repo` says everything of any other store."""
 
 
 def configured_store(config: RuntimeConfig) -> StoreSettings | None:

@@ -1,9 +1,11 @@
-"""The page: what `perago ui` shows of runs and of a repository's history, on this machine. Writes nothing.
+"""The page: what `perago ui` shows of runs and of a repository's history, on this machine.
+
+It changes no run and no repository; reading keeps what commits changed in the index of history.
 
 `serve` is the door. `guard` stands before every page and decides who is answered; `app` has the addresses. Each page is
 a module with a function from a question to a frozen dataclass, and a template. `render` makes HTML and JSON of it, and
-masks secrets. `source` reads runs and repository, `conductor` the runs on a server. `preview` shows the content of a
-file, in a child process.
+masks secrets; `report` does the same for a file. `source` reads runs and repository, `conductor` the runs on a server.
+`preview` shows the content of a file, in a child process.
 
 Imports `running` and what is below it; knows no command. Only this room knows starlette, uvicorn and jinja2.
 """

@@ -294,7 +294,7 @@ class Pages:
         return self._error(request, status, mask_text(str(exc)))
 
     async def fault(self, request: Request, exc: Exception) -> Response:
-        """The answer for an address that is none, or a fault of ours."""
+        """The answer to an unknown address, or after a fault of ours."""
         if isinstance(exc, HTTPException):
             return self._error(request, HTTPStatus(exc.status_code), "There is no such page.")
         _LOGGER.error("%s failed: %s", mask_text(request.url.path), traceback_of(exc))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from perago.ports import Phase
+from perago.ports import PHASES, PhaseKind
 from perago.tasks.declare import BUILTIN_TASKS
 from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
@@ -34,22 +34,12 @@ _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS")
 _SEEN_OK = ("COMPLETED", "IN_PROGRESS", "SCHEDULED", WAITING)
 
 
-PhaseKind = Literal["get", "body", "put", "other"]
-"""What a phase is for: to lay out files, to run the body, to publish, or anything else."""
-
-_KINDS: Mapping[str, PhaseKind] = {
-    Phase.MATERIALIZE: "get",
-    Phase.BODY: "body",
-    Phase.DIFF: "put",
-    Phase.STAGE: "put",
-    Phase.FENCE: "put",
-    Phase.PUBLISH: "put",
-}
+_KINDS: Mapping[str, PhaseKind] = {phase.value: facts.kind for phase, facts in PHASES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhaseFacts:
-    """A phase of a try.
+class PhaseBar:
+    """A phase of a try, as a part of a bar.
 
     Attributes:
         seconds: so far, if it runs.
@@ -64,7 +54,7 @@ class PhaseFacts:
     width: int
 
 
-def phases_of(ended: Mapping[str, int], running: str | None = None, seconds: float = 0.0) -> list[PhaseFacts]:
+def phases_of(ended: Mapping[str, int], running: str | None = None, seconds: float = 0.0) -> list[PhaseBar]:
     """The phases of a try side by side.
 
     Args:
@@ -78,7 +68,7 @@ def phases_of(ended: Mapping[str, int], running: str | None = None, seconds: flo
     for name, value in took.items():
         x, end = round(before / whole * 1000), round((before + value) / whole * 1000)
         found.append(
-            PhaseFacts(
+            PhaseBar(
                 name=name.replace("_", " "),
                 kind=_KINDS.get(name, "other"),
                 seconds=value,
@@ -118,7 +108,7 @@ class TryFacts:
     cached_from: str | None
     code: str | None
     worker: str
-    phases: Sequence[PhaseFacts] = ()
+    phases: Sequence[PhaseBar] = ()
     phase: str = ""
     progress: str = ""
     share: float | None = None
@@ -134,7 +124,7 @@ class Box:
             a branch or a case; `workflow`, a workflow as one task.
         name: reference name of a task, map or workflow; what the value of a case is.
         status: of a task's newest try; of others, what follows from those within.
-        task: its newest try; None before the first, and for a box that is no task.
+        task: its newest try; None before the first, and for a box that is not a task.
         total, done, failed, running: of a map, how many tasks it has, and how many of them are.
         left_out: of a map, how many of its tasks that have begun are not among its parts; see `MAX_ITEMS`.
     """

@@ -1,4 +1,4 @@
-"""The page of a branch: its history, newest first, what a run has published together. Also that of a path."""
+"""The page of a branch or a path: its history, newest first; commits of one run are grouped."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def branch_page(source: Source, question: BranchQuestion) -> BranchPage:
     """See `BranchPage`.
 
     Raises:
-        TaskInputError: a time is none.
+        TaskInputError: a time is malformed.
         BranchNotFoundError, RefNotFoundError: there is no such branch or commit.
         StoreError: the history cannot be read.
     """
@@ -111,7 +111,7 @@ def wanted_by(question: BranchQuestion, now: datetime) -> Wanted:
     """What a commit must have for a question.
 
     Raises:
-        TaskInputError: a time is none.
+        TaskInputError: a time is malformed.
     """
     return Wanted(
         paths=(question.path,) if question.path else (),

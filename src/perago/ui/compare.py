@@ -65,7 +65,7 @@ def compare_page(source: Source, names: Sequence[str]) -> ComparePage:
         names: branches, tags, commits, or ids of runs.
 
     Raises:
-        TaskInputError: too many names, or one that is none.
+        TaskInputError: too many names, or one that names nothing.
         StoreError: the history cannot be read.
     """
     if len(names) > MAX_COMPARED:

@@ -48,7 +48,7 @@ def conditions_in(text: str) -> tuple[Condition, ...]:
     """Read conditions, with commas between them.
 
     Raises:
-        TaskInputError: one is none.
+        TaskInputError: a condition is malformed.
     """
     if len(text) > MAX_LENGTH:
         raise TaskInputError(f"the conditions have {len(text)} characters; at most {MAX_LENGTH} are read")
@@ -62,7 +62,7 @@ def conditions_in(text: str) -> tuple[Condition, ...]:
 
 
 def number_in(value: object) -> float | None:
-    """A value as a number; None if it is none, or not finite."""
+    """A value as a number; None if it is not one, or not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -78,7 +78,7 @@ class Server(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ServerState:
-    """How the list of a server was had.
+    """When and how the list of a server was read.
 
     Attributes:
         url: of its API.

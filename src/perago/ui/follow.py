@@ -14,7 +14,8 @@ LOOK_SECONDS = 0.3
 """Between two looks at whether the record has changed."""
 
 ANEW_SECONDS = 2.0
-"""After which the page is sent anew although no record has changed: for its times, and as a run can be killed."""
+"""After this time, a page is sent again even if no record has changed: its times advance, and a killed run writes no
+record."""
 
 ENDED = "ended"
 """The last event. The script closes the connection then, and does not open another."""

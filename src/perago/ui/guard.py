@@ -34,7 +34,7 @@ _SAME = ("same-origin", "none")
 
 
 SEALED = "/sealed/"
-"""What a path begins with, after the place, whose answer is a content of the repository that a browser shows."""
+"""Path prefix, after the place, of repository files that the browser renders."""
 
 
 def security_headers(nonce: str, *, sealed: bool = False) -> dict[str, str]:

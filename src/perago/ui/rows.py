@@ -22,9 +22,9 @@ class RowsPage:
 
     Attributes:
         before, after: full ids.
-        sizes: in bytes, by the id of the commit; without one that lacks the file.
+        sizes: in bytes, by commit id. A commit without the file is left out.
         kind: `none`: neither a table nor an image, or not in both commits.
-        rows: None if it is no table, or could not be read.
+        rows: None if it is not a table, or could not be read.
         is_large: it is too large to be read for a page.
     """
 

@@ -70,7 +70,7 @@ def runs_page(source: Source, question: RunsQuestion) -> RunsPage:
     """See `RunsPage`.
 
     Raises:
-        TaskInputError: a condition is none.
+        TaskInputError: a condition is malformed.
         EngineError: the records cannot be read.
     """
     if source.conductor is None:

@@ -28,8 +28,8 @@ READ_SECONDS = 0.5
 """For reading what commits changed, for a page that looks at many of them."""
 
 READ_AT_ONCE = 4
-"""Commits whose changes are read in the background before the index keeps them. A lakeFS server compares as many at a
-time, and has to answer pages beside that."""
+"""Batch size for reading what commits changed in the background. Small, so that a lakeFS server can answer pages
+meanwhile."""
 
 END_SECONDS = 10.0
 """Longest wait at the end for what is read in the background: a few commits."""

@@ -110,7 +110,7 @@ Guard = Callable[[Path], None]
 
 
 def function_of(guard: object) -> FunctionType | None:
-    """The Python function that a guard calls; None if it is none."""
+    """The Python function that a guard calls; None if it calls none written in Python."""
     match guard:
         case functools.partial():
             return function_of(guard.func)

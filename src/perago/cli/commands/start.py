@@ -33,7 +33,7 @@ def _not_blank(_context: click.Context, _option: click.Parameter, value: str | N
     help="Where bodies run.  [default: PERAGO_EXECUTION_MODE, or process]",
 )
 @click.option("--domain", metavar="NAME", callback=_not_blank, help="Take only tasks of this domain.")
-@click.option("--repo", metavar="PATH", help="Work on a bare git repository instead of the lakeFS server.")
+@click.option("--repo", metavar="REPO", help="Work on this repository instead of the configured lakeFS server.")
 @click.option("--json", "as_json", is_flag=True, help="Print the complete log on stdout, one object per line.")
 def command(
     modules: tuple[str, ...],

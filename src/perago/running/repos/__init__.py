@@ -1,1 +1,1 @@
-"""The repository that `--repo` names, of either store. Imports only the public parts of the stores."""
+"""The repository that `--repo` names, of any store. Finds the store through `stores.table`; imports none."""

@@ -154,8 +154,8 @@ class LakeFSAddress:
 
     def for_worker(self) -> StoreSettings:
         raise RuntimeConfigError(
-            f"--repo takes the path of a bare git repository, not {self.argument!r}. To use the configured lakeFS "
-            f"server, leave it out: each task's input names its repository"
+            f"a worker takes no lakeFS address, such as {self.argument!r}. To use the configured lakeFS server, leave "
+            f"--repo out: each task's input names its repository"
         )
 
     @property

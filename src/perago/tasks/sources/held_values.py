@@ -109,10 +109,10 @@ class Description:
         return self.of(value)
 
     def _distinction(self, function: FunctionType) -> str:
-        """What tells a function from others of its name; nothing if it is the one that its module has by that name.
+        """Suffix that distinguishes functions with one name. Empty for the one that the module has under that name.
 
-        A function that another one made, or a decorator has wrapped, is none of these. Its place among the functions of
-        its file tells it from those, without the line, which a comment would change.
+        A function that another one made, or that a decorator wrapped, gets its place among the functions of its file. A
+        line number would change with each comment.
         """
         if _is_found(function, function.__module__, function.__qualname__):
             return ""

@@ -63,10 +63,10 @@ def _owners_of(package: str) -> Sequence[str]:
 
 @lru_cache(maxsize=4096)
 def _namesake_of(package: str) -> Sequence[str]:
-    """The distribution that has the name of a package, if the package with its `__init__` is its own: most are so, and
-    to ask all distributions for their files takes a tenth of a second. Empty if that is not so.
+    """The distribution with the package's own name, if it contains the package. Empty otherwise.
 
-    A package with an `__init__` is of one distribution; those that share one have none.
+    A shortcut: searching all distributions takes 0.1 s. A package with an `__init__` belongs to one distribution; a
+    namespace package, which several can share, has no `__init__`.
     """
     name = _normalized(package)
     found = _distribution(name)

@@ -128,7 +128,7 @@ def _standard_folders() -> tuple[str, ...]:
 
 
 def _folders_of(name: str) -> tuple[str, ...]:
-    """Where the submodules of a package are found; nowhere if it is none."""
+    """The folders with the submodules of a package; empty if it is not one."""
     if name in sys.modules:
         return tuple(getattr(sys.modules[name], "__path__", None) or ())
     spec = _find_spec(name)

@@ -50,7 +50,7 @@ def _drop_options(nodes: Sequence[ast.AST]) -> None:
     if not decorators and not packages:
         return
     others = {name for node in nodes for name in _bound_by(node)}
-    if "*" in others:  # which names that binds is for another file to say
+    if "*" in others:  # `import *` binds names that only the other file lists
         return
     for node in nodes:
         if isinstance(node, ast.Call) and _is_decorator(node.func, decorators - others, packages - others):

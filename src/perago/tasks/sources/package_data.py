@@ -1,4 +1,4 @@
-"""Files of packages that are no modules: tables, templates, compiled extensions."""
+"""Files of packages other than modules: tables, templates, compiled extensions."""
 
 from __future__ import annotations
 

@@ -40,12 +40,12 @@ def code_parts(task: TaskDefinition, depends: Sequence[str] = ()) -> CodeParts |
     import statements anywhere in the source, and imports nothing for it. Reads files again only if they have changed.
 
     Args:
-        depends: further modules, by name, and files, by absolute path. A package counts with all its modules. If there
-            are any, imports of modules whose names are computed are taken to be among them.
+        depends: further modules, by name, and files, by absolute path. A package counts with all its modules. If any
+            are given, imports of modules with computed names are assumed to be covered by them.
 
     Returns:
-        Untold if a part cannot be told: a smaller key would find results that depend on something else. So it is if a
-        module has changed since the first call: it is not known then which process has loaded which.
+        Untold if a part cannot be determined: a smaller key would find results that depend on something else. Also if
+        a module has changed since the first call: processes may hold different versions of it.
     """
     try:
         held, modules = _held_by(task)

@@ -230,7 +230,7 @@ def _parents(tree: ast.Module) -> dict[ast.AST, ast.AST]:
 
 
 def _dotted(node: ast.expr, bound: Mapping[str, str]) -> str | None:
-    """The full name of what an expression such as `os.environ` means; None if it is none of interest."""
+    """The full name of what an expression such as `os.environ` means; None if that is not of interest."""
     if isinstance(node, ast.Name):
         return bound.get(node.id)
     if isinstance(node, ast.Attribute):

@@ -1,10 +1,10 @@
-"""Ends the search for the parts of a key at the first one that cannot be told."""
+"""Raised when a part of the cache key cannot be determined."""
 
 from __future__ import annotations
 
 
 class UntoldError(Exception):
-    """A part of a key cannot be told. `sources.code_parts` turns it into the value `Untold`.
+    """A part of the cache key cannot be determined. `sources.code_parts` turns this into the value `Untold`.
 
     Args:
         why: as in `Untold`.

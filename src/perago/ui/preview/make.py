@@ -1,4 +1,4 @@
-"""Has a child process read a content, and believes nothing of what it says but its form."""
+"""Previews a file in a child process. Checks the format of its answer and trusts nothing else."""
 
 from __future__ import annotations
 

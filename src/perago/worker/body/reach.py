@@ -17,10 +17,10 @@ MAX_NOTED = 100
 """Paths and addresses of one body that are named; further ones are counted."""
 
 MAX_OPENED = 1_000
-"""Files and directories of modules of one body that are named. Beyond that, one more says so."""
+"""Files and directories of modules of one body that are named. After the limit, one entry says that there were more."""
 
 MAX_NOTES_BYTES = 2**20
-"""Of what a body's children, and the body after its result, have reached for."""
+"""Size limit of the notes file. The body's forks write it, and the body itself after it has sent its result."""
 
 _NOTES = "reached"
 
@@ -62,7 +62,7 @@ class Watch:
         reached: bounded by `MAX_NOTED`; more: how many more there were.
         opened: real paths of files of `sources` that were opened, and of directories that were listed; bounded by
             `MAX_OPENED`.
-        tells_late: everything before has been told.
+        tells_late: the result has been sent; later notes go to the file.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Watch:
         addresses = [reach.what for reach in shown if reach.option == "network"]
         what = f"a connection to {', '.join(addresses)}" if addresses else "this"
         if not any(isinstance(one, PermissionError) for one in _chain(error)):  # a program, which says why itself
-            what = f"{what} before" if addresses else "something before"
+            what = f"{what} before" if addresses else "an earlier access"
         options = options_for(shown)
         allowed = f"declare @task(..., {options})"
         if has_key:
@@ -300,7 +300,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _arguments(error: BaseException) -> Iterator[str]:
-    """The paths that a failed program was given, as far as there is something."""
+    """The paths in a failed program's arguments that exist."""
     if type(error).__name__ != "CalledProcessError":  # so that subprocess is not loaded for this
         return
     command = getattr(error, "cmd", ())
