@@ -143,7 +143,9 @@ class RunArguments:
                 "--onto-head repeats the run that --resume names. Leave it out: a new run starts from the branch's head"
             )
         if self.start is not None and self.resume is None:
-            raise click.UsageError("--from runs a recorded run again from a task on. Name the run with --resume")
+            raise click.UsageError(
+                "--from reruns a recorded workflow, starting at a given task. Name the run with --resume"
+            )
         if self.yes and self.start is None:
             raise click.UsageError("--yes is for --from, which replaces what has been published")
         if self.start is not None and self.onto_head:

@@ -129,7 +129,7 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
     no_cache: bool = False,
     progress: bool | None = None,
 ) -> CompletedRun[Any]:
-    """Run a task once on a commit of a branch and publish its changes there; or a workflow of tasks.
+    """Run a task or a workflow once on a commit of a branch, and publish the changes to that branch.
 
     The same as `perago run`: the attempts, the settings, and the record, which `perago runs` lists. Each body runs in a
     process of its own, which imports the task's module. A task that was defined in a cell or at a prompt has no module;
@@ -149,7 +149,7 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
             workflow each task's own.
         jobs: tasks of a workflow to run at the same time.
         fast_retries: retry tasks of a workflow without their delays.
-        no_cache: run all bodies; take no earlier results of tasks with a cache.
+        no_cache: ignore earlier results: run the body of every task, even if it has a cache.
         progress: show the tasks while they run: in a notebook in the cell, otherwise as lines on stderr. Default: only
             in a notebook.
 

@@ -172,7 +172,7 @@ class RunObserver:
         self._remember(event)
         self._show(event)
         if _may_be_cancelled_by(event) and self._is_cancelled():
-            raise TaskCancelledError(f"cancelled before or in the phase {event.phase}; nothing was published")
+            raise TaskCancelledError(f"nothing was published (stopped in or before the phase {event.phase})")
 
     def fail(self, error: BaseException) -> None:
         """Remember the error that failed the try. See `RunContext.on_failure`."""

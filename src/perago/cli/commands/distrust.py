@@ -23,7 +23,7 @@ def command(commit: str, repo: str, branch: str, reason: str | None, *, undo: bo
     \b
       perago distrust 1f2e3d4c --reason "the sensor was broken" --repo data.git --branch main
 
-    The branch gets an empty commit that says so. The result itself, and what others have made of it, stays as it is.
+    The branch gets an empty commit that says so. The result itself, and what others have made from it, stays as it is.
     """
     from perago.running.distrust import distrust
 

@@ -64,7 +64,7 @@ def _with(workflow: ConductorWorkflow) -> str:
 @click.option("--yes", is_flag=True, help="Replace what has been published without asking.")
 @json_option
 def rerun(workflow_id: str, reference_name: str | None, yes: bool, as_json: bool) -> None:
-    """Run an ended workflow again, from a task on, even if that task has completed.
+    """Rerun an ended workflow, starting at a given task, even if that task has completed.
 
     When the tasks publish again, this replaces what they have published on the branch. Those commits are listed first.
     """

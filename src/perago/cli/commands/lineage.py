@@ -57,12 +57,12 @@ def blame(path: str, repo: str, branch: str, ref: str | None, as_json: bool) -> 
 @repo_option
 @branch_option
 @_ref_option
-@click.option("--downstream", is_flag=True, help="Say what was made of it.  [default: what it was made from]")
+@click.option("--downstream", is_flag=True, help="Show what was made from it.  [default: show its sources]")
 @json_option
 def lineage(what: str, repo: str, branch: str, ref: str | None, downstream: bool, as_json: bool) -> None:
-    """Say what a file or a commit was made from, and what that was made from; or what was made of it.
+    """Show which files and commits a file or commit came from, and where those came from; or what came from it.
 
-    A commit was made from those whose files its task could read.
+    A commit was made from the commits whose files its task could read.
     """
     from perago.asking.lineage import made_from, made_of
     from perago.asking.past import open_past
@@ -80,7 +80,7 @@ def lineage(what: str, repo: str, branch: str, ref: str | None, downstream: bool
         if made.unread:
             tell(f"    and {count_text(made.unread, 'more file')}")
     if downstream and not found:
-        note(f"Nothing was made of it on a branch of {repo}.")
+        note(f"Nothing was made from it on any branch of {repo}.")
 
 
 def _start(past: Past, branch: str, ref: str | None) -> str:

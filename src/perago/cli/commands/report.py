@@ -1,4 +1,4 @@
-"""`perago report`: write what the page shows of a run or a commit to one file."""
+"""`perago report`: write a report on a run or a commit to one HTML file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from perago.running.repos.address import given_repository
 @branch_option
 @json_option
 def command(name: str | None, output: Path, repo: str | None, branch: str, as_json: bool) -> None:
-    """Write what the page shows of a run or a commit to one HTML file, to mail or to publish.
+    """Write a report on a run or a commit to one HTML file, to mail or to publish.
 
     \b
       perago report -o report.html --repo data.git              # the newest run on the branch

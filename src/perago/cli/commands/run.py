@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     "--from",
     "start",
     metavar="TASK",
-    help="With --resume: run a workflow again from this task on, although it has completed.",
+    help="With --resume: rerun the workflow starting at this task, even if the task has completed.",
 )
 @click.option("--yes", is_flag=True, help="With --from: replace what has been published without asking.")
 @click.option("--task-id", metavar="ID", help="Replay a recorded Conductor task on its input; publish nothing.")
@@ -81,12 +81,14 @@ if TYPE_CHECKING:
     help="Tasks of a workflow to run at the same time.",
 )
 @click.option("--fast-retries", is_flag=True, help="Retry tasks of a workflow without their delays.")
-@click.option("--no-cache", is_flag=True, help="Run all bodies: take no earlier results of tasks with a cache.")
+@click.option(
+    "--no-cache", is_flag=True, help="Ignore earlier results: run the body of every task, even if it has a cache."
+)
 @tasks_option
 @workflows_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole run as JSON on stdout, not just its result.")
 def command(**given: Any) -> int:
-    """Run a task once on a commit of a branch, and publish its changes on that branch; or a workflow of tasks.
+    """Run a task or a workflow once on a commit of a branch, and publish the changes to that branch.
 
     \b
       perago run app.features:build --params @p.json --repo data.git --branch main
