@@ -299,13 +299,13 @@ def test_a_result_that_is_distrusted_is_computed_again(place):
     assert said.code == 0, said.err
     told = place.perago("why", "app.tasks:clean", *place.options)
     assert told.out.strip() == (
-        f"The body would run. Nothing that it depends on has changed since commit {commit[:12]}, but its result is not "
+        f"The body would run. Nothing that it depends on has changed, but the result of commit {commit[:12]} is not "
         f"used: it is distrusted."
     )
     line = place.perago("why", "app.tasks:clean", *place.options, "--json").json["line"]
     ran = place.perago("run", "app.tasks:clean", *place.options, "--json")
     assert ran.json["how"] == "unchanged"  # it ran, and made the same
-    assert f"cache: the body runs: {line}" in ran.err
+    assert f"cache: the body runs; {line}" in ran.err
     assert place.ran() == "cached"
     assert (
         "distrusted: the result of " + commit[:12] + ": the sensor was broken"
@@ -342,10 +342,10 @@ def test_why_names_what_has_changed(place):
     ]
     ran = place.perago("run", "app.tasks:clean", *place.options, *params)
     line = (
-        f"since {commit[:12]}: file raw/a.txt changed, file raw/c.txt added, param suffix: '' -> '?', "
+        f"changed since {commit[:12]}: file raw/a.txt changed, file raw/c.txt added, param suffix: '' -> '?', "
         f"source app.helper changed"
     )
-    assert f"cache: the body runs: {line}" in ran.err
+    assert f"cache: the body runs; {line}" in ran.err
     assert told["line"] == line
 
 

@@ -347,7 +347,7 @@ def test_each_task_has_its_line(place):
         "foretold_report: It depends on foretold_clean, which would compute.",
     ]
     line = foretold(place, "sequence")["foretold_clean"]["line"]
-    assert f"cache: the body runs: {line}" in place.ask("run", "sequence").err
+    assert f"cache: the body runs; {line}" in place.ask("run", "sequence").err
     place.edit({"raw/a.txt": "a"})
     place.code('f"-{params.count}"', 'f"={params.count}"')  # clean is computed by the same module
     assert states(place, "sequence")["foretold_clean"].startswith("stale: file raw/a.txt changed, and 1 more")

@@ -99,7 +99,7 @@ def describe_cache(attributes: Mapping[str, Any]) -> str | None:
         case "hit":
             return f"cache: the result of commit {str(attributes['cached_from'])[:_SHORT_COMMIT]} is taken"
         case "miss":
-            return f"cache: the body runs: {attributes['why']}"
+            return f"cache: the body runs; {attributes['why']}"
         case "unproven":
             return f"cache: this result is not used again: {attributes['why']}"
         case _:

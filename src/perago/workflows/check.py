@@ -260,18 +260,22 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
         beside, strict = _refused(_specs([list(_writers(branch, tasks)) for branch in node.branches]))
         if strict:
             found.append(
-                f"tasks {_listed(beside)} publish at the same time in fork {node.reference_name!r}. Of these, "
-                f"{_listed(strict)} will be refused if another one has first changed what it could see. Run them one "
-                f"after the other, give them separate prefixes, or {_apart(strict, 'declare include and outputs of')}"
+                f"tasks {_listed(beside)} publish at the same time in fork {node.reference_name!r}. Perago may refuse "
+                f"{'any of ' if len(strict) > 1 else ''}{_listed(strict)} if another one publishes first. Run them one "
+                f"after the other, give them separate prefixes, or declare include= and outputs= that match files no "
+                f"other task writes, such as {_apart(strict, 'a')}"
             )
     for fork in [fork for one in graph.with_sub_workflows() for fork in known_forks(one.nodes)]:
         strict = [each for each in _writers(fork.tasks, tasks) if may_refuse_another_item(each.declared)]
         if strict and (fork.over is not None or len(fork.tasks) > 1):
-            names = ", ".join(map(repr, sorted({task.task_name for task in fork.tasks})))
+            names = sorted({task.task_name for task in fork.tasks})
+            field = f"{{{fork.param or 'item'}}}"
+            used = field if fork.param is not None else f"a param that differs between items, such as {field},"
             found.append(
-                f"{names} publishes for several items of {fork.mapped or fork.join!r} at the same time. An item will "
-                f"be refused if another one has published first. "
-                f"{_apart(strict, 'Name the item in include and outputs of', fork.param)}"
+                f"{', '.join(map(repr, names))} {'runs' if len(names) == 1 else 'run'} for several items of "
+                f"{fork.mapped or fork.join!r} at the same time. An item may be refused if another one publishes "
+                f"first. Give each item its own files: use {used} in include= and outputs=, such as "
+                f"{_apart(strict, field)}"
             )
     return found
 
@@ -280,12 +284,11 @@ def _listed(writers: Iterable[_Writer]) -> str:
     return ", ".join(repr(each.name) for each in writers)
 
 
-def _apart(writers: Sequence[_Writer], what: str, param: str | None = None) -> str:
-    """How tasks get files that no other one writes. Isolation "snapshot" is not for those with a cache."""
-    field = f"{{{param}}}" if param is not None else "a"
-    example = f'WorkspaceSpec(include=["raw/{field}/**"], outputs=["made/{field}/**"])'
+def _apart(writers: Sequence[_Writer], name: str) -> str:
+    """An example of files that no other task writes. Isolation "snapshot" is not for tasks with a cache."""
+    example = f'WorkspaceSpec(include=["raw/{name}/**"], outputs=["made/{name}/**"])'
     snapshot = "" if any(each.task.cache for each in writers) else ', or give WorkspaceSpec(isolation="snapshot")'
-    return f"{what} files that no other one writes, such as {example}{snapshot}"
+    return f"{example}{snapshot}"
 
 
 def _specs(branches: list[list[_Writer]]) -> list[list[tuple[_Writer, WorkspaceSpec]]]:

@@ -107,11 +107,9 @@ def lines_of(outlook: Taken | Computed) -> list[str]:
     missed = outlook.missed
     if missed.since is None:
         return [f"The body would run: {printable(missed.why)}."]
-    commit = missed.since[:_SHORT]
     if not missed.differences:
-        since = f"Nothing that it depends on has changed since commit {commit}, but {printable(missed.why)}."
-        return [f"The body would run. {since}"]
-    told = [f"The body would run. Since commit {commit}:"]
+        return [f"The body would run. Nothing that it depends on has changed, but {printable(missed.why)}."]
+    told = [f"The body would run. Since commit {missed.since[:_SHORT]}:"]
     told += [f"  {printable(each.text)}" for each in missed.differences[:MAX_DIFFERENCES]]
     more = len(missed.differences) - MAX_DIFFERENCES
     return [*told, *([f"  … and {more} more"] if more > 0 else [])]
