@@ -318,7 +318,7 @@ def test_a_result_that_is_distrusted_is_computed_again(place):
     assert nobodys.code == 0, nobodys.err
     said = place.perago("distrust", "by-hand", "--reason", "x", *place.options)
     assert said.code == 2, said
-    assert "is of no task" in said.err
+    assert "was not made by a task" in said.err
 
 
 def test_why_names_what_has_changed(place):

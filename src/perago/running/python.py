@@ -342,8 +342,8 @@ def _warn_of_bodies_here(tasks: list[TaskDefinition]) -> None:
     _told_of_bodies_here = True
     named = ", ".join(repr(task.name) for task in tasks)
     warnings.warn(
-        f"task {named} is defined in no module, so its body runs in this process: no timeout stops it, and what it "
-        f"changes in memory stays. Move it to a file and import it to give each body a process of its own",
+        f"{named}: not defined in a module. Such a body runs in this process: no timeout stops it, and what it changes "
+        f"in memory stays. Move it to a file and import it to run each body in its own process",
         stacklevel=4,
     )
 
@@ -410,7 +410,7 @@ def _resume(run: LocalRun | WorkflowRun, call: _Call, error: BaseException | Non
     options, repository = resume_options(run, error), call.place.repository
     if options is None:
         return ""
-    does = "runs it again from the present head" if options else "goes on with it"
+    does = "runs it again from the current head" if options else "resumes it"
     command = resume_command(run, None if repository is None else repository.argument, *options)
     about = about_file(run)
     return f" `{command}` {does}.{f' {about}.' if about else ''}"

@@ -159,9 +159,9 @@ def resume_command(run: LocalRun | WorkflowRun, repo: str | None, *options: str)
 
 
 def about_file(run: LocalRun | WorkflowRun) -> str | None:
-    """What the file of that command has; None if it takes none."""
+    """What belongs into the file of that command; None if it takes none."""
     names = ", ".join(run.record.params_to_give)
-    return f"FILE has the params that are not recorded: {names}" if names else None
+    return f"Put the params that are not recorded into FILE: {names}" if names else None
 
 
 @contextmanager
@@ -289,12 +289,12 @@ def find_run(engine: LocalEngine, run_id: str, repository: RepositoryAddress | N
         )
     if summary is None:
         where = (
-            f"repository {repository.argument}"
+            f"in repository {repository.argument}"
             if repository
-            else "the runs of free tasks; for a run on a repository give --repo"
+            else "among the tasks without a workspace. Give --repo for a run on a repository"
         )
         lists = ["perago", "runs"] + (["--repo", repository.argument] if repository else [])
-        raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `{shlex.join(lists)}` lists the runs")
+        raise RunNotFoundError(f"there is no run {run_id!a} {where}. `{shlex.join(lists)}` lists the runs")
     if not summary.target:
         raise EngineError(f"the record of run {summary.run_id} cannot be read: {summary.reason}")
     return summary

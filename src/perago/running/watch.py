@@ -119,7 +119,7 @@ class Interrupts:
             # Not through sys.stderr: the signal may have interrupted a write to it.
             os.write(
                 _STDERR,
-                b"\nCancelling: the body is asked to stop and its files are removed. Press Ctrl-C again to end now.\n",
+                b"\nCancelling: the body is asked to stop and its files are removed. Press Ctrl-C again to stop now.\n",
             )
 
 

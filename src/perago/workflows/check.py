@@ -366,7 +366,7 @@ def outputs_that_overlap(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
             makers.setdefault((writer.task.name, spec.root, pattern), set()).add(writer.cases)
     made = list(makers.items())
     found = [
-        f"tasks {name!r} and {other!r} both declare outputs at {root + pattern!r}, so that the later one "
+        f"tasks {name!r} and {other!r} both declare outputs at {root + pattern!r}, so the later one "
         f"deletes what the earlier one has made. Give each its own outputs"
         for index, ((name, root, pattern), own) in enumerate(made)
         for (other, beside, theirs), cases in made[index + 1 :]

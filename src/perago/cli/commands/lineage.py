@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.arguments import branch_option, repo_option
+from perago.cli.arguments import A_COMMIT, branch_option, repo_option
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell
 from perago.errors import TaskInputError
@@ -25,7 +25,9 @@ _SHORT = 12
 MAX_LISTED = 3
 """Files that are named for people; with `--json` all are."""
 
-_ref_option = click.option("--ref", metavar="COMMIT", help="A commit.  [default: the branch's head]")
+_ref_option = click.option(
+    "--ref", metavar="COMMIT", help=f"The commit to start from: {A_COMMIT}.  [default: the branch's head]"
+)
 
 
 @click.command()
@@ -48,7 +50,7 @@ def blame(path: str, repo: str, branch: str, ref: str | None, as_json: bool) -> 
         print_json([_origin_object(origin) for origin in found])
         return
     for origin in found:
-        whole = "" if origin.whole is None else f", brought by {origin.whole.id[:_SHORT]}"
+        whole = "" if origin.whole is None else f", via {origin.whole.id[:_SHORT]}"
         tell(f"{_commit_text(origin.entry)}{whole}  {printable(origin.path)}")
 
 
@@ -111,7 +113,8 @@ def _origins(past: Past, start: str, path: str) -> list[Origin]:
     paths = [name for name in past.repository.files(start, "/") if selection.selects(name)]
     if not paths:
         raise TaskInputError(
-            f"commit {start[:_SHORT]} has no file {printable(path)}; `perago export` writes what it has"
+            f"commit {start[:_SHORT]} has no file that matches {printable(path)}. `perago export` writes its files to "
+            f"a directory"
         )
     if len(paths) > MAX_FILES:
         note(f"These are the first {MAX_FILES:,} of {len(paths):,} files.")

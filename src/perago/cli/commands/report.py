@@ -41,7 +41,7 @@ def command(name: str | None, output: Path, repo: str | None, branch: str, as_js
     from perago.ui import expect_extra
 
     if output.suffix.lower() not in (".html", ".htm"):
-        raise click.UsageError(f"--output: {output} has another ending than .html, by which browsers know such a file")
+        raise click.UsageError(f"--output: {output} must end in .html")
     with before_start():
         expect_extra()
         from perago.ui.report import report_html, report_of

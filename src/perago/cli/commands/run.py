@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.arguments import RunArguments, configured_repo, pairs_option, params_option, seconds
+from perago.cli.arguments import A_COMMIT, RunArguments, configured_repo, pairs_option, params_option, seconds
 from perago.cli.failure import before_start
 from perago.cli.loading import declared_by, tasks_option, workflows_option
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     "[default: PERAGO_BRANCH]",
 )
 @click.option(
-    "--ref", metavar="COMMIT", help="Use this commit of the branch as input: an id or its beginning, a branch, a tag."
+    "--ref",
+    metavar="COMMIT",
+    help=f"The commit of the branch to use as input: {A_COMMIT}.  [default: the branch's head]",
 )
 @click.option(
     "--retries",
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
 @click.option(
     "--onto-head",
     is_flag=True,
-    help="With --resume: start a new run with the same params, from the branch's present head.",
+    help="With --resume: start a new run with the same params, from the branch's current head.",
 )
 @click.option(
     "--from",
@@ -100,7 +102,7 @@ def command(**given: Any) -> int:
       perago run app.features:build --task-id ID
 
     The result goes to stdout as JSON, everything else to stderr. A task without a workspace needs no repository.
-    Ctrl-C cancels the body and cleans up; a second one ends at once.
+    Ctrl-C cancels the body and cleans up. Press Ctrl-C again to stop now.
     """
     arguments = RunArguments(**given)
     arguments.check()

@@ -25,7 +25,7 @@ from perago.running.workflow_request import WorkflowRequest
 from perago.values.record import WorkflowStatus
 from perago.workflows.decide import Decision
 
-_GO_ON = "To go on after its completed tasks:"
+_GO_ON = "To continue with the tasks that have not completed:"
 
 
 def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
@@ -133,7 +133,7 @@ class _Finished:
         if options is None:
             note(f"Run {self.run.run_id} ended.")
             return
-        note(f"Run {self.run.run_id} ended. {'To run it again from the present head:' if options else _GO_ON}")
+        note(f"Run {self.run.run_id} ended. {'To run it again from the current head:' if options else _GO_ON}")
         tell_resume(self.run, arguments, *options)
 
     def as_object(self) -> dict[str, Any]:
