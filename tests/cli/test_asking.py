@@ -84,7 +84,7 @@ def test_the_history_answers(asked):
     assert commits("--task", "asked_clean", "-n", "1") == [again]
     assert commits("--since", "1h", "--task", "asked_report") == [report]
     assert commits("--until", "2020-01-01") == []
-    assert "is no time" in perago("log", *options, "--since", "soon").err
+    assert "is not a time" in perago("log", *options, "--since", "soon").err
     said = perago("log", *options, "--task", "asked_trian")
     assert (said.code, said.out) == (0, "")
     assert "No commit of branch main matches the filters" in said.err

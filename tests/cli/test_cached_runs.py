@@ -176,7 +176,9 @@ def test_what_has_not_changed_is_not_computed_again(place, monkeypatch):
     assert (fourth["how"], fourth["cached_from"]) == ("cached", first["output"]["workspace"]["ref"])
     assert fourth["output"]["result"] == first["output"]["result"]
     assert {path: text for path, text in place.files().items() if path.startswith("clean/")} == CLEAN
-    assert place.ran("--no-cache") == "unchanged"
+    said = place.perago("run", "app.tasks:clean", *place.options, "--no-cache", "--json")
+    assert said.json["how"] == "unchanged", said.err
+    assert "cache: the body runs; earlier results are turned off for this run" in said.err
     monkeypatch.setenv("PERAGO_RUN_CACHE", "off")
     assert place.ran() == "unchanged"
 

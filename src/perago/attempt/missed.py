@@ -101,5 +101,5 @@ def _of_files(input_ref: str, inputs: Mapping[str, ListedFile], list_input: List
 
 
 def gone_miss(found: EarlierResult, error: Exception) -> Miss:
-    """A result with the key whose outputs are not there any more."""
-    return Miss(f"what {found.commit[:_SHORT_COMMIT]} made is not there any more: {error}")
+    """A result with the key whose outputs no longer exist, or cannot be read."""
+    return Miss(f"the files of commit {found.commit[:_SHORT_COMMIT]} cannot be taken: {error}")

@@ -96,7 +96,7 @@ class IndexedResults:
         path, deadline = self.directory / f"{_LOCKS}{name}", self.clock.monotonic() + WAIT_SECONDS
         held, has_waited = None, False
         with suppress(OSError, RuntimeConfigError):
-            make_private(self.directory, "the directory of the indexes of history")
+            make_private(self.directory, "the directory of history indexes")
             while (held := _acquired(path)) is None:
                 has_waited = True
                 if self.clock.monotonic() > deadline or is_cancelled():

@@ -139,7 +139,9 @@ class RunRequest:
         with resuming():
             input_data = self.engine.input_of(run_id, **self._params())
         if not self.task.has_workspace:
-            raise RunArgumentError(f"task {self.task.name!r} has no workspace and no head", superfluous=("onto-head",))
+            raise RunArgumentError(
+                f"task {self.task.name!r} has no workspace, so no branch head to start from", superfluous=("onto-head",)
+            )
         place = Place(self.repository, input_data["workspace"]["branch"], None)
         workspace = place.input_of(f"task {self.task.name!r}", "the task", has_workspace=True)
         return replace(self, input_data={**input_data, **workspace}, new_params=None, resumed=None)

@@ -157,7 +157,9 @@ class WorkflowRequest:
             input_data = self.engine.input_of(run_id, **self._params())
         name, record = self.workflow.graph.name, self.engine.workflow_record(run_id)
         if not self.workflow.uses_workspace:
-            raise RunArgumentError(f"workflow {name!r} has no workspace and no head", superfluous=("onto-head",))
+            raise RunArgumentError(
+                f"workflow {name!r} has no workspace, so no branch head to start from", superfluous=("onto-head",)
+            )
         workspace = _workspace(self.workflow, Place(self.repository, input_data["workspace"]["branch"], None))
         return replace(
             self,

@@ -133,14 +133,14 @@ def _beside_the_run(graph: WorkflowGraph) -> Iterator[str]:
     if len(begins) != 1 or len(ends) != 1 or at_top.count(BEGIN_TASK) != 1 or at_top.count(END_TASK) != 1:
         yield f"a transactional workflow has one task {BEGIN_TASK} and one {END_TASK}, neither in a fork or switch"
         return
-    own = f"take ${{{begins[0]}.output.workspace}}, or that of a task before it"
+    own = f"use ${{{begins[0]}.output.workspace}}, or the workspace of an earlier task"
     for index, node in enumerate(tasks):
         if "workspace" not in node.inputs or node.task_name in (BEGIN_TASK, END_TASK):
             continue
         if index > ends[0]:
             yield f"task {node.reference_name!r}: it runs after the run was published; move it before {END_TASK}"
         elif not _is_of_a_run(node.inputs["workspace"]):
-            yield f"task {node.reference_name!r}: workspace: it is not that of the run; {own}"
+            yield f"task {node.reference_name!r}: its workspace is not the run's; {own}"
 
 
 def _is_of_a_run(workspace: object) -> bool:

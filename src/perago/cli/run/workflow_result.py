@@ -128,7 +128,7 @@ class _Finished:
         is_told = self.exit_code == INTERRUPTED and self.decision.status is WorkflowStatus.TERMINATED
         note(f"error: workflow {name} {word}{'.' if is_told else f': {self.decision.reason}'}")
         if (branch := self.run.record.run_branch) is not None:
-            note(f"Its tasks have published to branch {branch} only.")
+            note(f"What its tasks published is on the run's own branch {branch}, and nowhere else.")
         options = resume_options(self.run, self.error)
         if options is None:
             note(f"Run {self.run.run_id} ended.")
