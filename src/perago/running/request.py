@@ -39,7 +39,7 @@ _LOGGER = logging.getLogger("perago.run")
 
 
 def _is_behind(error: BaseException | None) -> bool:
-    """Whether an error means that only a new run, from the present head, can succeed.
+    """Whether an error means that only a new run, from the current head, can succeed.
 
     A resumed run has the same input, and would be refused again because of the same foreign commits.
     """
@@ -130,7 +130,7 @@ class RunRequest:
         return {"input_params": given, "masked_params": masked}
 
     def onto_head(self, run_id: str) -> RunRequest:
-        """A new run with the task and params of a run, from the present head of its branch.
+        """A new run with the task and params of a run, from the current head of its branch.
 
         Raises:
             RunArgumentError: the run has no branch, or cannot be resumed with these arguments.

@@ -147,7 +147,7 @@ class WorkflowRequest:
         return [last[name] for name in self.again.tasks if last[name].published is not None]
 
     def onto_head(self, run_id: str) -> WorkflowRequest:
-        """A new run with the workflow and params of a run, from the present head of its branch.
+        """A new run with the workflow and params of a run, from the current head of its branch.
 
         Raises:
             RunArgumentError: the run has no branch, or cannot be resumed with these arguments.
