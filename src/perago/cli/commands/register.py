@@ -31,9 +31,9 @@ def command(modules: tuple[str, ...], bump: bool, as_json: bool, **sources: tupl
       perago register app.features app.audio:mix
       perago register app.pipeline:nightly
 
-    Tasks with the same names are replaced. A registered version of a workflow is never replaced. If its definition differs,
-    the difference is shown; --bump registers it as the next version. Running workflows keep the definitions they
-    started with. CONDUCTOR_SERVER_URL names the server.
+    Tasks with the same names are replaced. A registered version of a workflow is never replaced. If its definition
+    differs, the difference is shown; --bump registers it as the next version. Running workflows keep the definitions
+    they started with. CONDUCTOR_SERVER_URL names the server.
     """
     from perago.cli.conductor import compare_taskdefs, compare_workflows, open_conductor, register_workflows
     from perago.settings import load_run_config
