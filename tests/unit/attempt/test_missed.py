@@ -25,8 +25,6 @@ def test_the_line_says_what_has_changed_or_else_the_reason(missed, line):
     assert missed.line == line
 
 
-@pytest.mark.parametrize(
-    ("standing", "told"), [("distrusted", " is not used: it is distrusted"), (None, " is not used")]
-)
+@pytest.mark.parametrize(("standing", "why"), [("distrusted", ": it is distrusted"), (None, "")])
 def test_a_result_that_is_not_used_is_named(standing, why):
     assert _why_not_used(COMMIT, standing) == f"the result of commit 1f2e3d4c5b6a is not used{why}"
