@@ -65,7 +65,7 @@ def test_large_params_of_a_workflow_are_a_digest_in_stamps_and_a_remark_in_lists
     assert perago("run", "cli_workflow:plain", "--params", json.dumps({"words": words}), *on).code == 0
     stamp = perago("log", *on, "-n", "1", "--json").json[0]["stamp"]
     assert (stamp["workflow_params"], stamp["workflow_params_digest"]) == (None, json_digest({"words": words}))
-    assert "    workflow (too large to keep)\n" in perago("log", *on, "-n", "1").out
+    assert "    workflow params (too large to keep)\n" in perago("log", *on, "-n", "1").out
     assert "    params (too large to show; see --json)\n" in perago("runs", *on[:2]).out
     assert perago("runs", *on[:2], "--json").json[0]["params"] == {"words": words}
 
