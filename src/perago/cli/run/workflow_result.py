@@ -25,7 +25,7 @@ from perago.running.workflow_request import WorkflowRequest
 from perago.values.record import WorkflowStatus
 from perago.workflows.decide import Decision
 
-_GO_ON = "To continue with the tasks that have not completed:"
+_GO_ON = "To continue with the remaining tasks:"
 
 
 def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
