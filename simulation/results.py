@@ -76,7 +76,7 @@ class ProcessResults:
     def of_task(self, repository: str, task: str, /) -> Sequence[CommitEntry]:
         return self.machine.index.of_task(repository, task)
 
-    def standing(self, repository: str, commit: str, /) -> str:
+    def standing(self, repository: str, commit: str, /) -> str | None:
         return self.machine.index.standing(repository, commit)
 
     @contextmanager

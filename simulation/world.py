@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from perago.attempt.cached import NOT_FIRST
 from perago.errors import BranchNotFoundError, EngineError, PublishFenceError
 from perago.ports import Event, Phase
 from perago.testing.workflow import Step
@@ -383,9 +384,9 @@ class World:
             self.counts["cached: hit after its body"] += job.execution_id in self.written
         elif found == "miss":
             self.counts["cached: miss"] += 1
-            self.counts["cached: source gone"] += "not there any more" in why
+            self.counts["cached: source gone"] += "cannot be taken" in why
             self.counts["cached: history not read"] += "could not be read" in why
-            if why == "it is to be computed again":
+            if why == NOT_FIRST:
                 self.recomputing.add(job.execution_id)
                 self.counts["cached: to be computed again"] += 1
 

@@ -275,7 +275,10 @@ def required(value: T | None, fact: str) -> T:
         InternalError: it is None.
     """
     if value is None:
-        raise InternalError(f"a defect in Perago: this does not hold: {fact}. Report this message with its traceback")
+        raise InternalError(
+            f"Perago itself failed: expected that {fact}. Please report it with the traceback that PERAGO_TRACEBACK=1 "
+            f"shows"
+        )
     return value
 
 

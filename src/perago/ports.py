@@ -401,8 +401,9 @@ class EarlierResults(Protocol):
         """
         ...
 
-    def standing(self, repository: str, commit: str, /) -> str:
-        """Why the result of a commit is not used, in words.
+    def standing(self, repository: str, commit: str, /) -> str | None:
+        """Why the result of a commit is not used: `distrusted`, `reverted` or `replaced`; None if nothing is known
+        against it.
 
         Raises:
             WorkspaceStorageError: the index cannot be read.

@@ -84,7 +84,7 @@ def test_the_history_answers(asked):
     assert commits("--task", "asked_clean", "-n", "1") == [again]
     assert commits("--since", "1h", "--task", "asked_report") == [report]
     assert commits("--until", "2020-01-01") == []
-    assert "is no time" in perago("log", *options, "--since", "soon").err
+    assert "is not a time" in perago("log", *options, "--since", "soon").err
     said = perago("log", *options, "--task", "asked_trian")
     assert (said.code, said.out) == (0, "")
     assert "No commit of branch main matches the filters" in said.err
@@ -176,7 +176,7 @@ def test_a_branch_begins_where_it_is_told(asked):
     assert ran.code == 0, ran.err
     assert perago("log", *options, "-n", "1", "--json").json[0]["commit"] == again
     taken = perago("branch", "trial", "--from", clean, *repo)
-    assert (taken.code, "is there already" in taken.err) == (2, True)
+    assert (taken.code, "already exists" in taken.err) == (2, True)
     assert perago("branch", "no name", "--from", clean, *repo).code == 2
     assert perago("branch", "other", "--from", "nowhere", *repo).code == 2
     assert "branch other --from COMMIT" in perago("log", *repo, "--branch", "other").err
@@ -189,4 +189,4 @@ def test_the_numbers_of_a_run_are_in_its_publication(asked):
     assert before["stamp"]["series"] == {"loss": [[0, 1], [10, 0.5], [20, pytest.approx(1 / 3)]]}
     assert newest["stamp"]["series"]["loss"][0] == [0, 0.5]
     compared = perago("compare", first["run_id"], second["run_id"], *options[:2], "--json").json
-    assert [each["facts"]["loss, at last"] for each in compared] == [pytest.approx(1 / 3), 0.25]
+    assert [each["facts"]["loss (last)"] for each in compared] == [pytest.approx(1 / 3), 0.25]

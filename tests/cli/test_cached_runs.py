@@ -176,7 +176,9 @@ def test_what_has_not_changed_is_not_computed_again(place, monkeypatch):
     assert (fourth["how"], fourth["cached_from"]) == ("cached", first["output"]["workspace"]["ref"])
     assert fourth["output"]["result"] == first["output"]["result"]
     assert {path: text for path, text in place.files().items() if path.startswith("clean/")} == CLEAN
-    assert place.ran("--no-cache") == "unchanged"
+    said = place.perago("run", "app.tasks:clean", *place.options, "--no-cache", "--json")
+    assert said.json["how"] == "unchanged", said.err
+    assert "cache: the body runs; earlier results are turned off for this run" in said.err
     monkeypatch.setenv("PERAGO_RUN_CACHE", "off")
     assert place.ran() == "unchanged"
 
@@ -299,13 +301,13 @@ def test_a_result_that_is_distrusted_is_computed_again(place):
     assert said.code == 0, said.err
     told = place.perago("why", "app.tasks:clean", *place.options)
     assert told.out.strip() == (
-        f"The body would run. Nothing that it depends on has changed since commit {commit[:12]}, but its result is not "
+        f"The body would run. Nothing that it depends on has changed, but the result of commit {commit[:12]} is not "
         f"used: it is distrusted."
     )
     line = place.perago("why", "app.tasks:clean", *place.options, "--json").json["line"]
     ran = place.perago("run", "app.tasks:clean", *place.options, "--json")
     assert ran.json["how"] == "unchanged"  # it ran, and made the same
-    assert f"cache: the body runs: {line}" in ran.err
+    assert f"cache: the body runs; {line}" in ran.err
     assert place.ran() == "cached"
     assert (
         "distrusted: the result of " + commit[:12] + ": the sensor was broken"
@@ -318,7 +320,7 @@ def test_a_result_that_is_distrusted_is_computed_again(place):
     assert nobodys.code == 0, nobodys.err
     said = place.perago("distrust", "by-hand", "--reason", "x", *place.options)
     assert said.code == 2, said
-    assert "is of no task" in said.err
+    assert "was not made by a task" in said.err
 
 
 def test_why_names_what_has_changed(place):
@@ -342,10 +344,10 @@ def test_why_names_what_has_changed(place):
     ]
     ran = place.perago("run", "app.tasks:clean", *place.options, *params)
     line = (
-        f"since {commit[:12]}: file raw/a.txt changed, file raw/c.txt added, param suffix: '' -> '?', "
+        f"changed since {commit[:12]}: file raw/a.txt changed, file raw/c.txt added, param suffix: '' -> '?', "
         f"source app.helper changed"
     )
-    assert f"cache: the body runs: {line}" in ran.err
+    assert f"cache: the body runs; {line}" in ran.err
     assert told["line"] == line
 
 

@@ -377,7 +377,8 @@ def test_a_workflow_is_registered_submitted_and_watched(flow, perago, server, na
         assert any(f"task '{name}' ({UUID}) is FAILED: " in UUIDS.sub(UUID, seen.json["reason"]) for name in lost)
         retried = perago("retry", failed["workflow_id"])
         assert retried.code == 0
-        assert f"Workflow {names['flow']} goes on with '{lost[0]}'" in retried.err
+        assert f"Retrying '{lost[0]}'" in retried.err
+        assert f" of workflow {names['flow']}. `perago watch" in retried.err
         watched = perago("watch", failed["workflow_id"])
         assert watched.code == 1
         assert f"is FAILED: task '{lost[0]}' ({UUID}) is FAILED: " in UUIDS.sub(UUID, watched.err)
@@ -465,10 +466,10 @@ def test_a_workflow_that_is_not_registered_is_not_submitted(flow, perago, server
     assert perago("import", "source", "--repo", "data.git").code == 0
     refused = perago("submit", flow("lone"), "--param", "rows=3", "--repo", "data.git", "--branch", "main")
     assert refused.code == 2
-    assert f"tasks '{names['build']}', '{names['free']}' are not registered" in refused.err
+    assert f": tasks '{names['build']}', '{names['free']}'. `perago register lone:flow` registers them" in refused.err
     assert perago("register", "lone:build", "lone:free").code == 0
     refused = perago("submit", "lone:flow", "--param", "rows=3", "--repo", "data.git", "--branch", "main")
-    assert f"version 1 of workflow '{names['flow']}' is not registered" in refused.err
+    assert f": version 1 of workflow '{names['flow']}'. `perago register lone:flow` registers it" in refused.err
     assert "perago register lone:flow" in refused.err
     assert perago("submit", "lone:build", "--param", "rows=3").code == 2
 
@@ -585,7 +586,7 @@ def test_a_sub_workflow_is_registered_before_what_names_it_and_goes_on_where_it_
     assert perago("register", "nested:build", "nested:free", "nested:gate").code == 0
     refused = perago("submit", "nested:outer", "--param", "rows=3", *on)
     assert refused.code == 2
-    assert f"workflow '{names['free']}.inner' is not registered" in " ".join(refused.err.split())
+    assert f": version 1 of workflow '{names['free']}.inner'. `perago register" in " ".join(refused.err.split())
     registered = perago("register", "nested:outer").out.splitlines()
     assert registered[-2:] == [f"workflow {names['free']}.{name}, version 1: new" for name in ("inner", "outer")]
     assert perago("register", "nested:outer").out.count(", version 1: unchanged\n") == 2
@@ -598,7 +599,8 @@ def test_a_sub_workflow_is_registered_before_what_names_it_and_goes_on_where_it_
         assert "failure reason" not in failed.err
         assert [run["task_name"] for run in perago(*ON_SERVER, "--json").json].count(f"{names['free']}.inner") == 0
         (tmp_path / "gate").touch()
-        assert f"{names['free']}.outer goes on with 'inner/gate'." in perago("retry", failed.json["workflow_id"]).err
+        retried = perago("retry", failed.json["workflow_id"])
+        assert f"Retrying 'inner/gate' of workflow {names['free']}.outer." in retried.err
         seen = perago("watch", failed.json["workflow_id"], "--json").json
         refused = perago("rerun", failed.json["workflow_id"], "--from", "inner/gate")
         assert (refused.code, recommended(refused.err)) == (2, [("rerun", failed.json["workflow_id"])])

@@ -26,7 +26,7 @@ def event(phase, kind="completed", seconds=2.0, error=None, **attributes):
         (event(Phase.DIFF, added=1, modified=0, deleted=2), "diff: 1 added, 2 deleted"),
         (event(Phase.DIFF, added=0, modified=0, deleted=0), "diff: nothing changed"),
         (event(Phase.PUBLISH, ref="a" * 40), "publish: commit aaaaaaaaaaaa"),
-        (event(Phase.PUBLISH, "lost"), "publish: another writer was faster; deciding again"),
+        (event(Phase.PUBLISH, "lost"), "publish: another writer was faster; trying again"),
         (event(Phase.CLEAN), None),
         (event(Phase.FENCE), None),
     ],

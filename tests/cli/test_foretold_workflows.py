@@ -326,28 +326,28 @@ def states(place: Place, workflow: str, *arguments: str) -> dict[str, str]:
 def test_each_task_has_its_line(place):
     names = ("foretold_clean", "foretold_features", "foretold_report")
     assert states(place, "sequence") == {
-        names[0]: "never run",
-        names[1]: "stale: foretold_clean before it would run",
-        names[2]: "stale: foretold_clean before it would run",
+        names[0]: "no earlier result",
+        names[1]: "stale: foretold_clean would run first",
+        names[2]: "stale: foretold_clean would run first",
     }
     done(place, "sequence")
     assert place.ask("status", "sequence").out.splitlines() == [f"{name}: up to date" for name in names]
     place.edit({"raw/a.txt": "A", "raw/c.txt": "c"})
     assert place.ask("status", "sequence").out.splitlines() == [
         "foretold_clean: stale: file raw/a.txt changed, and 1 more",
-        "foretold_features: stale: foretold_clean before it would run",
-        "foretold_report: stale: foretold_clean before it would run",
+        "foretold_features: stale: foretold_clean would run first",
+        "foretold_report: stale: foretold_clean would run first",
     ]
     since = foretold(place, "sequence")["foretold_clean"]["since"]
     assert place.ask("why", "sequence").out.splitlines() == [
         f"foretold_clean: The body would run. Since commit {since[:12]}:",
         "  file raw/a.txt changed",
         "  file raw/c.txt added",
-        "foretold_features: It depends on foretold_clean, which would compute.",
-        "foretold_report: It depends on foretold_clean, which would compute.",
+        "foretold_features: It depends on foretold_clean, which would run first.",
+        "foretold_report: It depends on foretold_clean, which would run first.",
     ]
     line = foretold(place, "sequence")["foretold_clean"]["line"]
-    assert f"cache: the body runs: {line}" in place.ask("run", "sequence").err
+    assert f"cache: the body runs; {line}" in place.ask("run", "sequence").err
     place.edit({"raw/a.txt": "a"})
     place.code('f"-{params.count}"', 'f"={params.count}"')  # clean is computed by the same module
     assert states(place, "sequence")["foretold_clean"].startswith("stale: file raw/a.txt changed, and 1 more")
@@ -383,15 +383,15 @@ def test_a_map_has_one_line_and_its_first_items(place):
         "foretold_shard ×3: 1 up to date, 2 not:",
         "  foretold_shard_2 (b): stale: file raw/b.txt changed",
         "  foretold_shard_3 (c): stale: param shard: '?' -> 'c'",
-        "foretold_report: stale: foretold_shard_2 and foretold_shard_3 before it would run",
+        "foretold_report: stale: foretold_shard_2 and foretold_shard_3 would run first",
     ]
 
 
 def test_what_only_the_run_can_tell_is_said_so(place):
     assert place.ask("why", "listed").out.splitlines() == [
-        "foretold_names: The body would run: it has no cache.",
-        "foretold_shard: Its items depend on foretold_names, which would compute.",
-        "foretold_notes: It depends on foretold_names, which would compute.",
+        "foretold_names: The body would run: the task has no cache.",
+        "foretold_shard: Its items depend on foretold_names, which would run first.",
+        "foretold_notes: It depends on foretold_names, which would run first.",
     ]
     told = foretold(place, "switched")
     assert {name: (each["because"], each["waits_for"]) for name, each in told.items()} == {
@@ -411,11 +411,11 @@ def test_what_ends_the_workflow_is_said(place):
     shard, report = place.ask("status", "mapped", "--param", 'shards=["a/b"]').out.splitlines()[1:]
     assert shard.startswith("  foretold_shard_1 (a/b): fails: task 'foretold_shard': params.shard, which a pattern of")
     assert report == "foretold_report: left out: the workflow ends before it"
-    assert states(place, "mapped", "--param", "shards=[]") == {"foretold_report": "never run"}
+    assert states(place, "mapped", "--param", "shards=[]") == {"foretold_report": "no earlier result"}
 
 
 def test_a_task_alone_has_a_line_too(place):
-    assert place.ask("status", "clean").out == "foretold_clean: never run\n"
+    assert place.ask("status", "clean").out == "foretold_clean: no earlier result\n"
     assert place.ask("status", "plain").out == "foretold_plain: no cache: each run computes it\n"
 
 

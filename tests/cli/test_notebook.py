@@ -151,7 +151,7 @@ def test_cells_run_tasks_and_workflows_with_their_progress_in_place(notebook, re
     here = "done = perago.run(of_a_cell, **place); print(done.changes.added, done.result.pid == os.getpid())"
     cell = notebook.run(here)
     assert (cell.error, cell.out) == (None, "printed by the body\n('cell.txt',) True\n")
-    assert "so its body runs in this process" in cell.err
+    assert "Such a body runs in this process" in cell.err
     assert "so its body" not in notebook.run(here).err
 
     cell = notebook.run("done = perago.run(cli_workflow.plain, {'words': ['a']}, **place); print(done.result.read)")

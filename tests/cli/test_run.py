@@ -196,7 +196,7 @@ def test_onto_head_is_for_tasks_with_a_workspace_that_have_not_completed(reposit
     endless = ("--param", "wait_for=never", "--timeout", "0.1")
     free = perago("run", "cli_bodies:wait_free", *endless, "--json").json["run_id"]
     said = perago("run", "--resume", free, "--onto-head")
-    assert "has no workspace and no head" in said.err
+    assert "has no workspace, so no branch head to start from" in said.err
     assert said.code == 2
 
 

@@ -44,7 +44,10 @@ def untouched(repository, perago):
         (("cli_workflow:plain", *REPO, "--params", DEEP), "--params is nested more than 200 deep"),
         (("cli_single", *REPO, "--params", "{}", "--params", '{"text": "a"}'), "--params is given more than once"),
         (("cli_workflow:plain", *REPO, "--dry-run"), "`perago status` shows what a run would compute"),
-        (("cli_workflow:plain", *REPO, "--timeout", "5"), "each of its tasks has controls of its own"),
+        (
+            ("cli_workflow:plain", *REPO, "--timeout", "5"),
+            "--timeout is for one task: each task of a workflow has",
+        ),
         (("cli_single", *REPO, "--params", "@nowhere.json"), "nowhere.json cannot be read"),
         (("cli_single", *REPO, "--param", "text"), "--param takes key=value"),
         (
@@ -64,7 +67,7 @@ def untouched(repository, perago):
         (("cli_bodies:add", "--param", "numbers=[1]", "--dry-run"), "has no workspace and publishes nothing anyway"),
         (("cli_single", *REPO, "--resume", "x"), "--resume cannot be used with --branch"),
         (("--resume", "20260101-000000-abcdef", "--repo", "data.git"), "there is no run '20260101-000000-abcdef'"),
-        (("--resume", "../x"), "there is no run '../x' in the runs of free tasks"),
+        (("--resume", "../x"), "there is no run '../x' among the tasks without a workspace. Give --repo"),
     ],
 )
 def test_what_is_wrong_exits_with_2_and_says_how_to_mend_it(untouched, perago, arguments, said):

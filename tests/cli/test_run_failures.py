@@ -218,7 +218,7 @@ def test_a_resumed_run_needs_only_its_secrets_again_and_says_which(untouched, pe
     said = perago("run", "cli_bodies:fail_once", *params, *REPO, "--json")
     again = ("run", "--resume", said.json["run_id"], "--params", "@FILE", "--repo", "data.git")
     assert f"  perago {' '.join(again)}\n" in said.err
-    assert "FILE has the params that are not recorded: password.\n" in said.err
+    assert "Put the params that are not recorded into FILE: password.\n" in said.err
     Path("touched").unlink()
     Path("FILE").write_text('{"password": "hunter2"}')
     assert perago(*again).code == 1

@@ -252,7 +252,7 @@ def test_tasks_without_a_module_run_in_this_process_which_is_told_once(project, 
     out, err = process.communicate(timeout=60 * slowness())
     assert process.returncode == 0, err
     assert len(set(out.split())) == 1
-    assert err.count("so its body runs in this process") == 1
+    assert err.count("Such a body runs in this process") == 1
 
 
 def test_ctrl_c_ends_a_body_in_this_process_at_once(perago, project):

@@ -49,7 +49,7 @@ def test_a_run_is_published_whole_and_one_that_failed_when_it_has_been_resumed(p
     refused = perago("run", "--resume", failed.json["run_id"], *on[:2])
     assert (refused.code, project.head()) == (3, head), refused.err
     assert set(run_branches(project)) >= {branch}
-    assert f"Its tasks have published to branch {branch} only" in refused.err
+    assert f"What its tasks published is on the run's own branch {branch}, and nowhere else." in refused.err
     assert f"--resume {failed.json['run_id']} --onto-head" in refused.err
     again = perago("run", "--resume", failed.json["run_id"], "--onto-head", *on[:2])
     assert (again.code, again.json) == (0, {"number": 3}), again.err

@@ -53,7 +53,7 @@ def test_a_run_as_json_has_its_tasks_and_runs_lists_them(perago, on):
     stamp = perago("log", *on, "-n", "1", "--json").json[0]["stamp"]
     assert stamp["workflow_params"] == listed["params"]
     assert stamp["workflow_params_digest"] == json_digest(listed["params"])
-    assert '\n    workflow {"words": ["a", "b", "c"]}\n' in perago("log", *on, "-n", "1").out
+    assert '\n    workflow params {"words": ["a", "b", "c"]}\n' in perago("log", *on, "-n", "1").out
     shown = perago("runs", *on[:2]).out
     assert '    params {"words": ["a", "b", "c"]}\n' in shown
     assert "cli_plain, 3 tries" in shown
@@ -65,7 +65,7 @@ def test_large_params_of_a_workflow_are_a_digest_in_stamps_and_a_remark_in_lists
     assert perago("run", "cli_workflow:plain", "--params", json.dumps({"words": words}), *on).code == 0
     stamp = perago("log", *on, "-n", "1", "--json").json[0]["stamp"]
     assert (stamp["workflow_params"], stamp["workflow_params_digest"]) == (None, json_digest({"words": words}))
-    assert "    workflow (too large to keep)\n" in perago("log", *on, "-n", "1").out
+    assert "    workflow params (too large to keep)\n" in perago("log", *on, "-n", "1").out
     assert "    params (too large to show; see --json)\n" in perago("runs", *on[:2]).out
     assert perago("runs", *on[:2], "--json").json[0]["params"] == {"words": words}
 
@@ -343,7 +343,7 @@ def test_only_a_secret_that_was_given_is_needed_to_resume_and_is_named(perago, m
     said = perago("run", "cli_workflow:kept_secrets", *given)
     again = ("run", "--resume", said.json["run_id"])
     assert f"  perago {' '.join(again)} --params @FILE\n" in said.err
-    assert "FILE has the params that are not recorded: token.\n" in said.err
+    assert "Put the params that are not recorded into FILE: token.\n" in said.err
     refused = perago(*again)
     assert (refused.code, "not stored: token. To resume it, give them again" in refused.err) == (2, True)
     (tmp_path / "gate").touch()

@@ -1,4 +1,4 @@
-"""`perago run --resume ID --from TASK`: a recorded run of a workflow, run again from a task on."""
+"""`perago run --resume ID --from TASK`: a recorded run of a workflow, rerun from a given task."""
 
 from __future__ import annotations
 

@@ -63,4 +63,4 @@ def test_a_worker_whose_settings_are_wrong_tells_it_too(project):
 def test_metrics_that_nothing_receives_are_warned_of(tmp_path, caplog, tasks, settings, warned):
     config = load_runtime_config("cli_single", cwd=tmp_path, process_env=settings, probe_roots=False)
     warn_of_unsent_metrics(tasks, config)
-    assert ("what train record as metrics is discarded" in caplog.text) == warned
+    assert ("the metrics of train are discarded" in caplog.text) == warned

@@ -241,7 +241,7 @@ def test_a_task_that_is_not_registered_is_refused(start, tmp_path):
         f"def unregistered(params: b.Params) -> b.Answer:\n    return b.Answer()\n"
     )
     told = refused(start(modules=("unregistered_tasks",)))
-    assert "is not registered" in told
+    assert "not registered at http" in told
     assert "perago register unregistered_tasks" in told
 
 

@@ -96,9 +96,9 @@ MINE = {"repository": "memory", "branch": "main", "refType": "commit", "ref": "0
 @pytest.mark.parametrize(
     ("changed", "fault"),
     [
-        ({"first": "${workflow.input.workspace}"}, "task 'first': workspace: it is not that of the run"),
-        ({"second": MINE}, "task 'second': workspace: it is not that of the run"),
-        ({"second": {"join": ["${first.output.workspace}", MINE]}}, "'second': workspace: it is not that of the run"),
+        ({"first": "${workflow.input.workspace}"}, "task 'first': its workspace is not the run's"),
+        ({"second": MINE}, "task 'second': its workspace is not the run's"),
+        ({"second": {"join": ["${first.output.workspace}", MINE]}}, "'second': its workspace is not the run's"),
         ({"second": {"join": ["${first.output.workspace}", "${perago_begin.output.workspace}"]}}, None),
     ],
 )

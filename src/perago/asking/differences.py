@@ -26,7 +26,7 @@ MAX_TABLE_BYTES = 8 * 1024 * 1024
 MAX_COMPARED = 200
 """Commits or runs that are compared at once."""
 
-AT_LAST = ", at last"
+AT_LAST = " (last)"
 """End of the name of a fact: the last number of a series."""
 
 Kind = Literal["added", "modified", "deleted"]

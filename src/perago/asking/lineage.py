@@ -1,4 +1,4 @@
-"""What a commit was made from, and what was made of it."""
+"""What a commit was made from, and what was made from it."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def _links(line: _Line, entry: CommitEntry) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Nearest:
-    """The commits that a commit was made from, or that were made of it, without what those lead to.
+    """The commits that a commit was made from, or that were made from it, without what those lead to.
 
     Attributes:
         is_cut: there may be more among the commits that were not looked at.

@@ -165,6 +165,6 @@ def read_time(text: str, now: datetime) -> datetime:
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise TaskInputError(
-            f"{text!r} is no time; write a date such as 2026-11-29, a time such as 2026-11-29T12:00, or how long ago, "
-            f"such as 7d"
+            f"{text!r} is not a time; write a date such as 2026-11-29, a time such as 2026-11-29T12:00, or how long "
+            f"ago, such as 7d"
         ) from None

@@ -218,7 +218,9 @@ def open_past(address: RepositoryAddress, *, seconds: float | None = None) -> It
     """
     with address.open() as repository, _indexed(address) as index:
         if not isinstance(repository, ReusableStore):
-            raise StoreError(f"the history of {address.argument} cannot be read as a whole; use `perago log` alone")
+            raise StoreError(
+                f"the history of {address.argument} cannot be read as a whole; use `perago log` without filters"
+            )
         index.refresh(partial(repository.commits_since, address.name))
         yield Past(repository, repository, index, address, seconds)
 

@@ -76,7 +76,8 @@ def _wanted(past: Past, what: str) -> str | None:
         return past.resolve(what)
     except StoreError:
         raise TaskInputError(
-            f"{past.address.argument} has no commit and no run {show_name(what)}; `perago log` lists them"
+            f"{past.address.argument} has no commit and no run {show_name(what)}; `perago log` and `perago runs` list "
+            f"them"
         ) from None
 
 
@@ -103,8 +104,8 @@ def _refuse_changed(past: Past, paths: Collection[str], others: Sequence[Step]) 
         if changed:
             shown = ", ".join(map(show_name, changed[:_SHOWN]))
             raise PublishFenceError(
-                f"commit {step.entry.id[:12]} has changed since what would be undone: {shown}"
-                f"{', …' if len(changed) > _SHOWN else ''}. Nothing was done. Revert that commit first"
+                f"Not reverted: commit {step.entry.id[:12]} has since changed the same files: {shown}"
+                f"{', …' if len(changed) > _SHOWN else ''}. Revert that commit first"
             )
 
 

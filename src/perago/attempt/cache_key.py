@@ -105,7 +105,7 @@ def _inputs(inputs: Mapping[str, ListedFile]) -> str | Untold:
 
 def _params(params: BaseModel, *, is_trusted: bool) -> str | Untold:
     if any(True for _ in secrets_of(params)):
-        why = "params hold a secret, which no key may contain"
+        why = "params hold a secret"
     else:
         try:
             return json_digest(form_of(params))
@@ -132,7 +132,7 @@ def _variables(names: Iterable[str], environment: Mapping[str, str], *, is_trust
         elif not _holds_secret(name, environment.get(name)):
             digests[name] = json_digest(environment[name]) if name in environment else "unset"
         elif not is_trusted:
-            return Untold(f"the variable {name} holds a secret, which no key may contain")
+            return Untold(f"the variable {name} holds a secret")
     return digests
 
 
@@ -152,5 +152,5 @@ def code_of(task: TaskDefinition) -> CodeParts | Untold:
         name for name in parts.variables if name not in CREDENTIALS and _holds_secret(name, os.environ.get(name))
     ]
     if secrets and not declared.is_trusted:
-        return Untold(f"the variable {secrets[0]}, which the code reads, holds a secret, which no key may contain")
+        return Untold(f"the variable {secrets[0]}, which the code reads, holds a secret")
     return replace(parts, variables={name: told for name, told in parts.variables.items() if name not in secrets})

@@ -41,6 +41,10 @@ from perago.values.models import Changes, StagedWorkspace, TaskExecution, Worksp
 from perago.values.sandbox import SandboxMode
 from perago.values.spec import WorkspaceSpec
 
+RECOMPUTES = "earlier results are turned off for this run"
+NOT_FIRST = "this is not the first try or delivery of the task"
+"""Why no earlier result is looked for."""
+
 _NO_DIRECTORY = Path()
 """A hit lays out no files and uploads none."""
 
@@ -83,10 +87,10 @@ class CachedAttempt:
         """
         key, inputs = self._key()
         if isinstance(key, Untold):
-            self._tell(Miss(f"{key.why}, so that it has no key"))
+            self._tell(Miss(f"no cache key: {key.why}"))
             return self.compute(self.target, lambda stamp: stamp, lambda: None)
         if self.cache.recomputes or not is_first:
-            self._tell(Miss("it is to be computed again"))
+            self._tell(Miss(RECOMPUTES if self.cache.recomputes else NOT_FIRST))
             return self._computed(key, lambda: None)
         repository, why_none = self.workspace_input.repository, partial(self._why_none, key, inputs)
         taken = self._taken(key, why_none)
@@ -207,7 +211,7 @@ class CachedAttempt:
 
         def keyed(stamp: Stamp) -> Stamp:
             if code_of(self.task) != key.code:
-                self._tell(Unproven("its files have changed since its key was made"))
+                self._tell(Unproven("the task's code changed while it ran"))
                 return stamp
             reached = self.cache.reached()
             beyond = [] if reached is None else files_beyond(key.code, reached.opened)

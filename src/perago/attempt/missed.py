@@ -44,8 +44,7 @@ class Missed:
     @property
     def line(self) -> str:
         """In one line, many differences shortened."""
-        told = self.why or in_words(self.differences)
-        return told if self.since is None else f"since {self.since[:_SHORT_COMMIT]}: {told}"
+        return self.why or f"changed since {(self.since or '')[:_SHORT_COMMIT]}: {in_words(self.differences)}"
 
     @property
     def is_first(self) -> bool:
@@ -84,8 +83,13 @@ def nothing_with_key(
     differences = [*(_of_files(stamp.input_ref, inputs, list_input) if differs else ()), *others]
     if differs and not differences:
         differences = [OTHER_FILES]
-    why = "" if differences else results.standing(repository, entry.id)
+    why = "" if differences else _why_not_used(entry.id, results.standing(repository, entry.id))
     return Missed(why=why, since=entry.id, differences=differences)
+
+
+def _why_not_used(commit: str, standing: str | None) -> str:
+    text = f"the result of commit {commit[:_SHORT_COMMIT]} is not used"
+    return text if standing is None else f"{text}: it is {standing}"
 
 
 def _of_files(input_ref: str, inputs: Mapping[str, ListedFile], list_input: ListInput) -> list[Difference]:
@@ -97,5 +101,5 @@ def _of_files(input_ref: str, inputs: Mapping[str, ListedFile], list_input: List
 
 
 def gone_miss(found: EarlierResult, error: Exception) -> Miss:
-    """A result with the key whose outputs are not there any more."""
-    return Miss(f"what {found.commit[:_SHORT_COMMIT]} made is not there any more: {error}")
+    """A result with the key whose outputs no longer exist, or cannot be read."""
+    return Miss(f"the files of commit {found.commit[:_SHORT_COMMIT]} cannot be taken: {error}")

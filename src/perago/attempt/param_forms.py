@@ -168,7 +168,7 @@ def _in_plain_zone(value: datetime | time) -> datetime | time:
 
 def _without_user(url: str, where: str) -> str:
     if mask_urls(url) != url:
-        raise UntoldError(f"{show_name(where)} holds a secret, which no key may contain")
+        raise UntoldError(f"{show_name(where)} holds a secret")
     return url
 
 

@@ -85,9 +85,9 @@ def _fault(
     if cache.max_age is not None and (found.made is None or now - found.made > cache.max_age):
         return f"it is older than {cache.max_age}"
     if stamp.result is None or not stamp.result_exact:
-        return "its stamp does not have the whole result"
+        return "its result was too large to keep, or held a secret"
     if cache.version is not None and not _is_result(task, stamp.result):
-        return f"it is no {task.output_model.__name__} any more"
+        return f"its result no longer fits {task.output_model.__name__}"
     return None
 
 
@@ -102,10 +102,10 @@ def _is_result(task: TaskDefinition, result: JsonObject) -> bool:
 
 def _of_proof(proof: str | None, mode: RunCacheMode) -> str:
     if proof == "observed":
-        return f"its sandbox only noted what it read, and PERAGO_RUN_CACHE is {mode!r}"
+        return f"its body ran under sandbox 'report', and PERAGO_RUN_CACHE={mode!r} needs 'enforce'"
     if proof == "trusted":
-        return 'nobody but its author said what it depends on, and the task no longer says cache="trusted"'
-    return "it read what no key has, or nobody saw what it read"
+        return 'it was made under cache="trusted", which the task no longer declares'
+    return "it used something outside of its cache key, or its reads were not recorded"
 
 
 def proof_of(
@@ -124,17 +124,17 @@ def proof_of(
     missing = [] if reached is None else [name for name in reached.modules if name not in code.sources]
     if missing and cache.version is None:  # their names were computed where nobody could see it, such as in a pickle
         return Unproven(
-            f"the body imported {', '.join(missing[:SHOWN])}, which its key does not have; name it in depends="
+            f"the body imported {', '.join(missing[:SHOWN])}, which is not in its cache key; name it in depends="
         )
     if beyond and cache.version is None:
         return Unproven(
-            f"the body or a guard opened {', '.join(beyond[:SHOWN])}, which its key does not have; name "
+            f"the body or a guard opened {', '.join(beyond[:SHOWN])}, which is not in its cache key; name "
             f"the file, or its module or package, in depends="
         )
     if sandbox == "enforce":
         return "proven"
     if sandbox != "report" or reached is None:
-        return Unproven("nobody saw what the body reads")
+        return Unproven("no sandbox recorded what the body read")
     if reached.reached:
-        return Unproven(f"the body reached for what no key has: {', '.join(reached.reached[:SHOWN])}")
+        return Unproven(f"the body used {', '.join(reached.reached[:SHOWN])}, which is not in its cache key")
     return "observed"

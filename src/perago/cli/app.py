@@ -13,7 +13,7 @@ import click
 from perago import __version__
 
 _COMMANDS = {
-    "run": ("perago.cli.commands.run", "Run a task, or a workflow, on a commit of a branch, and publish its changes."),
+    "run": ("perago.cli.commands.run", "Run a task or a workflow on a commit of a branch, and publish the changes."),
     "runs": ("perago.cli.commands.runs", "List the runs of `perago run` and their results."),
     "start": ("perago.cli.commands.start", "Start a worker that runs tasks of a Conductor server."),
     "status": (
@@ -26,30 +26,38 @@ _COMMANDS = {
     "submit": ("perago.cli.commands.submit", "Start a workflow on the Conductor server."),
     "watch": ("perago.cli.commands.instances", "Follow a workflow on the Conductor server until it ends."),
     "retry": ("perago.cli.commands.instances", "Retry the failed tasks of a workflow on the Conductor server."),
-    "rerun": ("perago.cli.commands.instances", "Run a workflow on the Conductor server again, from a task on."),
+    "rerun": ("perago.cli.commands.instances", "Rerun a workflow on the Conductor server, starting at a given task."),
     "cancel": ("perago.cli.commands.instances", "End a running workflow on the Conductor server."),
     "import": ("perago.cli.commands.importing", "Commit the files of a directory to a branch."),
     "export": ("perago.cli.commands.export", "Write the files of a commit to a directory."),
     "log": ("perago.cli.commands.log", "Show the history of a branch: tasks, inputs and results."),
     "blame": ("perago.cli.commands.lineage", "Say which commit made each file."),
-    "lineage": ("perago.cli.commands.lineage", "Say what a file or a commit was made from, and what was made of it."),
+    "lineage": (
+        "perago.cli.commands.lineage",
+        "Show which files and commits a file or commit came from, or what came from it.",
+    ),
     "branch": ("perago.cli.commands.branching", "Create a branch at a commit."),
     "revert": ("perago.cli.commands.branching", "Undo what a run or a commit has changed."),
     "diff": ("perago.cli.commands.compare", "Show the files in which two commits differ."),
     "compare": ("perago.cli.commands.compare", "Show params and results of commits or runs side by side."),
     "ui": ("perago.cli.commands.ui", "Show runs, history and files as a web page on this machine."),
-    "report": ("perago.cli.commands.report", "Write what the page shows of a run or a commit to one file."),
+    "report": ("perago.cli.commands.report", "Write a report on a run or a commit to one HTML file."),
     "why": ("perago.cli.commands.why", "Say what a run of a task or workflow would compute, and why."),
     "distrust": ("perago.cli.commands.distrust", "Say that a result is wrong, so that no task takes it again."),
     "cache": ("perago.cli.commands.cache", "Show or clear this host's object cache."),
     "fence": ("perago.cli.commands.fence", "Check or install the publish fence of a lakeFS branch."),
-    "allow": ("perago.cli.commands.allow", "Allow a server that a file of the current directory names."),
+    "allow": (
+        "perago.cli.commands.allow",
+        "Let Perago send your credentials to a server that .env, perago.toml or pyproject.toml names.",
+    ),
     "doctor": ("perago.cli.commands.doctor", "Find leftovers and damage, and fix them."),
 }
 
 _EPILOG = """\b
-Exit codes: 0 done, 1 the task failed, 2 nothing was started, 3 the fence refused, 130 interrupted.
-Settings: environment, .env, perago.toml, [tool.perago] of pyproject.toml, in this order."""
+Exit codes: 0 done, 1 the task failed, 2 nothing was started, 3 not published,
+  because of other commits or another execution, 130 interrupted.
+Settings, the first one found counts: environment, .env, perago.toml,
+  [tool.perago] of pyproject.toml."""
 
 
 class _LazyGroup(click.Group):

@@ -66,7 +66,7 @@ repo_or_none_option = click.option(
     "--repo",
     metavar="REPO",
     default=configured_repo,
-    help="The repository.  [default: PERAGO_REPO, or runs of tasks without one]",
+    help="The repository.  [default: PERAGO_REPO, or the runs of tasks without a workspace]",
 )
 """As `repo_option`, for commands that also show runs of tasks without a repository."""
 
@@ -83,6 +83,10 @@ branch_option = click.option(
     default=lambda: configured_branch() or DEFAULT_BRANCH,
     help=f"The branch.  [default: PERAGO_BRANCH, or {DEFAULT_BRANCH}]",
 )
+
+
+A_COMMIT = "an id or its beginning, a branch, or a tag"
+"""What names a commit."""
 
 
 def refuse_run_branch(branch: str) -> None:
@@ -143,7 +147,9 @@ class RunArguments:
                 "--onto-head repeats the run that --resume names. Leave it out: a new run starts from the branch's head"
             )
         if self.start is not None and self.resume is None:
-            raise click.UsageError("--from runs a recorded run again from a task on. Name the run with --resume")
+            raise click.UsageError(
+                "--from reruns a recorded workflow, starting at a given task. Name the run with --resume"
+            )
         if self.yes and self.start is None:
             raise click.UsageError("--yes is for --from, which replaces what has been published")
         if self.start is not None and self.onto_head:
@@ -196,7 +202,8 @@ class RunArguments:
                 "`perago status` shows what a run would compute. To try the workflow, make a branch with `perago "
                 "branch NEW` and run it with --branch NEW"
             )
-        self._refuse_beside("a workflow", {"--timeout": self.timeout})
+        if self.timeout is not None:
+            raise click.UsageError("--timeout is for one task: each task of a workflow has its own timeout")
 
     @staticmethod
     def _refuse_beside(option: str, others: dict[str, object]) -> None:
@@ -205,8 +212,7 @@ class RunArguments:
             "--resume": "it starts from the input of the run that it resumes",
             "--task-id": "it starts from the input of the task that it replays, and publishes nothing",
             "--dry-run": "nothing is recorded or published",
-            "--debug": "the body runs in this process, so that it cannot be stopped",
-            "a workflow": "each of its tasks has controls of its own",
+            "--debug": "the body runs in this process, so it cannot be stopped",
         }
         if given:
             raise click.UsageError(f"{option} cannot be used with {' or '.join(given)}: {reasons[option]}")

@@ -95,8 +95,9 @@ def expect_registered(engine: ConductorEngine, task_names: Sequence[str], target
     missing = [name for name in task_names if engine.get_taskdef(name) is None]
     if missing:
         raise click.UsageError(
-            f"tasks {', '.join(map(repr, missing))} are not registered at {engine.api_url}; `perago register {target}` "
-            f"registers them"
+            f"not registered at {engine.api_url}: task{'s' if len(missing) > 1 else ''} "
+            f"{', '.join(map(repr, missing))}. `perago register {target}` registers "
+            f"{'them' if len(missing) > 1 else 'it'}"
         )
 
 

@@ -163,7 +163,7 @@ def warn_of_unsent_metrics(tasks: Sequence[str], config: RuntimeConfig) -> None:
     if tasks and config.metrics is None and config.prometheus == "off" and not config.telemetry_disabled:
         write(
             logging.WARNING,
-            f"what {', '.join(tasks)} record as metrics is discarded, because nothing receives it: set "
+            f"the metrics of {', '.join(tasks)} are discarded, because nothing receives them. Set "
             f"OTEL_EXPORTER_OTLP_ENDPOINT or PERAGO_PROMETHEUS=on",
             {},
         )
@@ -180,7 +180,9 @@ def check_tasks(
     faults = []
     if store is None and any(task.has_workspace for task in tasks):
         names = ", ".join(task.name for task in tasks if task.has_workspace)
-        faults.append(f"{names} need a workspace, but no store is configured: {TO_CONFIGURE}")
+        faults.append(
+            f"no store is configured, but these tasks have a workspace: {names}. To configure one, {TO_CONFIGURE}"
+        )
     try:
         faults += [fault for task in tasks for fault in _registration_faults(task, arguments, engine)]
     except EngineError as exc:
@@ -193,14 +195,15 @@ def _registration_faults(task: DeclaredTask, arguments: StartArguments, engine: 
     from perago.engines.conductor.taskdefs import differences
 
     registered = engine.get_taskdef(task.name)
-    remedy = f"register it with `{register_command(arguments.modules)}`"
+    command = register_command(arguments.modules)
     if registered is None:
-        yield f"task {task.name!r} is not registered at {engine.api_url}; {remedy}"
+        yield f"not registered at {engine.api_url}: task {task.name!r}. `{command}` registers it"
         return
     lines = differences(task.taskdef, registered)
     if lines:
         shown = lines[:MAX_SHOWN_DIFFERENCES] + (["..."] if len(lines) > MAX_SHOWN_DIFFERENCES else [])
-        yield f"task {task.name!r} is registered differently from its declaration; {remedy}\n" + "\n".join(shown)
+        told = f"task {task.name!r} is registered differently from its declaration. `{command}` registers it anew"
+        yield "\n".join([told, *shown])
 
 
 def _configured(arguments: StartArguments) -> tuple[RuntimeConfig, list[str]]:

@@ -81,14 +81,13 @@ class IndexedResults:
         with self.open(repository) as index:
             return index.of_task(task, limit=MAX_COMPARED)
 
-    def standing(self, repository: str, commit: str, /) -> str:
+    def standing(self, repository: str, commit: str, /) -> Standing | None:
         """See `EarlierResults`."""
         with self.open(repository) as index:
             entry = index.commit(commit)
             behind = () if entry is None or entry.stamp is None else _behind(index, entry.stamp)
             own, *others = [index.standing(each) for each in (commit, *behind)]
-        standing = next((each for each in others if each in _NOT_USED), None) if own is Standing.EFFECTIVE else own
-        return "its result is not used" if standing is None else f"its result is not used: it is {standing}"
+        return next((each for each in others if each in _NOT_USED), None) if own is Standing.EFFECTIVE else own
 
     @contextmanager
     def computing(self, repository: str, key: str, is_cancelled: Callable[[], bool], /) -> Iterator[bool]:
@@ -97,7 +96,7 @@ class IndexedResults:
         path, deadline = self.directory / f"{_LOCKS}{name}", self.clock.monotonic() + WAIT_SECONDS
         held, has_waited = None, False
         with suppress(OSError, RuntimeConfigError):
-            make_private(self.directory, "the directory of the indexes of history")
+            make_private(self.directory, "the directory of history indexes")
             while (held := _acquired(path)) is None:
                 has_waited = True
                 if self.clock.monotonic() > deadline or is_cancelled():

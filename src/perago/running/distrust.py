@@ -31,8 +31,8 @@ def distrust(address: RepositoryAddress, branch: str, commit: str, reason: str, 
         made = next(repository.log(named, 1)).stamp
         if made is None:
             raise TaskInputError(
-                f"commit {named[:12]} is of no task, so that no result of it is ever used. `perago log` shows who made "
-                f"which commit"
+                f"commit {named[:12]} was not made by a task, so it has no result to distrust. `perago log` shows "
+                f"which task made which commit"
             )
         adopted = None if made.completes == made.input_ref else made.completes
         origin = made.cached_from or adopted or named

@@ -72,7 +72,7 @@ def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
     if event.kind == "failed":
         return _describe_failure(event)
     if event.kind == "lost":
-        return f"{event.phase}: another writer was faster; deciding again"
+        return f"{event.phase}: another writer was faster; trying again"
     match event.phase:
         case Phase.DECIDE:
             return describe_cache(event.attributes)
@@ -101,9 +101,9 @@ def describe_cache(attributes: Mapping[str, Any]) -> str | None:
         case "hit":
             return f"cache: the result of commit {str(attributes['cached_from'])[:_SHORT_COMMIT]} is taken"
         case "miss":
-            return f"cache: the body runs: {attributes['why']}"
+            return f"cache: the body runs; {attributes['why']}"
         case "unproven":
-            return f"cache: this result is not used again: {attributes['why']}"
+            return f"cache: later runs cannot reuse this result: {attributes['why']}"
         case _:
             return None
 

@@ -129,7 +129,7 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
     no_cache: bool = False,
     progress: bool | None = None,
 ) -> CompletedRun[Any]:
-    """Run a task once on a commit of a branch and publish its changes there; or a workflow of tasks.
+    """Run a task or a workflow once on a commit of a branch, and publish the changes to that branch.
 
     The same as `perago run`: the attempts, the settings, and the record, which `perago runs` lists. Each body runs in a
     process of its own, which imports the task's module. A task that was defined in a cell or at a prompt has no module;
@@ -149,7 +149,7 @@ def run(  # noqa: PLR0913 - its keywords are the options of the command
             workflow each task's own.
         jobs: tasks of a workflow to run at the same time.
         fast_retries: retry tasks of a workflow without their delays.
-        no_cache: run all bodies; take no earlier results of tasks with a cache.
+        no_cache: ignore earlier results: run the body of every task, even if it has a cache.
         progress: show the tasks while they run: in a notebook in the cell, otherwise as lines on stderr. Default: only
             in a notebook.
 
@@ -342,8 +342,8 @@ def _warn_of_bodies_here(tasks: list[TaskDefinition]) -> None:
     _told_of_bodies_here = True
     named = ", ".join(repr(task.name) for task in tasks)
     warnings.warn(
-        f"task {named} is defined in no module, so its body runs in this process: no timeout stops it, and what it "
-        f"changes in memory stays. Move it to a file and import it to give each body a process of its own",
+        f"{named}: not defined in a module. Such a body runs in this process: no timeout stops it, and what it changes "
+        f"in memory stays. Move it to a file and import it to run each body in its own process",
         stacklevel=4,
     )
 
@@ -410,7 +410,7 @@ def _resume(run: LocalRun | WorkflowRun, call: _Call, error: BaseException | Non
     options, repository = resume_options(run, error), call.place.repository
     if options is None:
         return ""
-    does = "runs it again from the present head" if options else "goes on with it"
+    does = "runs it again from the current head" if options else "resumes it"
     command = resume_command(run, None if repository is None else repository.argument, *options)
     about = about_file(run)
     return f" `{command}` {does}.{f' {about}.' if about else ''}"

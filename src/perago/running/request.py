@@ -39,7 +39,7 @@ _LOGGER = logging.getLogger("perago.run")
 
 
 def _is_behind(error: BaseException | None) -> bool:
-    """Whether an error means that only a new run, from the present head, can succeed.
+    """Whether an error means that only a new run, from the current head, can succeed.
 
     A resumed run has the same input, and would be refused again because of the same foreign commits.
     """
@@ -130,7 +130,7 @@ class RunRequest:
         return {"input_params": given, "masked_params": masked}
 
     def onto_head(self, run_id: str) -> RunRequest:
-        """A new run with the task and params of a run, from the present head of its branch.
+        """A new run with the task and params of a run, from the current head of its branch.
 
         Raises:
             RunArgumentError: the run has no branch, or cannot be resumed with these arguments.
@@ -139,7 +139,9 @@ class RunRequest:
         with resuming():
             input_data = self.engine.input_of(run_id, **self._params())
         if not self.task.has_workspace:
-            raise RunArgumentError(f"task {self.task.name!r} has no workspace and no head", superfluous=("onto-head",))
+            raise RunArgumentError(
+                f"task {self.task.name!r} has no workspace, so no branch head to start from", superfluous=("onto-head",)
+            )
         place = Place(self.repository, input_data["workspace"]["branch"], None)
         workspace = place.input_of(f"task {self.task.name!r}", "the task", has_workspace=True)
         return replace(self, input_data={**input_data, **workspace}, new_params=None, resumed=None)
@@ -159,9 +161,9 @@ def resume_command(run: LocalRun | WorkflowRun, repo: str | None, *options: str)
 
 
 def about_file(run: LocalRun | WorkflowRun) -> str | None:
-    """What the file of that command has; None if it takes none."""
+    """What belongs into the file of that command; None if it takes none."""
     names = ", ".join(run.record.params_to_give)
-    return f"FILE has the params that are not recorded: {names}" if names else None
+    return f"Put the params that are not recorded into FILE: {names}" if names else None
 
 
 @contextmanager
@@ -289,12 +291,12 @@ def find_run(engine: LocalEngine, run_id: str, repository: RepositoryAddress | N
         )
     if summary is None:
         where = (
-            f"repository {repository.argument}"
+            f"in repository {repository.argument}"
             if repository
-            else "the runs of free tasks; for a run on a repository give --repo"
+            else "among the tasks without a workspace. Give --repo for a run on a repository"
         )
         lists = ["perago", "runs"] + (["--repo", repository.argument] if repository else [])
-        raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `{shlex.join(lists)}` lists the runs")
+        raise RunNotFoundError(f"there is no run {run_id!a} {where}. `{shlex.join(lists)}` lists the runs")
     if not summary.target:
         raise EngineError(f"the record of run {summary.run_id} cannot be read: {summary.reason}")
     return summary

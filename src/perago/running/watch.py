@@ -119,7 +119,7 @@ class Interrupts:
             # Not through sys.stderr: the signal may have interrupted a write to it.
             os.write(
                 _STDERR,
-                b"\nCancelling: the body is asked to stop and its files are removed. Press Ctrl-C again to end now.\n",
+                b"\nCancelling: the body is asked to stop and its files are removed. Press Ctrl-C again to stop now.\n",
             )
 
 
@@ -172,7 +172,7 @@ class RunObserver:
         self._remember(event)
         self._show(event)
         if _may_be_cancelled_by(event) and self._is_cancelled():
-            raise TaskCancelledError(f"cancelled before or in the phase {event.phase}; nothing was published")
+            raise TaskCancelledError(f"nothing was published (stopped in or before the phase {event.phase})")
 
     def fail(self, error: BaseException) -> None:
         """Remember the error that failed the try. See `RunContext.on_failure`."""

@@ -117,10 +117,10 @@ class History:
         if self.mode == "off":
             return Computed(missed=Missed(why="PERAGO_RUN_CACHE is off"))
         if self.results is None:
-            return Computed(missed=Missed(why="this user has no state directory, which would have the index"))
+            return Computed(missed=Missed(why="this user has no state directory, so there is no history index"))
         key = cache_key(task, spec, params, inputs, os.environ)
         if isinstance(key, Untold):
-            return Computed(missed=Missed(why=f"{key.why}, so that it has no key"))
+            return Computed(missed=Missed(why=f"no cache key: {key.why}"))
 
         def listed(ref: str, seen: WorkspaceSpec) -> Mapping[str, ListedFile]:
             return self.repository.list_workspace(place.model_copy(update={"ref": ref}), seen)

@@ -147,7 +147,7 @@ class WorkflowRequest:
         return [last[name] for name in self.again.tasks if last[name].published is not None]
 
     def onto_head(self, run_id: str) -> WorkflowRequest:
-        """A new run with the workflow and params of a run, from the present head of its branch.
+        """A new run with the workflow and params of a run, from the current head of its branch.
 
         Raises:
             RunArgumentError: the run has no branch, or cannot be resumed with these arguments.
@@ -157,7 +157,9 @@ class WorkflowRequest:
             input_data = self.engine.input_of(run_id, **self._params())
         name, record = self.workflow.graph.name, self.engine.workflow_record(run_id)
         if not self.workflow.uses_workspace:
-            raise RunArgumentError(f"workflow {name!r} has no workspace and no head", superfluous=("onto-head",))
+            raise RunArgumentError(
+                f"workflow {name!r} has no workspace, so no branch head to start from", superfluous=("onto-head",)
+            )
         workspace = _workspace(self.workflow, Place(self.repository, input_data["workspace"]["branch"], None))
         return replace(
             self,

@@ -35,7 +35,9 @@ def read_cache(
         )
     if max_age is not None and (not isinstance(max_age, timedelta) or max_age <= timedelta()):
         raise definition_fault(
-            fn, f"max_age={max_age!r} is no time", "give a timedelta above zero, such as max_age=timedelta(days=7)"
+            fn,
+            f"max_age={max_age!r} is not a positive duration",
+            "give a timedelta above zero, such as max_age=timedelta(days=7)",
         )
     if cache is False:
         for option, value in (("depends", named), ("cache_version", cache_version), ("max_age", max_age)):

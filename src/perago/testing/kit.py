@@ -146,7 +146,7 @@ class MemoryWorkflow:
             task: a function decorated with `@task` or `@workflow`, or its definition.
             params: Default: `{}`.
             name: its reference name in the workflow. Default: the task's name, with a number if that is taken.
-            ref: full id of the input commit, also for retries. Default: the present head.
+            ref: full id of the input commit, also for retries. Default: the current head.
             at: callbacks by phase, such as `at={"body": workflow.cancel}`. They are called in the attempt's thread when
                 the phase starts. Their errors are raised here after the attempt.
             lose_report: the result does not reach the engine, as if the worker died. Continue with `timeout`.

@@ -113,7 +113,7 @@ class Related:
 
 @dataclass(frozen=True, kw_only=True)
 class LineagePage:
-    """What a commit was made from, and what was made of it: its nearest relatives. Each has a lineage of its own.
+    """What a commit was made from, and what was made from it: its nearest relatives. Each has a lineage of its own.
 
     Attributes:
         sources_are_cut, results_are_cut: there may be more among commits that were not looked at.

@@ -133,14 +133,14 @@ def _beside_the_run(graph: WorkflowGraph) -> Iterator[str]:
     if len(begins) != 1 or len(ends) != 1 or at_top.count(BEGIN_TASK) != 1 or at_top.count(END_TASK) != 1:
         yield f"a transactional workflow has one task {BEGIN_TASK} and one {END_TASK}, neither in a fork or switch"
         return
-    own = f"take ${{{begins[0]}.output.workspace}}, or that of a task before it"
+    own = f"use ${{{begins[0]}.output.workspace}}, or the workspace of an earlier task"
     for index, node in enumerate(tasks):
         if "workspace" not in node.inputs or node.task_name in (BEGIN_TASK, END_TASK):
             continue
         if index > ends[0]:
             yield f"task {node.reference_name!r}: it runs after the run was published; move it before {END_TASK}"
         elif not _is_of_a_run(node.inputs["workspace"]):
-            yield f"task {node.reference_name!r}: workspace: it is not that of the run; {own}"
+            yield f"task {node.reference_name!r}: its workspace is not the run's; {own}"
 
 
 def _is_of_a_run(workspace: object) -> bool:
@@ -260,18 +260,22 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
         beside, strict = _refused(_specs([list(_writers(branch, tasks)) for branch in node.branches]))
         if strict:
             found.append(
-                f"tasks {_listed(beside)} publish at the same time in fork {node.reference_name!r}. Of these, "
-                f"{_listed(strict)} will be refused if another one has first changed what it could see. Run them one "
-                f"after the other, give them separate prefixes, or {_apart(strict, 'declare include and outputs of')}"
+                f"tasks {_listed(beside)} publish at the same time in fork {node.reference_name!r}. Perago may refuse "
+                f"{'any of ' if len(strict) > 1 else ''}{_listed(strict)} if another one publishes first. Run them one "
+                f"after the other, give them separate prefixes, or declare include= and outputs= that match files no "
+                f"other task writes, such as {_apart(strict, 'a')}"
             )
     for fork in [fork for one in graph.with_sub_workflows() for fork in known_forks(one.nodes)]:
         strict = [each for each in _writers(fork.tasks, tasks) if may_refuse_another_item(each.declared)]
         if strict and (fork.over is not None or len(fork.tasks) > 1):
-            names = ", ".join(map(repr, sorted({task.task_name for task in fork.tasks})))
+            names = sorted({task.task_name for task in fork.tasks})
+            field = f"{{{fork.param or 'item'}}}"
+            used = field if fork.param is not None else f"a param that differs between items, such as {field},"
             found.append(
-                f"{names} publishes for several items of {fork.mapped or fork.join!r} at the same time. An item will "
-                f"be refused if another one has published first. "
-                f"{_apart(strict, 'Name the item in include and outputs of', fork.param)}"
+                f"{', '.join(map(repr, names))} {'runs' if len(names) == 1 else 'run'} for several items of "
+                f"{fork.mapped or fork.join!r} at the same time. An item may be refused if another one publishes "
+                f"first. Give each item its own files: use {used} in include= and outputs=, such as "
+                f"{_apart(strict, field)}"
             )
     return found
 
@@ -280,12 +284,11 @@ def _listed(writers: Iterable[_Writer]) -> str:
     return ", ".join(repr(each.name) for each in writers)
 
 
-def _apart(writers: Sequence[_Writer], what: str, param: str | None = None) -> str:
-    """How tasks get files that no other one writes. Isolation "snapshot" is not for those with a cache."""
-    field = f"{{{param}}}" if param is not None else "a"
-    example = f'WorkspaceSpec(include=["raw/{field}/**"], outputs=["made/{field}/**"])'
+def _apart(writers: Sequence[_Writer], name: str) -> str:
+    """An example of files that no other task writes. Isolation "snapshot" is not for tasks with a cache."""
+    example = f'WorkspaceSpec(include=["raw/{name}/**"], outputs=["made/{name}/**"])'
     snapshot = "" if any(each.task.cache for each in writers) else ', or give WorkspaceSpec(isolation="snapshot")'
-    return f"{what} files that no other one writes, such as {example}{snapshot}"
+    return f"{example}{snapshot}"
 
 
 def _specs(branches: list[list[_Writer]]) -> list[list[tuple[_Writer, WorkspaceSpec]]]:
@@ -363,7 +366,7 @@ def outputs_that_overlap(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
             makers.setdefault((writer.task.name, spec.root, pattern), set()).add(writer.cases)
     made = list(makers.items())
     found = [
-        f"tasks {name!r} and {other!r} both declare outputs at {root + pattern!r}, so that the later one "
+        f"tasks {name!r} and {other!r} both declare outputs at {root + pattern!r}, so the later one "
         f"deletes what the earlier one has made. Give each its own outputs"
         for index, ((name, root, pattern), own) in enumerate(made)
         for (other, beside, theirs), cases in made[index + 1 :]

@@ -1,4 +1,4 @@
-"""What a commit was made from, and what was made of it, compared with a search by hand."""
+"""What a commit was made from, and what was made from it, compared with a search by hand."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_times_are_read(text, time):
 
 @pytest.mark.parametrize("text", ["", "yesterday", "7y", "999999w", "2026-13-01"])
 def test_what_is_no_time_is_refused(text):
-    with pytest.raises(TaskInputError, match="no time"):
+    with pytest.raises(TaskInputError, match="is not a time"):
         read_time(text, NOW)
 
 

@@ -34,7 +34,7 @@ def test_points_are_pairs_of_step_and_value():
 def test_what_is_no_point_is_left_out(wrong):
     made = stamp(series={"loss": wrong, "good": [[0, 1]]})
     assert series_of(made) == {"good": [(0.0, 1.0)]}
-    assert facts_of(entry("c", stamp=made))["good, at last"] == 1.0
+    assert facts_of(entry("c", stamp=made))["good (last)"] == 1.0
 
 
 def test_a_series_is_bounded():

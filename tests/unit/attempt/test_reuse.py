@@ -104,10 +104,15 @@ CODE = CodeParts(sources={"app.tasks": "1", "app.helper": "2"})
         (CacheSpec(), "enforce", SandboxRecord(mode="enforce", modules=("app.other",)), "the body imported app.other"),
         (CacheSpec(version="3"), "enforce", SandboxRecord(mode="enforce", modules=("app.other",)), "proven"),
         (CacheSpec(), "report", SandboxRecord(mode="report"), "observed"),
-        (CacheSpec(), "report", SandboxRecord(mode="report", reached=("/etc/shadow",)), "the body reached for"),
+        (
+            CacheSpec(),
+            "report",
+            SandboxRecord(mode="report", reached=("/etc/shadow",)),
+            "the body used /etc/shadow, which is not in its cache key",
+        ),
         (CacheSpec(), "report", SandboxRecord(mode="report", modules=("app.other",)), "the body imported app.other"),
-        (CacheSpec(), "report", None, "nobody saw"),
-        (CacheSpec(), "off", None, "nobody saw"),
+        (CacheSpec(), "report", None, "no sandbox recorded"),
+        (CacheSpec(), "off", None, "no sandbox recorded"),
         (CacheSpec(is_trusted=True), "off", None, "trusted"),
         (CacheSpec(is_trusted=True), "report", SandboxRecord(mode="report", modules=("app.other",)), "trusted"),
     ],
@@ -122,5 +127,5 @@ def test_a_result_of_a_body_that_opened_what_its_key_lacks_proves_nothing(sandbo
     reached = SandboxRecord(mode=sandbox, opened=("/app/other.py",))
     found = proof_of(CacheSpec(), CODE, sandbox, reached, ["/app/other.py"])
     assert isinstance(found, Unproven)
-    assert found.why.startswith("the body or a guard opened /app/other.py, which its key does not have")
+    assert found.why.startswith("the body or a guard opened /app/other.py, which is not in its cache key")
     assert not isinstance(proof_of(CacheSpec(version="3"), CODE, sandbox, reached, ["/app/other.py"]), Unproven)

@@ -56,8 +56,8 @@ def test_the_reason_for_not_using_a_result_may_lie_in_the_commit_that_it_comes_f
     other = entry("other", said.id, seconds=240, stamp=stamp("key"))
     results.with_key(Store(MADE, taken, said, other), "data", "key")
     for commit in (MADE, taken):
-        assert results.standing("data", commit.id) == "its result is not used: it is distrusted"
-    assert results.standing("data", other.id) == "its result is not used"
+        assert results.standing("data", commit.id) == "distrusted"
+    assert results.standing("data", other.id) is None
 
 
 def compute(results, key="key"):

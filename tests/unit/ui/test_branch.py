@@ -41,7 +41,7 @@ def test_a_question_is_what_the_command_would_ask():
 
 
 def test_a_time_that_is_none_is_said():
-    with pytest.raises(TaskInputError, match="is no time"):
+    with pytest.raises(TaskInputError, match="is not a time"):
         wanted_by(BranchQuestion(name="main", since="yesterday"), AT)
 
 

@@ -54,7 +54,7 @@ def test_many_changes_are_counted(browser, head, monkeypatch):
 def test_its_lineage(browser, head):
     page = text_of(browser.get(f"/commit/{head}/lineage").text)
     assert "It read no file that a commit of this history has made." in page
-    assert "Nothing was made of it yet." in page
+    assert "Nothing was made from it yet." in page
 
 
 @pytest.mark.parametrize("path", FILES)

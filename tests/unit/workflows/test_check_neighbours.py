@@ -64,16 +64,20 @@ def test_tasks_that_cannot_refuse_each_other_are_not_warned_of(warned, left, rig
 @pytest.mark.parametrize(
     ("left", "right", "refused"),
     [
-        ({}, {}, "'left', 'right' will"),
-        ({"prefix": "data"}, {"prefix": "data/a"}, "'left', 'right' will"),
-        ({"prefix": "data"}, {"prefix": "data", "isolation": "snapshot"}, "these, 'left' will"),
-        ({"prefix": "data", "isolation": "exclusive"}, {"prefix": "models"}, "these, 'left' will"),
-        ({"include": ["raw"], "outputs": ["a"]}, {"include": ["a/**"], "outputs": ["b"]}, "these, 'right' will"),
-        ({"include": ["raw"], "outputs": ["a/*"]}, {"include": ["x"], "outputs": ["a/b"]}, "'left', 'right' will"),
-        ({"outputs": ["a"]}, {"include": ["x"], "outputs": ["b"]}, "these, 'left' will"),
-        ({"include": ["**/*.csv"], "outputs": ["a"]}, {"include": ["x"], "outputs": ["b/**"]}, "these, 'left' will"),
-        ({"include": ["raw"], "outputs": ["a/{word}"]}, {"include": ["x"], "outputs": ["a/b"]}, "'left', 'right' will"),
-        ({"include": ["raw"], "outputs": ["a"]}, {"include": ["x"]}, "these, 'left' will"),
+        ({}, {}, "any of 'left', 'right'"),
+        ({"prefix": "data"}, {"prefix": "data/a"}, "any of 'left', 'right'"),
+        ({"prefix": "data"}, {"prefix": "data", "isolation": "snapshot"}, "may refuse 'left' if"),
+        ({"prefix": "data", "isolation": "exclusive"}, {"prefix": "models"}, "may refuse 'left' if"),
+        ({"include": ["raw"], "outputs": ["a"]}, {"include": ["a/**"], "outputs": ["b"]}, "may refuse 'right' if"),
+        ({"include": ["raw"], "outputs": ["a/*"]}, {"include": ["x"], "outputs": ["a/b"]}, "any of 'left', 'right'"),
+        ({"outputs": ["a"]}, {"include": ["x"], "outputs": ["b"]}, "may refuse 'left' if"),
+        ({"include": ["**/*.csv"], "outputs": ["a"]}, {"include": ["x"], "outputs": ["b/**"]}, "may refuse 'left' if"),
+        (
+            {"include": ["raw"], "outputs": ["a/{word}"]},
+            {"include": ["x"], "outputs": ["a/b"]},
+            "any of 'left', 'right'",
+        ),
+        ({"include": ["raw"], "outputs": ["a"]}, {"include": ["x"]}, "may refuse 'left' if"),
     ],
 )
 def test_tasks_that_can_be_refused_are_named(warned, left, right, refused):

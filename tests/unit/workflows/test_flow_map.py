@@ -459,7 +459,8 @@ def test_a_mapped_task_that_will_refuse_its_like_is_told():
     definition = declared(one)
     check_wiring(definition.graph, definition.tasks)
     (told,) = neighbours_that_refuse(definition.graph, definition.tasks)
-    assert told.startswith("'pipe.clean' publishes for several items of 'pipe_clean' at the same time. ")
+    assert told.startswith("'pipe.clean' runs for several items of 'pipe_clean' at the same time. ")
+    assert "Give each item its own files: use {islands} in include= and outputs=" in told
     assert 'isolation="snapshot"' in told
 
 

@@ -14,7 +14,7 @@ from perago.cli.output import json_option, print_json, tell
 @click.option("--remove", is_flag=True, help="No longer allow this server here.")
 @json_option
 def command(server: str | None, remove: bool, as_json: bool) -> None:
-    """Allow a server that a file of the current directory names.
+    """Let Perago send your credentials to a server that .env, perago.toml or pyproject.toml names.
 
     Perago sends your credentials only to servers that you name yourself, in the environment or in ~/.lakectl.yaml. A
     server that is named by .env, perago.toml or pyproject.toml, which may be somebody else's, gets only credentials

@@ -34,7 +34,7 @@ def branch(name: str, repo: str, ref: str, as_json: bool) -> None:
         except HeadMovedError:
             head = repository.branch_head(name)
             raise RuntimeConfigError(
-                f"branch {name!r} is there already, at commit {(head or '')[:_SHORT]}; give another name"
+                f"branch {name!r} already exists, at commit {(head or '')[:_SHORT]}; choose another name"
             ) from None
     if as_json:
         print_json({"branch": name, "commit": commit})

@@ -419,7 +419,7 @@ def _describe_controls(controls: TaskControls) -> dict[str, Any]:
     retry, timeout, limits = controls.retry, controls.timeout, controls.limits
     rows = {
         "retries": f"{retry.count}, {retry.logic}, {retry.delay_seconds} s apart",
-        "timeouts": f"{_limit(timeout.seconds)} a try, {timeout.response_seconds} s without a sign of life, then "
+        "timeouts": f"{_limit(timeout.seconds)} per try; {timeout.response_seconds} s without a heartbeat; then "
         f"{timeout.policy}",
     }
     if limits.concurrent_exec_limit is not None:

@@ -36,7 +36,7 @@ def diff(before: str, after: str, repo: str, paths: tuple[str, ...], key: str | 
     \b
       perago diff main~ main --repo data.git --path 'clean/**' --key id
 
-    A commit is a full id, the beginning of one, a branch, or a tag.
+    A commit is an id or its beginning, a branch, or a tag.
     """
     from perago.asking.differences import differing_files
 

@@ -8,6 +8,7 @@ from perago.cli.arguments import branch_option, refuse_run_branch, repo_option
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, print_json, tell
 from perago.running.repos.address import parse_address
+from perago.running.text import printable
 
 
 @click.command()
@@ -23,7 +24,7 @@ def command(commit: str, repo: str, branch: str, reason: str | None, *, undo: bo
     \b
       perago distrust 1f2e3d4c --reason "the sensor was broken" --repo data.git --branch main
 
-    The branch gets an empty commit that says so. The result itself, and what others have made of it, stays as it is.
+    The branch gets an empty commit that says so. The result itself, and what others have made from it, stays as it is.
     """
     from perago.running.distrust import distrust
 
@@ -35,4 +36,5 @@ def command(commit: str, repo: str, branch: str, reason: str | None, *, undo: bo
     if as_json:
         print_json({"commit": seal})
     else:
-        tell(f"Commit {seal} on branch {branch} says so.")
+        done = "Trusted the result of {} again" if undo else "Distrusted the result of {}"
+        tell(f"{done.format(printable(commit))}; recorded as commit {seal} on branch {branch}.")

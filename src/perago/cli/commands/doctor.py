@@ -74,9 +74,9 @@ def command(
     references, stamps and spooled results, which need manual repair, and with --deep in cached objects. Files of a
     living process are never touched.
 
-    The branch of a transactional run that goes on is kept, however old. The run's record on this host tells whether it
-    does, or else the server at CONDUCTOR_SERVER_URL. A run that neither knows, such as one of another host, may go on:
-    its branch is kept for at least PERAGO_RUN_BRANCH_TTL, whatever --runs-older-than says.
+    The branch of a transactional run that is still active is kept, at any age. Perago asks the run's record on this
+    host, then the server at CONDUCTOR_SERVER_URL. If neither knows the run, its branch is kept for at least
+    PERAGO_RUN_BRANCH_TTL, whatever --runs-older-than says.
 
     It also says whether this host can enforce a sandbox.
 

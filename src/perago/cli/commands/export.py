@@ -8,7 +8,7 @@ from tempfile import TemporaryFile
 
 import click
 
-from perago.cli.arguments import configured_branch, repo_option
+from perago.cli.arguments import A_COMMIT, configured_branch, repo_option
 from perago.cli.commands.importing import workspace_spec
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, print_json, tell
@@ -22,7 +22,7 @@ from perago.running.text import count_text
 @click.option(
     "--branch", metavar="NAME", help=f"Export the head of this branch.  [default: PERAGO_BRANCH, or {DEFAULT_BRANCH}]"
 )
-@click.option("--ref", metavar="COMMIT", help="Export this commit instead: an id or its beginning, or a tag.")
+@click.option("--ref", metavar="COMMIT", help=f"The commit to export: {A_COMMIT}.  [default: the branch's head]")
 @click.option("--prefix", metavar="PREFIX", default="/", help="Export this directory of the repository.")
 @json_option
 def command(directory: Path, repo: str, branch: str | None, ref: str | None, prefix: str, as_json: bool) -> None:

@@ -45,7 +45,10 @@ def command(module: str, output: Path, as_json: bool) -> None:
         kind = "TaskDef" if what == "task" else "definition"
         tell(f"Wrote the {kind} of {what} {name} to {path}")
     for graph in () if isinstance(found, TaskDefinition) else found.graph.named_sub_workflows():
-        note(f"It names workflow {graph.name}, version {graph.version}, which has a definition of its own")
+        note(
+            f"The definition refers to workflow {graph.name}, version {graph.version}. Extract and register that "
+            f"one, too"
+        )
 
 
 def _write_taskdef(task: TaskDefinition, output: Path) -> tuple[str, str, Path]:

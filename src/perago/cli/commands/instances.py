@@ -48,14 +48,16 @@ def retry(workflow_id: str, as_json: bool) -> None:
         for queue in unserved_now(engine.last_poll, to_retry_in(workflow)):
             note(warning_for(queue, "perago start MODULE"))
         engine.retry_workflow(workflow_id)
-    text = f"Workflow {workflow.name} goes on{_with(workflow)}. `perago watch {workflow_id}` shows it."
+    text = f"{_retried(workflow)}. `perago watch {workflow_id}` shows it."
     _tell(workflow_id, printable(text), as_json=as_json)
 
 
-def _with(workflow: ConductorWorkflow) -> str:
+def _retried(workflow: ConductorWorkflow) -> str:
     names = [repr(task.reference_task_name) for task in workflow.failed_tasks]
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return f" with {', '.join(names[:_MAX_NAMED])}{more}" if names else ""
+    if not names:
+        return f"Workflow {workflow.name} continues"
+    return f"Retrying {', '.join(names[:_MAX_NAMED])}{more} of workflow {workflow.name}"
 
 
 @click.command()
@@ -64,7 +66,7 @@ def _with(workflow: ConductorWorkflow) -> str:
 @click.option("--yes", is_flag=True, help="Replace what has been published without asking.")
 @json_option
 def rerun(workflow_id: str, reference_name: str | None, yes: bool, as_json: bool) -> None:
-    """Run an ended workflow again, from a task on, even if that task has completed.
+    """Rerun an ended workflow, starting at a given task, even if that task has completed.
 
     When the tasks publish again, this replaces what they have published on the branch. Those commits are listed first.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.arguments import branch_option, repo_option
+from perago.cli.arguments import A_COMMIT, branch_option, repo_option
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell
 from perago.errors import TaskInputError
@@ -25,7 +25,9 @@ _SHORT = 12
 MAX_LISTED = 3
 """Files that are named for people; with `--json` all are."""
 
-_ref_option = click.option("--ref", metavar="COMMIT", help="A commit.  [default: the branch's head]")
+_ref_option = click.option(
+    "--ref", metavar="COMMIT", help=f"The commit to start from: {A_COMMIT}.  [default: the branch's head]"
+)
 
 
 @click.command()
@@ -48,7 +50,7 @@ def blame(path: str, repo: str, branch: str, ref: str | None, as_json: bool) -> 
         print_json([_origin_object(origin) for origin in found])
         return
     for origin in found:
-        whole = "" if origin.whole is None else f", brought by {origin.whole.id[:_SHORT]}"
+        whole = "" if origin.whole is None else f", via {origin.whole.id[:_SHORT]}"
         tell(f"{_commit_text(origin.entry)}{whole}  {printable(origin.path)}")
 
 
@@ -57,12 +59,12 @@ def blame(path: str, repo: str, branch: str, ref: str | None, as_json: bool) -> 
 @repo_option
 @branch_option
 @_ref_option
-@click.option("--downstream", is_flag=True, help="Say what was made of it.  [default: what it was made from]")
+@click.option("--downstream", is_flag=True, help="Show what was made from it.  [default: show its sources]")
 @json_option
 def lineage(what: str, repo: str, branch: str, ref: str | None, downstream: bool, as_json: bool) -> None:
-    """Say what a file or a commit was made from, and what that was made from; or what was made of it.
+    """Show which files and commits a file or commit came from, and where those came from; or what came from it.
 
-    A commit was made from those whose files its task could read.
+    A commit was made from the commits whose files its task could read.
     """
     from perago.asking.lineage import made_from, made_of
     from perago.asking.past import open_past
@@ -80,7 +82,7 @@ def lineage(what: str, repo: str, branch: str, ref: str | None, downstream: bool
         if made.unread:
             tell(f"    and {count_text(made.unread, 'more file')}")
     if downstream and not found:
-        note(f"Nothing was made of it on a branch of {repo}.")
+        note(f"Nothing was made from it on any branch of {repo}.")
 
 
 def _start(past: Past, branch: str, ref: str | None) -> str:
@@ -111,7 +113,8 @@ def _origins(past: Past, start: str, path: str) -> list[Origin]:
     paths = [name for name in past.repository.files(start, "/") if selection.selects(name)]
     if not paths:
         raise TaskInputError(
-            f"commit {start[:_SHORT]} has no file {printable(path)}; `perago export` writes what it has"
+            f"commit {start[:_SHORT]} has no file that matches {printable(path)}. `perago export` writes its files to "
+            f"a directory"
         )
     if len(paths) > MAX_FILES:
         note(f"These are the first {MAX_FILES:,} of {len(paths):,} files.")

@@ -40,12 +40,16 @@ _SHORT = 12
     show_default=True,
     help="Show at most this many commits.",
 )
-@click.option("--path", "paths", metavar="PATTERN", multiple=True, help="Only commits that changed it. Repeatable.")
-@click.option("--task", metavar="NAME", help="Only those of this task or transactional workflow.")
-@click.option("--run", metavar="ID", help="Only those of this run or instance.")
-@click.option("--author", metavar="NAME", help="Only those of authors whose name has this in it.")
-@click.option("--since", metavar="TIME", help="Only those since then: a date, a time, or how long ago, such as 7d.")
-@click.option("--until", metavar="TIME", help="Only those until then.")
+@click.option(
+    "--path", "paths", metavar="PATTERN", multiple=True, help="Only commits that changed a matching file. Repeatable."
+)
+@click.option("--task", metavar="NAME", help="Only commits of this task or transactional workflow.")
+@click.option("--run", metavar="ID", help="Only commits of this run or instance.")
+@click.option("--author", metavar="NAME", help="Only commits whose author's name contains this.")
+@click.option(
+    "--since", metavar="TIME", help="Only commits since this time: a date, a time, or how long ago, such as 7d."
+)
+@click.option("--until", metavar="TIME", help="Only commits up to this time; written as for --since.")
 @json_option
 def command(repo: str, branch: str, limit: int, as_json: bool, **given: Any) -> None:
     """Show the history of a branch: what each task published, its input, params and result.
@@ -123,7 +127,7 @@ def describe_entry(entry: LogEntry) -> list[str]:
     if run is None:
         lines.append(f"    params  {json_line(stamp.params)}")
         lines.append(f"    result  {json_line(stamp.result)}")
-        lines += [f"    workflow {json_line(params)}" for params in _workflow_params(stamp)]
+        lines += [f"    workflow params {json_line(params)}" for params in _workflow_params(stamp)]
     else:
         lines += [f"    params  {json_line(params)}" for params in _workflow_params(stamp)]
         lines += _tasks(run)

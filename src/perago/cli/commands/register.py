@@ -24,16 +24,16 @@ _DONE = {"missing": "new", "differs": "changed", "registered": "unchanged"}
 @workflows_option
 @json_option
 def command(modules: tuple[str, ...], bump: bool, as_json: bool, **sources: tuple[str, ...]) -> None:
-    """Register tasks of modules, and workflows with theirs and their sub-workflows, at the Conductor server.
+    """Register the tasks and workflows of modules at the Conductor server. A workflow is registered with its tasks and
+    sub-workflows.
 
     \b
       perago register app.features app.audio:mix
       perago register app.pipeline:nightly
 
-    A module registers all its tasks and workflows. Tasks with the same names are replaced. A version of a workflow is
-    never replaced: one that differs is shown, and --bump registers the next. Running workflows keep the definitions
-    they started with. CONDUCTOR_SERVER_URL names the
-    server.
+    Tasks with the same names are replaced. A registered version of a workflow is never replaced. If its definition
+    differs, the difference is shown; --bump registers it as the next version. Running workflows keep the definitions
+    they started with. CONDUCTOR_SERVER_URL names the server.
     """
     from perago.cli.conductor import compare_taskdefs, compare_workflows, open_conductor, register_workflows
     from perago.settings import load_run_config

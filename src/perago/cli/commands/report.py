@@ -1,4 +1,4 @@
-"""`perago report`: write what the page shows of a run or a commit to one file."""
+"""`perago report`: write a report on a run or a commit to one HTML file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from perago.running.repos.address import given_repository
 @branch_option
 @json_option
 def command(name: str | None, output: Path, repo: str | None, branch: str, as_json: bool) -> None:
-    """Write what the page shows of a run or a commit to one HTML file, to mail or to publish.
+    """Write a report on a run or a commit to one HTML file, to mail or to publish.
 
     \b
       perago report -o report.html --repo data.git              # the newest run on the branch
@@ -41,7 +41,7 @@ def command(name: str | None, output: Path, repo: str | None, branch: str, as_js
     from perago.ui import expect_extra
 
     if output.suffix.lower() not in (".html", ".htm"):
-        raise click.UsageError(f"--output: {output} has another ending than .html, by which browsers know such a file")
+        raise click.UsageError(f"--output: {output} must end in .html")
     with before_start():
         expect_extra()
         from perago.ui.report import report_html, report_of

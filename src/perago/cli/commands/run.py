@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.arguments import RunArguments, configured_repo, pairs_option, params_option, seconds
+from perago.cli.arguments import A_COMMIT, RunArguments, configured_repo, pairs_option, params_option, seconds
 from perago.cli.failure import before_start
 from perago.cli.loading import declared_by, tasks_option, workflows_option
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     "[default: PERAGO_BRANCH]",
 )
 @click.option(
-    "--ref", metavar="COMMIT", help="Use this commit of the branch as input: an id or its beginning, a branch, a tag."
+    "--ref",
+    metavar="COMMIT",
+    help=f"The commit of the branch to use as input: {A_COMMIT}.  [default: the branch's head]",
 )
 @click.option(
     "--retries",
@@ -61,13 +63,13 @@ if TYPE_CHECKING:
 @click.option(
     "--onto-head",
     is_flag=True,
-    help="With --resume: start a new run with the same params, from the branch's present head.",
+    help="With --resume: start a new run with the same params, from the branch's current head.",
 )
 @click.option(
     "--from",
     "start",
     metavar="TASK",
-    help="With --resume: run a workflow again from this task on, although it has completed.",
+    help="With --resume: rerun the workflow starting at this task, even if the task has completed.",
 )
 @click.option("--yes", is_flag=True, help="With --from: replace what has been published without asking.")
 @click.option("--task-id", metavar="ID", help="Replay a recorded Conductor task on its input; publish nothing.")
@@ -81,12 +83,14 @@ if TYPE_CHECKING:
     help="Tasks of a workflow to run at the same time.",
 )
 @click.option("--fast-retries", is_flag=True, help="Retry tasks of a workflow without their delays.")
-@click.option("--no-cache", is_flag=True, help="Run all bodies: take no earlier results of tasks with a cache.")
+@click.option(
+    "--no-cache", is_flag=True, help="Ignore earlier results: run the body of every task, even if it has a cache."
+)
 @tasks_option
 @workflows_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole run as JSON on stdout, not just its result.")
 def command(**given: Any) -> int:
-    """Run a task once on a commit of a branch, and publish its changes on that branch; or a workflow of tasks.
+    """Run a task or a workflow once on a commit of a branch, and publish the changes to that branch.
 
     \b
       perago run app.features:build --params @p.json --repo data.git --branch main
@@ -98,7 +102,7 @@ def command(**given: Any) -> int:
       perago run app.features:build --task-id ID
 
     The result goes to stdout as JSON, everything else to stderr. A task without a workspace needs no repository.
-    Ctrl-C cancels the body and cleans up; a second one ends at once.
+    Ctrl-C cancels the body and cleans up. Press Ctrl-C again to stop now.
     """
     arguments = RunArguments(**given)
     arguments.check()

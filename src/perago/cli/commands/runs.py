@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from perago.cli.arguments import configured_repo
+from perago.cli.arguments import repo_or_none_option
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell, terminal_columns
 from perago.running.history import DEFAULT_LISTED, runs_of
@@ -30,12 +30,7 @@ _NOTHING_ON_CONDUCTOR = (
 
 
 @click.command()
-@click.option(
-    "--repo",
-    metavar="REPO",
-    default=configured_repo,
-    help="The repository.  [default: PERAGO_REPO, or runs of tasks without one]",
-)
+@repo_or_none_option
 @click.option(
     "-n",
     "--limit",
@@ -51,11 +46,17 @@ _NOTHING_ON_CONDUCTOR = (
 def command(context: click.Context, repo: str | None, limit: int, on_conductor: bool, as_json: bool) -> None:
     """List recorded runs with their input, params, output and status.
 
-    The status is COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR (a retry cannot help) or CANCELED, for a workflow
-    TERMINATED; running; killed, if the process ended without recording a status; or unreadable, if the record is
-    damaged.
+    \b
+    The status is one of
+      running
+      COMPLETED
+      FAILED
+      FAILED_WITH_TERMINAL_ERROR: a retry cannot help
+      CANCELED (a workflow: TERMINATED)
+      killed: the process ended without recording a status
+      unreadable: the record is damaged
 
-    With --conductor, list the workflows that the server has an index of, of all repositories, with its own statuses.
+    With --conductor, list the workflows in the server's index instead, of all repositories, with the server's statuses.
     """
     if on_conductor and context.get_parameter_source("repo") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--conductor lists the workflows of all repositories; leave --repo out")

@@ -50,7 +50,7 @@ def command(
 
     The tasks must be registered there as declared (`perago register`). After SIGTERM or Ctrl-C the worker takes no new
     tasks and finishes the running ones; tasks that still run after PERAGO_SHUTDOWN_FORCE_KILL_AFTER are returned to the
-    queue. A second signal stops it at once. `perago status` shows the current attempt of each slot.
+    queue. A second signal stops it now. `perago status` shows the current attempt of each slot.
     """
     from perago.attempt.breakpoints import let_breakpoints_stop
     from perago.cli.start import StartArguments, run_worker

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.arguments import RunArguments, configured_repo, pairs_option, params_option, workspace_root_to_look_at
+from perago.cli.arguments import (
+    A_COMMIT,
+    RunArguments,
+    configured_repo,
+    pairs_option,
+    params_option,
+    workspace_root_to_look_at,
+)
 from perago.cli.failure import before_start
 from perago.cli.loading import tasks_option, workflows_option
 from perago.cli.output import json_option, note, print_json, tell
@@ -29,21 +36,25 @@ NOT_RUNNING = 1
 @pairs_option
 @click.option("--repo", metavar="REPO", help="The repository.  [default: PERAGO_REPO]")
 @click.option("--branch", metavar="NAME", help="The branch whose head would be the input.  [default: PERAGO_BRANCH]")
-@click.option("--ref", metavar="COMMIT", help="The commit that would be the input.  [default: the branch's head]")
+@click.option(
+    "--ref",
+    metavar="COMMIT",
+    help=f"The commit that would be the input: {A_COMMIT}.  [default: the branch's head]",
+)
 @tasks_option
 @workflows_option
 @json_option
 def command(workspace_root: str | None, must_be_ready: bool, as_json: bool, **given: Any) -> int:
-    """Show the worker of a workspace root: for each slot its attempt, with phase and progress. Or, of a workflow, which
-    tasks are up to date, and what has changed for the others.
+    """Without an argument: show what each slot of the worker does. With a workflow: show which tasks are up to date,
+    and what changed for the others.
 
     \b
       perago status
       perago status app.pipeline:nightly --repo data.git --branch main
 
-    Runs nothing and changes nothing. `perago why` says more of a workflow.
+    Runs nothing and changes nothing. `perago why` gives more detail.
 
-    Exit codes: 0 the worker runs, and with --ready takes tasks; 1 it does not. Of a workflow: 0.
+    Exit codes: 0 the worker is running (with --ready: and takes tasks), 1 it is not. For a workflow always 0.
     """
     if given["module"] is None:
         _refuse("a workflow: name one as MODULE:WORKFLOW", {f"--{name}": value for name, value in given.items()})
@@ -99,7 +110,7 @@ def _worker(workspace_root: str | None, *, must_be_ready: bool, as_json: bool) -
 
 def _print(status: WorkerStatus) -> None:
     now = time.time()
-    polled = "no poll was answered yet" if status.polled_at is None else f"polled {_ago(now - status.polled_at)}"
+    polled = "the server has not answered yet" if status.polled_at is None else f"polled {_ago(now - status.polled_at)}"
     tell(f"Worker {printable(status.worker_id)}, process {status.pid}: {status.state}, {polled}")
     tell(f"Tasks: {printable(', '.join(status.tasks)) or 'none yet'}")
     for check in status.checks:

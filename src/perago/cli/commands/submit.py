@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from perago.cli.arguments import configured_repo, pairs_option, params_option
+from perago.cli.arguments import A_COMMIT, configured_repo, pairs_option, params_option
 from perago.cli.failure import DONE, before_start
 from perago.cli.loading import declared_by, tasks_option, workflows_option
 from perago.cli.output import json_option, note, print_json, tell
@@ -27,7 +27,11 @@ from perago.cli.output import json_option, note, print_json, tell
     metavar="NAME",
     help="The branch: its head is the input. Required if tasks have a workspace.  [default: PERAGO_BRANCH]",
 )
-@click.option("--ref", metavar="COMMIT", help="Use this commit of the branch as input.")
+@click.option(
+    "--ref",
+    metavar="COMMIT",
+    help=f"The commit of the branch to use as input: {A_COMMIT}.  [default: the branch's head]",
+)
 @click.option("--bump", is_flag=True, help="Register the workflow's next version first, if its newest one differs.")
 @click.option("--watch", is_flag=True, help="Follow the workflow until it ends; the exit code is that of `perago run`.")
 @tasks_option
@@ -64,8 +68,8 @@ def command(target: str, bump: bool, watch: bool, as_json: bool, **given: Any) -
             for compared in versions:
                 if compared.state == "missing" and not bump:
                     raise click.UsageError(
-                        f"version {compared.version} of workflow {compared.name!r} is not registered at "
-                        f"{engine.api_url}; `perago register {target}` registers it"
+                        f"not registered at {engine.api_url}: version {compared.version} of workflow "
+                        f"{compared.name!r}. `perago register {target}` registers it"
                     )
             register_workflows(engine, versions)
             started = versions[-1]

@@ -39,7 +39,7 @@ def command(repo: str | None, branch: str, port: int, on_conductor: bool, stays_
     Prints an address that opens the page once, in one browser. Ctrl-C ends it. The page changes nothing.
 
     With --conductor, the list of runs also has the workflows of this repository on the server that CONDUCTOR_SERVER_URL
-    names, and each of them has its page. A server that is away is told of on the page.
+    names, each with its own page. If the server cannot be reached, the page says so.
 
     Needs the extra `ui`.
     """

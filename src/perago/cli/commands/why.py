@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from perago.cli.arguments import RunArguments, configured_repo, pairs_option, params_option
+from perago.cli.arguments import A_COMMIT, RunArguments, configured_repo, pairs_option, params_option
 from perago.cli.failure import before_start
 from perago.cli.loading import tasks_option, workflows_option
 from perago.cli.output import json_option, print_json, tell
@@ -18,7 +18,11 @@ from perago.cli.output import json_option, print_json, tell
 @pairs_option
 @click.option("--repo", metavar="REPO", default=configured_repo, help="The repository.  [default: PERAGO_REPO]")
 @click.option("--branch", metavar="NAME", help="The branch whose head would be the input.  [default: PERAGO_BRANCH]")
-@click.option("--ref", metavar="COMMIT", help="The commit that would be the input.  [default: the branch's head]")
+@click.option(
+    "--ref",
+    metavar="COMMIT",
+    help=f"The commit that would be the input: {A_COMMIT}.  [default: the branch's head]",
+)
 @tasks_option
 @workflows_option
 @json_option
@@ -30,7 +34,7 @@ def command(as_json: bool, **given: Any) -> None:
       perago why app.features:build --params @p.json --repo data.git --branch main
       perago why app.pipeline:nightly --repo data.git --branch main
 
-    Runs nothing and changes nothing. What depends on a task that would compute cannot be told before that has run.
+    Runs nothing and changes nothing. A task that depends on one that would run cannot be predicted.
     """
     from perago.cli.run.foretold import document, foretold_of, lines_of, request_of, why_lines
     from perago.running.request import RunRequest

@@ -52,7 +52,7 @@ def follow(engine: ConductorEngine, workflow_id: str, *, start: str = "perago st
                 workflow = _looked(engine, workflow_id)
                 shown.take(workflow)
     except KeyboardInterrupt:
-        note(f"Workflow {workflow_id} goes on without being watched. `perago watch {workflow_id}` shows it again, and")
+        note(f"Workflow {workflow_id} is still running. `perago watch {workflow_id}` follows it, and")
         note(f"`perago cancel {workflow_id}` ends it.")
         return INTERRUPTED
     return _told(engine, workflow, view.with_items(workflow.named_reason), as_json=as_json)

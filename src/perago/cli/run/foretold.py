@@ -107,11 +107,9 @@ def lines_of(outlook: Taken | Computed) -> list[str]:
     missed = outlook.missed
     if missed.since is None:
         return [f"The body would run: {printable(missed.why)}."]
-    commit = missed.since[:_SHORT]
     if not missed.differences:
-        since = f"Nothing that it depends on has changed since commit {commit}, but {printable(missed.why)}."
-        return [f"The body would run. {since}"]
-    told = [f"The body would run. Since commit {commit}:"]
+        return [f"The body would run. Nothing that it depends on has changed, but {printable(missed.why)}."]
+    told = [f"The body would run. Since commit {missed.since[:_SHORT]}:"]
     told += [f"  {printable(each.text)}" for each in missed.differences[:MAX_DIFFERENCES]]
     more = len(missed.differences) - MAX_DIFFERENCES
     return [*told, *([f"  … and {more} more"] if more > 0 else [])]
@@ -122,7 +120,7 @@ def _line(fate: Fails | Waits | Uncached | LeftOut | Unreached) -> str:
         case Fails(why):
             return f"It would fail: {printable(why)}"
         case Uncached():
-            return "The body would run: it has no cache."
+            return "The body would run: the task has no cache."
         case LeftOut():
             return "It would not run: its case is not taken."
         case Unreached():
@@ -136,15 +134,15 @@ def _waits(fate: Waits) -> str:
     names = _named(fate.of)
     match fate.reason:
         case "case":
-            return f"Whether it runs depends on {names}, which would compute."
+            return f"Whether it runs depends on {names}, which would run first."
         case "items":
-            return f"Its items depend on {names}, which would compute."
+            return f"Its items depend on {names}, which would run first."
         case "key":
-            return f"It depends on {names}, which would compute the same."
+            return f"{names} would compute the same result first."
         case "beside":
             return f"It depends on {names}, which may publish before it."
         case "params" | "files":
-            return f"It depends on {names}, which would compute."
+            return f"It depends on {names}, which would run first."
     assert_never(fate.reason)
 
 
@@ -162,9 +160,9 @@ def status_of(fate: Fate) -> str:
         case Taken():
             return "up to date"
         case Computed(missed=missed):
-            return "never run" if missed.is_first else f"stale: {printable(_first(missed))}"
+            return "no earlier result" if missed.is_first else f"stale: {printable(_first(missed))}"
         case Waits(of=of):
-            return f"stale: {_named(of)} before it would run"
+            return f"stale: {_named(of)} would run first"
         case Fails(why):
             return f"fails: {printable(why)}"
         case Uncached():

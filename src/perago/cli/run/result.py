@@ -169,7 +169,7 @@ class RunResult:
             return
         note(f"Run {self.run_id} ended{tries}.")
         if self.resume_options is not None:
-            note(f"To run the same task from the present head of branch {self.branch}:")
+            note(f"To run the same task from the current head of branch {self.branch}:")
             tell_resume(self.run, arguments, *self.resume_options)
 
 

@@ -25,7 +25,7 @@ from perago.running.workflow_request import WorkflowRequest
 from perago.values.record import WorkflowStatus
 from perago.workflows.decide import Decision
 
-_GO_ON = "To go on after its completed tasks:"
+_GO_ON = "To continue with the remaining tasks:"
 
 
 def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
@@ -128,12 +128,12 @@ class _Finished:
         is_told = self.exit_code == INTERRUPTED and self.decision.status is WorkflowStatus.TERMINATED
         note(f"error: workflow {name} {word}{'.' if is_told else f': {self.decision.reason}'}")
         if (branch := self.run.record.run_branch) is not None:
-            note(f"Its tasks have published to branch {branch} only.")
+            note(f"What its tasks published is on the run's own branch {branch}, and nowhere else.")
         options = resume_options(self.run, self.error)
         if options is None:
             note(f"Run {self.run.run_id} ended.")
             return
-        note(f"Run {self.run.run_id} ended. {'To run it again from the present head:' if options else _GO_ON}")
+        note(f"Run {self.run.run_id} ended. {'To run it again from the current head:' if options else _GO_ON}")
         tell_resume(self.run, arguments, *options)
 
     def as_object(self) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def advice(workflow: ConductorWorkflow, load: Load) -> str:
     refused = next((task for task in workflow.failed_tasks if _is_refused(task)), None)
     if refused is not None:
         return (
-            f"`perago submit` starts it anew, from the present head: a retry of {refused.reference_task_name!r} would "
+            f"`perago submit` starts it anew, from the current head: a retry of {refused.reference_task_name!r} would "
             f"start from the same commit, and be refused again"
         )
     if workflow.status != "COMPLETED" and can_retry(workflow, load):

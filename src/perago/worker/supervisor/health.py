@@ -131,7 +131,7 @@ def _engine(facts: HealthFacts) -> Check:
     if tasks is not None and tasks.ok and tasks.age_seconds is not None:
         ages.append(tasks.age_seconds)
     if not ages:
-        return Check("engine", ok=False, detail="no poll was answered yet")
+        return Check("engine", ok=False, detail="the server has not answered yet")
     return Check("engine", min(ages) <= ENGINE_SECONDS, f"answered {min(ages):.0f} s ago")
 
 

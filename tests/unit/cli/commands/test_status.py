@@ -89,7 +89,7 @@ def test_what_keeps_it_from_being_ready_is_told(worker, status):
     assert status() == (
         0,
         [
-            "Worker worker-1, process 7: running, no poll was answered yet",
+            "Worker worker-1, process 7: running, the server has not answered yet",
             "Tasks: build, check",
             "Not ready: store: cannot be reached",
             "Results waiting for the server: 2",
