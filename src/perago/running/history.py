@@ -51,8 +51,8 @@ class CommitSummary:
         path: the task within its run, such as `train/fit`.
         tries: number of the try, from 1.
         input_ref: full id of the commit that the attempt started from.
-        params, result: JSON objects with secrets masked; None also if they were too large to keep (16 KiB), and of a
-            transactional run as a whole.
+        params, result: JSON objects with secrets masked; None also if they were too large to keep (16 KiB). Of a
+            transactional run as a whole, those of the step that ends it; see `workflow_params` and `tasks`.
         completes: the commit that a seal's task completed with.
         replaced: ids of commits of abandoned tries, whose changes this publication leaves out.
         duration: seconds from the start of the attempt.
@@ -118,8 +118,8 @@ def _of_stamp(stamp: Stamp) -> dict[str, Any]:
         "path": path,
         "tries": stamp.retry_count + 1,
         "input_ref": stamp.input_ref,
-        "params": stamp.params if run is None else None,
-        "result": stamp.result if run is None else None,
+        "params": stamp.params,
+        "result": stamp.result,
         "tasks": None if run is None else tuple(TaskCommit(task.task, task.ref) for task in run.tasks),
         "completes": stamp.completes,
         "replaced": stamp.abandoned,
