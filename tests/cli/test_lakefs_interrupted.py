@@ -131,6 +131,7 @@ def test_a_merge_takes_no_longer_than_the_tasks_budget(songs, proxy):
     assert songs.head() == before
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_before_its_merge_is_resumed_and_published_once(songs, proxy, perago, monkeypatch):
     before = songs.head()
     monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", proxy.url)
@@ -164,6 +165,7 @@ def own_server(tmp_path, start_lakefs, perago, monkeypatch):
         yield made
 
 
+@pytest.mark.long
 def test_a_server_that_goes_away_fails_the_run_which_is_resumed_when_it_is_back(own_server, perago, tmp_path):
     before = own_server.head()
     there, go = tmp_path / "there", tmp_path / "go"
