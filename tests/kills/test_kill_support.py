@@ -46,7 +46,8 @@ def test_a_secret_is_found_in_what_a_command_says(project):
 
 
 def test_a_secret_is_found_on_a_command_line(project):
-    with project.start(sys.executable, "-c", "input()", PASSWORD) as process:
+    lives = "import time; time.sleep(60)"  # its stdin is empty
+    with project.start(sys.executable, "-c", lives, PASSWORD) as process:
         with pytest.raises(AssertionError):
             project.check_processes(process)
         process.kill()
