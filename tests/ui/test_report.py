@@ -37,7 +37,7 @@ def test_it_says_what_it_is_about(project):
     [
         (("none", "-o", "report.html"), "none"),
         (("-o", "none/report.html"), "cannot be written"),
-        (("-o", "report.txt"), "another ending"),
+        (("-o", "report.txt"), "must end in .html"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_leaves_nothing(project, arguments, told):

@@ -90,7 +90,7 @@ def test_the_pictures_of_the_pages(page, penguins, pictures):
     assert page.get_by_role("link", name="penguins").count() >= 2
     taken(page, penguins, pictures / "ui-runs.png", 420)
     page.get_by_role("row").filter(has_text=re.compile(r"neighbours\s*3")).get_by_role("link").first.click()
-    assert page.get_by_text("cached").count() >= 1
+    page.get_by_text("cached").first.wait_for()
     taken(page, penguins, pictures / "ui-run.png", HEIGHT)
     page.goto(page.url.partition("/run/")[0] + "/branch?name=main")
     taken(page, penguins, pictures / "ui-history.png", HEIGHT)

@@ -45,7 +45,7 @@ def test_runs_are_filtered_and_sorted(tab):
     page = watched.page
     page.get_by_label("Params and results").fill("alpha < 0.4")
     page.get_by_role("button", name="Filter").click()
-    assert page.locator("tbody tr").count() == 1
+    wait_for(lambda: page.locator("tbody tr").count() == 1, "the only run that fits")
     page.get_by_role("link", name="Clear").click()
     page.get_by_label("Task or workflow").select_option("train")
     page.get_by_role("button", name="Filter").click()
@@ -75,7 +75,7 @@ def test_without_javascript(shown, tab):
     page.get_by_role("link", name="History").click()
     page.get_by_label("Task").fill("train")
     page.get_by_role("button", name="Filter").click()
-    assert page.locator(".commit").count() == 2
+    wait_for(lambda: page.locator(".commit").count() == 2, "the commits that fit")
     page.locator(".commit a.id").first.click()
     page.get_by_role("link", name="out/table.csv", exact=True).click()
     assert "<img src=x onerror=alert(2)>" in page.inner_text("table")
