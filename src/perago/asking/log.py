@@ -89,8 +89,10 @@ def judged(past: Past, start: str, wanted: Wanted) -> Iterator[tuple[CommitEntry
 
 def _has(past: Past, wanted: Wanted, entry: CommitEntry) -> bool:
     """Whether a commit has what is wanted but the paths; itself, or by a task whose run it publishes as a whole."""
-    if wanted.has(entry) or wanted.task is None or not replace(wanted, task=None).has(entry):
-        return wanted.has(entry)
+    if wanted.has(entry):
+        return True
+    if wanted.task is None or not replace(wanted, task=None).has(entry):
+        return False
     return any(wanted.task == made.stamp.task for made in past.by_tasks(entry) if made.stamp is not None)
 
 
